@@ -1,0 +1,171 @@
+package be
+
+import (
+	"context"
+	"time"
+)
+
+// BE is one boot environment as its store describes it.
+type BE struct {
+	Name        string
+	UUID        UUID // empty for one that beadm has not adopted yet
+	Description string
+	Policy      string // "static" unless said otherwise
+	Location    string // dataset, subvolume path, LV or directory, as the store's own tools name it
+	Created     time.Time
+	Space       int64  // bytes that it and its snapshots hold
+	Mountpoint  string // where its root is mounted now; empty if it is not
+	Running     bool   // its root is what is mounted on the target's root directory
+	ReadOnly    bool
+	Incomplete  bool   // an operation on it did not finish; only destroy and recover accept it
+	Origin      string // BE@SNAP it was cloned from, empty if none or unknown
+}
+
+// ID is the loader's word for it.
+func (b BE) ID() string { return b.UUID.ID() }
+
+// Snapshot is one snapshot of a boot environment with all its subordinates,
+// or of a Volume.
+type Snapshot struct {
+	BE      string // name of the boot environment; empty for one of a Volume
+	Name    string // after the @
+	GUID    string // as the store knows it for ever, across renames
+	Created time.Time
+	Space   int64
+}
+
+// Volume is one of the two file systems that stand beside the boot
+// environments of a target, in none of them.
+type Volume string
+
+// The volumes. On ZFS they are POOL/beadm and POOL/VARSHARE, on btrfs @beadm
+// and @varshare.
+const (
+	StateVolume Volume = "beadm"
+	ShareVolume Volume = "varshare"
+)
+
+// Caps are facts about a store, for those who plan.
+type Caps struct {
+	Kind      string // "zfs", "btrfs", "lvm", "dir"
+	Snapshots bool   // has snapshots at all
+	Atomic    bool   // a snapshot of a BE with its subordinates is one instant
+	Hosts     bool   // can hold the root of a host, not only of guests
+	Promote   bool   // a clone must be promoted before its origin can go
+}
+
+// CreateOptions say what Create makes.
+type CreateOptions struct {
+	Name         string
+	UUID         UUID   // of the new boot environment
+	From         string // name of the source; empty makes an empty BE
+	Snapshot     string // of From; empty: a new one named AutoSnapshot is made
+	AutoSnapshot string
+	Description  string
+	Properties   []string // P=V, set on the new root after the clone
+}
+
+// RootRef tells loaders and the kernel where the root of a BE is.
+type RootRef struct {
+	FS     string   // what a loader must be able to read: "zfs", "btrfs", "ext4", "xfs"
+	Label  string   // file system or pool label to search by, or empty
+	FSUUID string   // file system UUID to search by, or empty
+	Prefix string   // loader path of the root directory in that file system: "/ROOT/debian@", "/@be-x"
+	Args   []string // kernel arguments that select it: root=ZFS=rpool/ROOT/debian
+}
+
+// DestroyReport says what a destroy did or would do.
+type DestroyReport struct {
+	Frees    int64    // bytes that come back
+	Promotes []string // boot environments that become independent first
+	Removes  []string // locations and snapshots that go
+}
+
+// Store is where the boot environments of one target live. Every method may
+// be called from one goroutine at a time. Names given have passed CheckName.
+// Errors are of kind NotFound, InUse, NoStore or Denied where a user can act
+// on that, and wrap the tool's own words otherwise. A method that fails has
+// undone what it did unless its comment says otherwise.
+//
+// The contract suite in be/storetest holds every implementation to this.
+type Store interface {
+	Caps() Caps
+
+	// Location is what --beroot accepts for this store.
+	Location() string
+
+	// GUID is a file-name-safe string that identifies this store for ever.
+	GUID() string
+
+	// List returns all boot environments sorted by creation time, then name.
+	List(ctx context.Context) ([]BE, error)
+
+	// Adopt gives the boot environment a UUID if it has none of its own (one
+	// inherited or copied does not count). Repeatable.
+	Adopt(ctx context.Context, name string) (BE, error)
+
+	// Create makes a boot environment with all subordinates of the source and
+	// their local properties. An interrupted Create leaves nothing or an
+	// Incomplete BE that Destroy removes. The automatic snapshot is one
+	// instant for all subordinates where Caps().Atomic.
+	Create(ctx context.Context, opts CreateOptions) (BE, error)
+
+	// Destroy removes a boot environment that is neither running nor mounted,
+	// and those of its snapshots that nothing else needs, promoting what
+	// depends on it. With dryRun it only reports. An interrupted Destroy is
+	// finished by calling it again.
+	Destroy(ctx context.Context, name string, dryRun bool) (DestroyReport, error)
+
+	Rename(ctx context.Context, from, to string) error
+	Describe(ctx context.Context, name, text string) error
+
+	// Mount mounts the root and all subordinates at dir, which exists and is
+	// empty, without touching the persistent mount properties.
+	Mount(ctx context.Context, name, dir string, readOnly bool) error
+
+	// Unmount undoes Mount (and, with force, is not stopped by busy files).
+	// Not mounted is no error.
+	Unmount(ctx context.Context, name string, force bool) error
+
+	// CompleteMounts mounts what Mount would mount below dir, where the root
+	// of the BE is mounted already, and is not mounted yet: for the earliest
+	// moment of a boot.
+	CompleteMounts(ctx context.Context, name, dir string) error
+
+	Snapshot(ctx context.Context, name, snap string) (Snapshot, error)
+	Snapshots(ctx context.Context, name string) ([]Snapshot, error)
+	DestroySnapshot(ctx context.Context, name, snap string) error
+
+	// MountSnapshot mounts the snapshot with all subordinates read-only at
+	// dir; UnmountDir takes away whatever is mounted at and below dir.
+	MountSnapshot(ctx context.Context, name, snap, dir string) error
+	UnmountDir(ctx context.Context, dir string) error
+
+	// RootRef needs no mount.
+	RootRef(ctx context.Context, name string) (RootRef, error)
+
+	// VolumeExists, CreateVolume (repeatable), MountVolume (repeatable at the
+	// same dir; mode 0700 root for StateVolume, 0755 for ShareVolume) and
+	// DestroyVolume (of one that is not mounted; not there is no error).
+	VolumeExists(ctx context.Context, v Volume) (bool, error)
+	CreateVolume(ctx context.Context, v Volume) error
+	MountVolume(ctx context.Context, v Volume, dir string) error
+	DestroyVolume(ctx context.Context, v Volume) error
+
+	// SnapshotVolume snapshots the volume and all below it.
+	SnapshotVolume(ctx context.Context, v Volume, snap string) (Snapshot, error)
+	VolumeSnapshots(ctx context.Context, v Volume) ([]Snapshot, error)
+	DestroyVolumeSnapshot(ctx context.Context, v Volume, snap string) error
+	MountVolumeSnapshot(ctx context.Context, v Volume, snap, dir string) error
+
+	// SetDefaultRoot makes what follows the loader's default (ZFS bootfs)
+	// name this BE; a no-op where the store has no such thing.
+	SetDefaultRoot(ctx context.Context, name string) error
+
+	// Free is the number of bytes that can still be written.
+	Free(ctx context.Context) (int64, error)
+
+	// Flush puts everything written so far where a loader reads it, after a
+	// power cut too (zpool sync, syncfs).
+	Flush(ctx context.Context) error
+}

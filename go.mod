@@ -1,0 +1,3 @@
+module beadm
+
+go 1.25.0

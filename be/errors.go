@@ -51,7 +51,8 @@ func KindOf(err error) Kind {
 	if err == nil {
 		return 0
 	}
-	if e, ok := errors.AsType[*Error](err); ok {
+	var e *Error
+	if errors.As(err, &e) {
 		return e.Kind
 	}
 	return Other

@@ -1,0 +1,193 @@
+package rooted
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sort"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotRegular is what Open says of a FIFO, socket, device or directory.
+var ErrNotRegular = errors.New("not a regular file")
+
+// ErrTooLarge is what ReadFileLimit says of a file beyond its limit.
+var ErrTooLarge = errors.New("file is too large")
+
+// Open opens the regular file that path leads to, for reading. It never
+// waits for a FIFO and never touches a device.
+func (r *Root) Open(path string) (*os.File, error) { return r.open(path, true) }
+
+// OpenNoFollow is Open, but refuses a link as the last component.
+func (r *Root) OpenNoFollow(path string) (*os.File, error) { return r.open(path, false) }
+
+func (r *Root) open(path string, follow bool) (f *os.File, err error) {
+	err = r.at("open", path, follow, func(dirfd int, name string) error {
+		f, err = openRegular(dirfd, name, unix.O_RDONLY)
+		return err
+	})
+	return f, err
+}
+
+// openRegular looks before it opens, because opening a device can have
+// effects, and looks again after, because the name may have changed between.
+func openRegular(dirfd int, name string, flags int) (*os.File, error) {
+	info, err := fstatat(dirfd, name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsRegular() {
+		return nil, ErrNotRegular
+	}
+	fd, err := openat(dirfd, name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err = fstat(fd, name)
+	if err == nil && !info.IsRegular() {
+		err = ErrNotRegular
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, false)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// ReadFile returns the content of the regular file that path leads to.
+func (r *Root) ReadFile(path string) ([]byte, error) {
+	return r.ReadFileLimit(path, -1)
+}
+
+// ReadFileLimit is ReadFile, but fails with ErrTooLarge instead of reading
+// more than limit bytes. A negative limit is none.
+func (r *Root) ReadFileLimit(path string, limit int64) ([]byte, error) {
+	f, err := r.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var in io.Reader = f
+	if limit >= 0 {
+		in = io.LimitReader(f, limit+1)
+	}
+	data, err := io.ReadAll(in)
+	if err != nil {
+		return nil, r.wrap("read", path, err)
+	}
+	if limit >= 0 && int64(len(data)) > limit {
+		return nil, r.wrap("read", path, ErrTooLarge)
+	}
+	return data, nil
+}
+
+// Readlink returns the target of a link as it is written there.
+func (r *Root) Readlink(path string) (target string, err error) {
+	err = r.at("readlink", path, false, func(dirfd int, name string) error {
+		target, err = readlinkat(dirfd, name)
+		return err
+	})
+	return target, err
+}
+
+// ReadDir lists the directory that path leads to, sorted by name, each entry
+// with its own Info (links are not followed).
+func (r *Root) ReadDir(path string) (list []Info, err error) {
+	err = r.at("readdir", path, true, func(dirfd int, name string) error {
+		fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		list, err = readdir(fd)
+		return err
+	})
+	return list, err
+}
+
+func readdir(dirfd int) ([]Info, error) {
+	// A descriptor of its own: reading a directory moves its offset.
+	fd, err := openat(dirfd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), ".")
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	sort.Strings(names)
+	list := make([]Info, 0, len(names))
+	for _, name := range names {
+		info, err := fstatat(dirfd, name)
+		if errors.Is(err, unix.ENOENT) { // gone since
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, info)
+	}
+	return list, nil
+}
+
+// MaxDepth is how deep Walk goes. It holds one descriptor a level, and a
+// hostile tree is as deep as it likes.
+const MaxDepth = 400
+
+// SkipDir returned by a Walk function leaves the directory out.
+var SkipDir = errors.New("skip this directory")
+
+// Walk calls f for the name at path and for everything below it, parents
+// first, in the order of names, with paths that begin with path. Links are
+// reported, not followed, but for those before the last component of path.
+// It stays where it is: mount points below are entered. An error of f, or of
+// reading a directory, ends it; SkipDir leaves a directory out.
+func (r *Root) Walk(path string, f func(path string, info Info) error) error {
+	return r.at("walk", path, false, func(dirfd int, name string) error {
+		info, err := fstatat(dirfd, name)
+		if err != nil {
+			return err
+		}
+		err = r.walkTree(dirfd, path, info, 0, f)
+		if err == SkipDir {
+			return nil
+		}
+		return err
+	})
+}
+
+func (r *Root) walkTree(dirfd int, path string, info Info, depth int, f func(string, Info) error) error {
+	if err := f(path, info); err != nil || !info.IsDir() {
+		return err
+	}
+	if depth >= MaxDepth {
+		return r.wrap("walk", path, fmt.Errorf("more than %d directories deep", MaxDepth))
+	}
+	fd, err := openat(dirfd, info.Name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return r.wrap("open", path, err)
+	}
+	defer unix.Close(fd)
+	list, err := readdir(fd)
+	if err != nil {
+		return r.wrap("readdir", path, err)
+	}
+	for _, child := range list {
+		below := path + "/" + child.Name
+		if path == "/" {
+			below = "/" + child.Name
+		}
+		err := r.walkTree(fd, below, child, depth+1, f)
+		if err != nil && !(err == SkipDir && child.IsDir()) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,442 @@
+package rooted
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Attr is what a written file gets beside its content.
+type Attr struct {
+	Mode  fs.FileMode // permissions, setuid, setgid, sticky; its type is not looked at
+	UID   int
+	GID   int
+	Mtime time.Time // zero: now
+
+	// Xattrs are all extended attributes the file has then, ACLs, file
+	// capabilities and labels included. nil leaves those that the kernel
+	// gives a new file.
+	Xattrs map[string][]byte
+}
+
+// TempPrefix begins the name of every file that is not in place yet. It
+// begins with a dot and holds none but that: run-parts, sudo and cron pass
+// over it.
+const TempPrefix = ".beadm-new-"
+
+// Staged is a file or link that is complete but does not have its name yet.
+// Commit or Discard ends it.
+type Staged struct {
+	r     *Root
+	where *place
+	temp  string
+	path  string
+}
+
+// Stage writes a regular file beside the name at path, which Commit then
+// replaces. The last component of path is not followed: a link there is
+// replaced by the file. Until it is complete nobody but root can read it, and
+// afterwards nobody whom attr does not allow to. Nothing is synced.
+func (r *Root) Stage(path string, content io.Reader, attr Attr) (*Staged, error) {
+	s, err := r.stage(path, func(dirfd int, temp string) error {
+		// Mode 0: an ACL inherited from the directory is masked by it.
+		fd, err := openat(dirfd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return err
+		}
+		f := os.NewFile(uintptr(fd), path)
+		defer f.Close()
+		if _, err := io.Copy(f, content); err != nil {
+			return err
+		}
+		if err := attr.apply(f); err != nil {
+			return err
+		}
+		return attr.applyTime(dirfd, temp)
+	})
+	return s, r.wrap("write", path, err)
+}
+
+// StageSymlink is Stage for a link.
+func (r *Root) StageSymlink(target, path string, uid, gid int) (*Staged, error) {
+	s, err := r.stage(path, func(dirfd int, temp string) error {
+		if err := symlinkat(target, dirfd, temp); err != nil {
+			return err
+		}
+		return unix.Fchownat(dirfd, temp, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	return s, r.wrap("symlink", path, err)
+}
+
+func (r *Root) stage(path string, make func(dirfd int, temp string) error) (*Staged, error) {
+	p, err := r.walk(path, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	if p.name == "." {
+		p.close()
+		return nil, unix.EISDIR
+	}
+	var b [8]byte
+	rand.Read(b[:])
+	s := &Staged{r: r, where: p, temp: TempPrefix + hex.EncodeToString(b[:]), path: path}
+	if err := make(p.dirfd(), s.temp); err != nil {
+		s.Discard()
+		return nil, err
+	}
+	return s, nil
+}
+
+// apply sets owner, attributes and mode in the order that never lets anybody
+// read who may not: the mode, 0 until then, comes last; a capability comes
+// after the owner, whose change would drop it.
+func (a Attr) apply(f *os.File) error {
+	fd := int(f.Fd())
+	if err := unix.Fchown(fd, a.UID, a.GID); err != nil {
+		return err
+	}
+	if a.Xattrs != nil {
+		if err := setXattrs(fd, a.Xattrs); err != nil {
+			return err
+		}
+	}
+	return unix.Fchmod(fd, UnixPerm(a.Mode))
+}
+
+// applyTime is apart because a time to the nanosecond needs the name.
+func (a Attr) applyTime(dirfd int, name string) error {
+	if a.Mtime.IsZero() {
+		return nil
+	}
+	ts, err := unix.TimeToTimespec(a.Mtime)
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(dirfd, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// Sync makes content and attributes of the staged file durable.
+func (s *Staged) Sync() error {
+	f, err := openRegular(s.where.dirfd(), s.temp, unix.O_RDONLY)
+	if errors.Is(err, ErrNotRegular) { // a link has no content to sync
+		return nil
+	}
+	if err == nil {
+		err = f.Sync()
+		f.Close()
+	}
+	return s.r.wrap("sync", s.path, err)
+}
+
+// Commit gives the file its name, in one atomic step. The caller syncs.
+func (s *Staged) Commit() error {
+	err := unix.Renameat(s.where.dirfd(), s.temp, s.where.dirfd(), s.where.name)
+	if err != nil {
+		s.Discard()
+		return s.r.wrap("rename", s.path, err)
+	}
+	s.where.close()
+	return nil
+}
+
+// Discard removes the file.
+func (s *Staged) Discard() {
+	unix.Unlinkat(s.where.dirfd(), s.temp, 0)
+	s.where.close()
+}
+
+// WriteFileAtomic replaces the name at path by a regular file, durably: after
+// a power cut there is the old file or the whole new one. See Stage for links
+// and for who can read it.
+func (r *Root) WriteFileAtomic(path string, data []byte, attr Attr) error {
+	s, err := r.Stage(path, bytes.NewReader(data), attr)
+	if err != nil {
+		return err
+	}
+	// The content first: a name that is durable before its content is an
+	// empty file after a power cut.
+	if err := s.Sync(); err != nil {
+		s.Discard()
+		return err
+	}
+	if err := s.Commit(); err != nil {
+		return err
+	}
+	return r.SyncDir(parent(path))
+}
+
+// SymlinkAtomic makes path a link to target, replacing a file or link.
+func (r *Root) SymlinkAtomic(target, path string, uid, gid int) error {
+	s, err := r.StageSymlink(target, path, uid, gid)
+	if err != nil {
+		return err
+	}
+	if err := s.Commit(); err != nil {
+		return err
+	}
+	return r.SyncDir(parent(path))
+}
+
+// SweepTemp removes from the directory at path what an interrupted Stage left
+// there. A directory that is not there is fine.
+func (r *Root) SweepTemp(path string) error {
+	list, err := r.ReadDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, info := range list {
+		if strings.HasPrefix(info.Name, TempPrefix) && !info.IsDir() {
+			if err := r.Remove(path + "/" + info.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// SyncDir makes the names in the directory that path leads to durable.
+func (r *Root) SyncDir(path string) error {
+	return r.at("sync", path, true, func(dirfd int, name string) error {
+		fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Fsync(fd)
+	})
+}
+
+// SyncFS makes all that was written to the file system of the root durable,
+// or to all file systems where the kernel cannot do that for one.
+func (r *Root) SyncFS() error { return r.wrap("syncfs", "/", syncfs(r.Fd())) }
+
+// Symlink makes a new link.
+func (r *Root) Symlink(target, path string) error {
+	return r.at("symlink", path, false, func(dirfd int, name string) error {
+		return symlinkat(target, dirfd, name)
+	})
+}
+
+// Rename renames, replacing as rename(2) does. No last component is followed.
+func (r *Root) Rename(from, to string) error {
+	return r.two("rename", from, to, unix.Renameat)
+}
+
+// RenameNoReplace fails with fs.ErrExist where to is there already.
+func (r *Root) RenameNoReplace(from, to string) error {
+	return r.two("rename", from, to, renameNoReplace)
+}
+
+// Exchange swaps two names in one atomic step. Where the kernel cannot, the
+// error is errors.ErrUnsupported and nothing happened.
+func (r *Root) Exchange(a, b string) error { return r.two("exchange", a, b, exchange) }
+
+// Link makes a second name for the file at from, which is not followed.
+func (r *Root) Link(from, to string) error {
+	return r.two("link", from, to, func(fromfd int, from string, tofd int, to string) error {
+		return linkat(fromfd, from, tofd, to)
+	})
+}
+
+func (r *Root) two(op, from, to string, f func(fromfd int, from string, tofd int, to string) error) error {
+	return r.at(op, from, false, func(fromfd int, fromName string) error {
+		return r.at(op, to, false, func(tofd int, toName string) error {
+			return f(fromfd, fromName, tofd, toName)
+		})
+	})
+}
+
+// Remove removes a name: a file, a link, an empty directory.
+func (r *Root) Remove(path string) error {
+	return r.at("remove", path, false, func(dirfd int, name string) error {
+		return unlink(dirfd, name)
+	})
+}
+
+func unlink(dirfd int, name string) error {
+	info, err := fstatat(dirfd, name)
+	if err != nil {
+		return err
+	}
+	// Never unlink(2) on a directory: where root may, it breaks UFS.
+	if info.IsDir() {
+		return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
+	}
+	return unix.Unlinkat(dirfd, name, 0)
+}
+
+// RemoveAll removes path and what is below it, never following a link. Not
+// there is no error.
+func (r *Root) RemoveAll(path string) error {
+	err := r.at("remove", path, false, func(dirfd int, name string) error {
+		return removeAll(dirfd, name, 0)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func removeAll(dirfd int, name string, depth int) error {
+	info, err := fstatat(dirfd, name)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return unix.Unlinkat(dirfd, name, 0)
+	}
+	if depth > MaxDepth {
+		return unix.ENAMETOOLONG
+	}
+	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	list, err := readdir(fd)
+	if err != nil {
+		return err
+	}
+	for _, child := range list {
+		if err := removeAll(fd, child.Name, depth+1); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
+}
+
+// Mkdir makes one directory with exactly this mode, whatever the umask.
+func (r *Root) Mkdir(path string, mode fs.FileMode) error {
+	return r.at("mkdir", path, false, func(dirfd int, name string) error {
+		return mkdirat(dirfd, name, mode)
+	})
+}
+
+func mkdirat(dirfd int, name string, mode fs.FileMode) error {
+	if err := unix.Mkdirat(dirfd, name, UnixPerm(mode)&0o777); err != nil {
+		return err
+	}
+	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Fchmod(fd, UnixPerm(mode))
+}
+
+// MkdirAll makes path and its missing parents, following links, dangling ones
+// too: those are made where they point. What is there keeps its mode; a file
+// in the way is an error.
+func (r *Root) MkdirAll(path string, mode fs.FileMode) error {
+	p, err := r.walk(path, true, func(p *place, rest []string) error {
+		for _, c := range rest {
+			if c == ".." {
+				p.pop()
+				continue
+			}
+			if err := mkdirat(p.dirfd(), c, mode); err != nil && !errors.Is(err, unix.EEXIST) {
+				return err
+			}
+			fd, err := openat(p.dirfd(), c, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+			if err != nil {
+				return err
+			}
+			p.fds, p.names = append(p.fds, fd), append(p.names, c)
+		}
+		p.name = "."
+		return nil
+	})
+	if err == nil {
+		var info Info
+		if info, err = fstatat(p.dirfd(), p.name); err == nil && !info.IsDir() {
+			err = unix.ENOTDIR
+		}
+		p.close()
+	}
+	return r.wrap("mkdir", path, err)
+}
+
+// SetAttr gives the name at path, which is not followed, the owner, mode,
+// attributes and time of attr; of a link only the owner.
+func (r *Root) SetAttr(path string, attr Attr) error {
+	return r.at("chmod", path, false, func(dirfd int, name string) error {
+		info, err := fstatat(dirfd, name)
+		switch {
+		case err != nil:
+			return err
+		case info.IsLink():
+			return unix.Fchownat(dirfd, name, attr.UID, attr.GID, unix.AT_SYMLINK_NOFOLLOW)
+		case info.IsDir():
+			fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+			if err != nil {
+				return err
+			}
+			f := os.NewFile(uintptr(fd), path)
+			defer f.Close()
+			if err := attr.apply(f); err != nil {
+				return err
+			}
+			return attr.applyTime(dirfd, name)
+		}
+		f, err := openRegular(dirfd, name, unix.O_RDONLY)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		// What is about to become unreadable to somebody must not become
+		// readable to somebody else on the way: the old mode may fit the old
+		// owner only.
+		if err := unix.Fchmod(int(f.Fd()), info.Perm()&UnixPerm(attr.Mode)&0o700); err != nil {
+			return err
+		}
+		if err := attr.apply(f); err != nil {
+			return err
+		}
+		return attr.applyTime(dirfd, name)
+	})
+}
+
+// Xattrs are the extended attributes of the name at path, which is not
+// followed; for links, and where the system has none, it is empty.
+func (r *Root) Xattrs(path string) (attrs map[string][]byte, err error) {
+	err = r.at("getxattr", path, false, func(dirfd int, name string) error {
+		info, err := fstatat(dirfd, name)
+		if err != nil || !info.IsDir() && !info.IsRegular() {
+			return err
+		}
+		flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK
+		if info.IsDir() {
+			flags |= unix.O_DIRECTORY
+		}
+		fd, err := openat(dirfd, name, flags, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		attrs, err = getXattrs(fd)
+		return err
+	})
+	return attrs, err
+}
+
+// parent is the path of the directory that holds the last component of path,
+// links before it not looked at.
+func parent(path string) string {
+	path = strings.TrimRight(path, "/")
+	i := strings.LastIndexByte(path, '/')
+	if i <= 0 {
+		return "/"
+	}
+	return path[:i]
+}

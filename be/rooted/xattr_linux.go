@@ -1,0 +1,5 @@
+package rooted
+
+import "golang.org/x/sys/unix"
+
+const noXattr = unix.ENODATA

@@ -29,9 +29,10 @@ func (i Info) IsLink() bool    { return i.Mode&fs.ModeSymlink != 0 }
 // Perm is the mode as chmod(2) takes it: permissions, setuid, setgid, sticky.
 func (i Info) Perm() uint32 { return UnixPerm(i.Mode) }
 
-// UnixPerm turns a FileMode's permissions into what chmod(2) takes.
+// UnixPerm turns a FileMode's permissions into what chmod(2) takes. The
+// number 0o1777 is accepted for ModeSticky|0o777, and so on.
 func UnixPerm(m fs.FileMode) uint32 {
-	p := uint32(m.Perm())
+	p := uint32(m & 0o7777)
 	if m&fs.ModeSetuid != 0 {
 		p |= unix.S_ISUID
 	}

@@ -324,7 +324,7 @@ func (r *Root) Mkdir(path string, mode fs.FileMode) error {
 }
 
 func mkdirat(dirfd int, name string, mode fs.FileMode) error {
-	if err := unix.Mkdirat(dirfd, name, UnixPerm(mode)&0o777); err != nil {
+	if err := unix.Mkdirat(dirfd, name, UnixPerm(mode)&0o700); err != nil {
 		return err
 	}
 	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)

@@ -1,0 +1,191 @@
+package rooted
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func open(t *testing.T, dir string) *Root {
+	t.Helper()
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// must stops the test at an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestResolveAsInChroot(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	must(t, r.MkdirAll("/var/share/mail", 0o755))
+	must(t, r.MkdirAll("/run/lock", 0o755))
+	must(t, r.Symlink("share/mail", "/var/mail"))
+	must(t, r.Symlink("/run", "/var/run"))
+	must(t, r.Symlink("../../../../../../etc", "/var/up"))
+	must(t, r.Symlink("loop", "/loop"))
+	must(t, r.Symlink("/gone/far", "/dangling"))
+	for path, want := range map[string]string{
+		"/":                    "/",
+		"":                     "/",
+		"/var/mail":            "/var/share/mail",
+		"var/mail/":            "/var/share/mail",
+		"/var/mail/../x":       "/var/share/x",
+		"/var/run/lock":        "/run/lock",
+		"/../../var/run":       "/run",
+		"/var/up/passwd":       "/etc/passwd",
+		"/dangling":            "/gone/far",
+		"/dangling/../y":       "/gone/y",
+		"/nothing/../var/mail": "/var/mail", // nothing is known of a name below one that is not there
+		"/var/share/mail/.":    "/var/share/mail",
+	} {
+		if got, err := r.Resolve(path); err != nil || got != want {
+			t.Errorf("Resolve(%q) = %q, %v; want %q", path, got, err, want)
+		}
+	}
+	if _, err := r.Resolve("/loop/x"); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("a loop: %v", err)
+	}
+	if _, err := r.Resolve("/a\x00b"); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("NUL in a name: %v", err)
+	}
+	must(t, r.MkdirAll("/dangling/deep", 0o755))
+	if info, err := os.Stat(filepath.Join(dir, "gone/far/deep")); err != nil || !info.IsDir() {
+		t.Errorf("MkdirAll through a dangling link: %v", err)
+	}
+}
+
+func TestWriteFileAtomic(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	outside := filepath.Join(t.TempDir(), "outside")
+	must(t, os.WriteFile(outside, []byte("mine"), 0o644))
+	must(t, r.Symlink(outside, "/shadow"))
+
+	when := time.Unix(1000000000, 123456789)
+	must(t, r.WriteFileAtomic("/shadow", []byte("x"), Attr{Mode: 0o640 | fs.ModeSetgid, UID: 3, GID: 42, Mtime: when,
+		Xattrs: map[string][]byte{"user.a": []byte("b")}}))
+	info, err := r.Lstat("/shadow")
+	must(t, err)
+	if info.Mode != 0o640|fs.ModeSetgid || info.UID != 3 || info.GID != 42 || !info.Mtime.Equal(when) {
+		t.Errorf("written as %+v", info)
+	}
+	if x, err := r.Xattrs("/shadow"); err != nil || string(x["user.a"]) != "b" || len(x) != 1 {
+		t.Errorf("xattrs %q, %v", x, err)
+	}
+	if data, _ := os.ReadFile(outside); string(data) != "mine" {
+		t.Errorf("a link led outside: %q", data)
+	}
+	must(t, r.WriteFileAtomic("/shadow", []byte("y"), Attr{Mode: 0o600}))
+	if data, err := r.ReadFile("/shadow"); err != nil || string(data) != "y" {
+		t.Errorf("read back %q, %v", data, err)
+	}
+	list, err := r.ReadDir("/")
+	if err != nil || len(list) != 1 {
+		t.Errorf("left behind: %v, %v", list, err)
+	}
+}
+
+// While a secret is staged nobody but its reader-to-be can read it, not even
+// through an ACL that the directory hands down.
+func TestStagedIsPrivate(t *testing.T) {
+	r := open(t, t.TempDir())
+	s, err := r.Stage("/shadow", readerFunc(func(p []byte) (int, error) {
+		list, err := r.ReadDir("/")
+		if err != nil || len(list) != 1 || list[0].Perm() != 0 {
+			t.Errorf("while being written: %v, %v", list, err)
+		}
+		return 0, errors.New("cut")
+	}), Attr{Mode: 0o644})
+	if err == nil {
+		s.Discard()
+		t.Fatal("no error")
+	}
+	if list, _ := r.ReadDir("/"); len(list) != 0 {
+		t.Errorf("left behind: %v", list)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestSpecialFilesAreNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	must(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o644))
+	must(t, unix.Mknod(filepath.Join(dir, "tty"), unix.S_IFCHR|0o644, int(unix.Mkdev(5, 0))))
+	for _, name := range []string{"fifo", "tty", "/"} {
+		if _, err := r.Open(name); !errors.Is(err, ErrNotRegular) {
+			t.Errorf("Open(%q): %v", name, err)
+		}
+	}
+	if _, err := r.Lstat("/fifo/x"); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("below a fifo: %v", err)
+	}
+}
+
+func TestWalkAndRemoveAll(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	outside := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(outside, "keep"), nil, 0o644))
+	must(t, r.MkdirAll("/a/b\xff/c", 0o755))
+	must(t, r.Symlink(outside, "/a/out"))
+	must(t, r.WriteFileAtomic("/a/b\xff/new\nline", nil, Attr{Mode: 0o644}))
+	var got []string
+	must(t, r.Walk("/a", func(path string, info Info) error {
+		got = append(got, path)
+		if info.Name == "c" {
+			return SkipDir
+		}
+		return nil
+	}))
+	want := "/a|/a/b\xff|/a/b\xff/c|/a/b\xff/new\nline|/a/out"
+	if s := strings.Join(got, "|"); s != want {
+		t.Errorf("walked %q, want %q", s, want)
+	}
+	must(t, r.RemoveAll("/a"))
+	must(t, r.RemoveAll("/a"))
+	if _, err := os.Stat(filepath.Join(outside, "keep")); err != nil {
+		t.Error("RemoveAll followed a link")
+	}
+}
+
+func TestRenames(t *testing.T) {
+	r := open(t, t.TempDir())
+	must(t, r.Mkdir("/dir", 0o1777))
+	if info, _ := r.Lstat("/dir"); info.Mode != fs.ModeDir|fs.ModeSticky|0o777 {
+		t.Errorf("Mkdir made %v", info.Mode)
+	}
+	must(t, r.Symlink("share/dir", "/link"))
+	if err := r.RenameNoReplace("/link", "/dir"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("RenameNoReplace over a directory: %v", err)
+	}
+	if err := r.Exchange("/link", "/dir"); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		t.Fatal(err)
+	}
+	if target, err := r.Readlink("/dir"); err == nil && target != "share/dir" {
+		t.Errorf("after the exchange /dir -> %q", target)
+	}
+	must(t, r.WriteFileAtomic("/"+TempPrefix+"left", nil, Attr{}))
+	must(t, r.SweepTemp("/"))
+	if _, err := r.Lstat("/" + TempPrefix + "left"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("not swept: %v", err)
+	}
+}

@@ -1,0 +1,66 @@
+package state
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// Event is one line of the history: something that changed.
+type Event struct {
+	At     time.Time `json:"at"`
+	What   string    `json:"what"` // the command or the transition
+	BE     string    `json:"be,omitempty"`
+	Detail string    `json:"detail,omitempty"`
+}
+
+// Record appends an event durably. A torn last line, from a power cut, is
+// left behind and skipped by History.
+func (d *Dir) Record(e Event) error {
+	if e.At.IsZero() {
+		e.At = time.Now().UTC()
+	}
+	line, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("cannot record %s: %w", e.What, err)
+	}
+	f, err := os.OpenFile(d.Path("history.jsonl"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot record %s: %w", e.What, err)
+	}
+	defer f.Close()
+	// A leading newline ends a line that a power cut may have torn.
+	if _, err = f.Write(append([]byte{'\n'}, line...)); err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot record %s: %w", e.What, err)
+	}
+	return nil
+}
+
+// History returns all events, oldest first.
+func (d *Dir) History() ([]Event, error) {
+	f, err := os.Open(d.Path("history.jsonl"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the history: %w", err)
+	}
+	defer f.Close()
+	var events []Event
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var e Event
+		if json.Unmarshal(lines.Bytes(), &e) == nil {
+			events = append(events, e)
+		}
+	}
+	return events, lines.Err()
+}

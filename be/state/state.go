@@ -1,0 +1,283 @@
+// Package state is what beadm remembers about one target between boots: the
+// state machine, what ran, what was tried and how it ended. It lives in a
+// folder of the state file system, in no boot environment.
+//
+//	identity        who this host is to beadm: a UUID, made by setup
+//	lock            flock by the one writer, who writes its pid and command in it
+//	state.json      State, below
+//	journal.json    the open operation (package journal)
+//	history.jsonl   one Event a line, only ever appended to
+//	sync/           runs, bases and marks (package reconcile in sync)
+//	share.json      the open relocation (package share)
+//
+// Files are written whole and durably; a reader sees the old one or the new.
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"beadm/be"
+)
+
+// Version is the format this program writes. It reads Version and Version-1.
+const Version = 1
+
+// Phase is where an activation stands.
+type Phase string
+
+// The phases. No trial at all is idle.
+const (
+	Armed  Phase = "armed"  // the loader holds the token
+	Trying Phase = "trying" // the token was consumed and boot ran in the new BE
+)
+
+// Trial is the activation under way.
+type Trial struct {
+	Activation    string        `json:"activation"` // names its snapshots, too
+	BE            be.UUID       `json:"be"`
+	From          be.UUID       `json:"from"` // the default it returns to
+	Phase         Phase         `json:"phase"`
+	Once          bool          `json:"once,omitempty"` // -t: never confirmed
+	ArmedAt       time.Time     `json:"armed_at"`
+	TryingAt      time.Time     `json:"trying_at,omitzero"`
+	NoAutoConfirm bool          `json:"no_auto_confirm,omitempty"`
+	ConfirmWithin time.Duration `json:"confirm_within_ns"`  // dead-man timer
+	Services      bool          `json:"services,omitempty"` // boot let services start
+	Baseline      *Baseline     `json:"baseline,omitempty"` // what the checks compare with
+	Verdict       *Verdict      `json:"verdict,omitempty"`  // a failure found while trying, before the reset
+}
+
+// Baseline is what the outgoing boot environment looked like when healthy.
+type Baseline struct {
+	FailedUnits  []string `json:"failed_units,omitempty"`
+	DefaultRoute bool     `json:"default_route"`
+	Sshd         bool     `json:"sshd"`
+	Share        bool     `json:"share"`
+}
+
+// Verdict is why a trial failed.
+type Verdict struct {
+	Reason string    `json:"reason"` // one of the Reason constants
+	Detail string    `json:"detail,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// Why a trial failed.
+const (
+	ReasonNoUserland = "did not reach userland"        // the token was consumed, boot never ran
+	ReasonBoot       = "boot failed"                   // boot ran and could not finish
+	ReasonCheck      = "check failed"                  // Detail names the check
+	ReasonTimer      = "not confirmed in time"         // the dead-man timer ended
+	ReasonEmergency  = "emergency mode"                // init gave up
+	ReasonReset      = "reset before it was confirmed" // power, panic or a reboot, after services
+	ReasonOperator   = "rolled back by operator"
+)
+
+// Failure is a trial that ended in the old boot environment.
+type Failure struct {
+	Activation string  `json:"activation"`
+	BE         be.UUID `json:"be"`
+	Name       string  `json:"name"` // at that time
+	Verdict
+	Acknowledged bool `json:"acknowledged,omitempty"`
+}
+
+// Known is what is remembered of one boot environment.
+type Known struct {
+	Name        string       `json:"name"`           // last seen
+	Good        bool         `json:"good,omitempty"` // confirmed at least once
+	ConfirmedAt time.Time    `json:"confirmed_at,omitzero"`
+	Checks      []CheckState `json:"checks,omitempty"` // of its last trial
+}
+
+// CheckState is the last result of one health check.
+type CheckState struct {
+	Name   string    `json:"name"`
+	OK     bool      `json:"ok"`
+	Detail string    `json:"detail,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// Owed is what a boot could not finish and a later boot or recover must:
+// until then the boot environment From is kept as it is.
+type Owed struct {
+	From be.UUID   `json:"from"`
+	To   be.UUID   `json:"to"`
+	Why  string    `json:"why"`
+	At   time.Time `json:"at"`
+}
+
+// State is state.json. Keys that this program does not know survive a write.
+type State struct {
+	Version  int                `json:"version"`
+	Default  be.UUID            `json:"default,omitempty"`
+	Previous be.UUID            `json:"previous,omitempty"` // the default before the present one
+	Last     be.UUID            `json:"last,omitempty"`     // the BE that ran last
+	Trial    *Trial             `json:"trial,omitempty"`
+	Failures []Failure          `json:"failures,omitempty"` // newest last
+	Owed     *Owed              `json:"owed,omitempty"`
+	BEs      map[be.UUID]*Known `json:"bes,omitempty"`
+	Loader   LoaderConfig       `json:"loader"`
+	NotTried string             `json:"not_tried,omitempty"` // name of a BE that was armed and never started
+
+	unknown map[string]json.RawMessage
+}
+
+// LoaderConfig says how the target is started.
+type LoaderConfig struct {
+	Kind string   `json:"kind,omitempty"` // "grub", "stub"; empty before setup
+	Dir  string   `json:"dir,omitempty"`  // where its files are mounted
+	Args []string `json:"args,omitempty"` // kernel arguments for every boot environment
+}
+
+// Know returns the record of uuid, made if there is none.
+func (s *State) Know(uuid be.UUID) *Known {
+	if s.BEs == nil {
+		s.BEs = map[be.UUID]*Known{}
+	}
+	k := s.BEs[uuid]
+	if k == nil {
+		k = &Known{}
+		s.BEs[uuid] = k
+	}
+	return k
+}
+
+// Word is the state in one word: idle, armed, trying, once or failed.
+func (s *State) Word() string {
+	switch {
+	case s.Trial != nil && s.Trial.Once:
+		return "once"
+	case s.Trial != nil:
+		return string(s.Trial.Phase)
+	case s.UnreadFailure() != nil:
+		return "failed"
+	}
+	return "idle"
+}
+
+// UnreadFailure is the newest failure that nobody has acknowledged, or nil.
+func (s *State) UnreadFailure() *Failure {
+	for i := len(s.Failures) - 1; i >= 0; i-- {
+		if !s.Failures[i].Acknowledged {
+			return &s.Failures[i]
+		}
+	}
+	return nil
+}
+
+// UnmarshalJSON keeps the keys it does not know.
+func (s *State) UnmarshalJSON(data []byte) error {
+	type plain State
+	if err := json.Unmarshal(data, (*plain)(s)); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, &s.unknown); err != nil {
+		return err
+	}
+	known, err := json.Marshal(fullState)
+	if err != nil {
+		return err
+	}
+	var names map[string]json.RawMessage
+	if err := json.Unmarshal(known, &names); err != nil {
+		return err
+	}
+	for name := range names {
+		delete(s.unknown, name)
+	}
+	return nil
+}
+
+// fullState has every key, so that marshalling it lists them.
+var fullState = func() any {
+	type plain State
+	return plain{
+		Default: "x", Previous: "x", Last: "x", Trial: &Trial{}, Failures: []Failure{{}},
+		Owed: &Owed{}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: "x",
+	}
+}()
+
+// MarshalJSON writes the known keys and those that were read and not known.
+func (s *State) MarshalJSON() ([]byte, error) {
+	type plain State
+	data, err := json.Marshal((*plain)(s))
+	if err != nil || len(s.unknown) == 0 {
+		return data, err
+	}
+	all := map[string]json.RawMessage{}
+	if err := json.Unmarshal(data, &all); err != nil {
+		return nil, err
+	}
+	for name, value := range s.unknown {
+		all[name] = value
+	}
+	return json.Marshal(all)
+}
+
+// Dir is the folder of one store in a mounted state file system.
+type Dir struct{ path string }
+
+// Open uses the folder of the store guid below top, making it if create; it
+// is NoStore if it is not there. The folder is root's alone.
+func Open(top, guid string, create bool) (*Dir, error) {
+	path := filepath.Join(top, guid)
+	if create {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return nil, fmt.Errorf("cannot make the state folder: %w", err)
+		}
+		if err := SyncDir(top); err != nil {
+			return nil, fmt.Errorf("cannot make the state folder: %w", err)
+		}
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, be.E(be.NoStore, "beadm is not set up here: run beadm setup")
+	} else if err != nil {
+		return nil, fmt.Errorf("cannot open the state folder: %w", err)
+	}
+	return &Dir{path: path}, nil
+}
+
+// Path of a file or folder of that name.
+func (d *Dir) Path(name string) string { return filepath.Join(d.path, name) }
+
+// Load reads state.json; without one the State is empty.
+func (d *Dir) Load() (*State, error) {
+	s := &State{Version: Version}
+	data, err := os.ReadFile(d.Path("state.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the state: %w", err)
+	}
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return nil, be.E(be.Recovery, "cannot read %s: %w", d.Path("state.json"), err)
+	}
+	if head.Version < Version-1 || head.Version > Version {
+		return nil, be.E(be.Recovery, "the state has format %d, and this beadm reads %d: use the beadm that wrote it", head.Version, Version)
+	}
+	if err := json.Unmarshal(data, s); err != nil {
+		return nil, be.E(be.Recovery, "cannot read %s: %w", d.Path("state.json"), err)
+	}
+	s.Version = Version
+	return s, nil
+}
+
+// Save replaces state.json durably.
+func (d *Dir) Save(s *State) error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot write the state: %w", err)
+	}
+	return WriteFile(d.Path("state.json"), append(data, '\n'))
+}

@@ -1,0 +1,102 @@
+package share
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"beadm/be/rooted"
+)
+
+// mount is a line of mountinfo (proc_pid_mountinfo(5)).
+type mount struct {
+	dev   string // major:minor of the file system
+	root  string // path inside it
+	point string // where it is mounted
+}
+
+func readMounts(file string) ([]mount, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var list []mount
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		fields := strings.Split(s.Text(), " ")
+		if len(fields) < 6 {
+			continue
+		}
+		list = append(list, mount{dev: fields[2], root: unescape(fields[3]), point: unescape(fields[4])})
+	}
+	return list, s.Err()
+}
+
+// unescape undoes mountinfo's \ooo.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			var n int
+			ok := true
+			for _, c := range s[i+1 : i+4] {
+				if c < '0' || c > '7' {
+					ok = false
+				}
+				n = n*8 + int(c-'0')
+			}
+			if ok {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// hostPath is p inside r, with every link of the host and the root followed,
+// as the kernel writes it in mountinfo and /proc/PID/fd.
+func hostPath(r *rooted.Root, p string) (string, error) {
+	top, err := filepath.EvalSymlinks(r.Dir())
+	if err != nil {
+		return "", err
+	}
+	if top, err = filepath.Abs(top); err != nil {
+		return "", err
+	}
+	in, err := r.Resolve(p)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimRight(top, "/") + in, nil
+}
+
+// mountsBelow lists what is mounted at p and below it, as paths that begin
+// with p.
+func mountsBelow(r *rooted.Root, p string) ([]string, error) {
+	full, err := hostPath(r, p)
+	if err != nil {
+		return nil, err
+	}
+	all, err := readMounts("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, m := range all {
+		if inside(m.point, full) {
+			list = append(list, p+strings.TrimPrefix(m.point, full))
+		}
+	}
+	sort.Strings(list)
+	return list, nil
+}

@@ -1,0 +1,226 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"runtime"
+	"sort"
+	"strings"
+
+	"beadm/be"
+	"beadm/be/rooted"
+)
+
+// State is what a path of the profile is now.
+type State string
+
+// The states.
+const (
+	Real      State = "real"      // a directory of the boot environment: Init moves it
+	Linked    State = "linked"    // it is in the shared dataset
+	Separate  State = "separate"  // a file system of its own: shared already
+	Elsewhere State = "elsewhere" // a link that is not ours: left as it is
+	Absent    State = "absent"
+	Refused   State = "refused" // Why says why
+)
+
+// Path is one path of the profile.
+type Path struct {
+	Path  string `json:"path"`
+	Name  string `json:"name"` // in the shared dataset
+	State State  `json:"state"`
+	Why   string `json:"why,omitempty"`   // for Refused and Elsewhere
+	Bytes int64  `json:"bytes,omitempty"` // on disk, for Real, where it was asked for
+	Files int64  `json:"files,omitempty"`
+	Old   bool   `json:"old,omitempty"` // the tree it was moved from is kept
+}
+
+// Plan says what Init would do. It was made by reading only.
+type Plan struct {
+	Root  string `json:"root"`
+	Paths []Path `json:"paths"`
+	Need  int64  `json:"need"` // bytes that the copies take
+}
+
+// Moves are the paths that Init would move.
+func (p Plan) Moves() []Path {
+	var moves []Path
+	for _, x := range p.Paths {
+		if x.State == Real {
+			moves = append(moves, x)
+		}
+	}
+	return moves
+}
+
+// Status tells for every path of the profile what it is. It reads only and
+// counts nothing.
+func Status(ctx context.Context, root, os string) ([]Path, error) {
+	r, err := rooted.Open(root)
+	if err != nil {
+		return nil, be.E(be.NotFound, "cannot look at %s: %w", root, err)
+	}
+	defer r.Close()
+	return look(r, Profile(os))
+}
+
+// MakePlan looks at the profile, or at paths if any are given, and counts what
+// is to be moved. A path that was asked for by name and cannot be moved is an
+// error; one of the profile is left alone, and the plan says why.
+func MakePlan(ctx context.Context, root, os string, paths ...string) (Plan, error) {
+	plan := Plan{Root: root}
+	r, err := rooted.Open(root)
+	if err != nil {
+		return plan, be.E(be.NotFound, "cannot look at %s: %w", root, err)
+	}
+	defer r.Close()
+	asked := len(paths) > 0
+	if !asked {
+		paths = Profile(os)
+	}
+	if plan.Paths, err = look(r, paths); err != nil {
+		return plan, err
+	}
+	for i := range plan.Paths {
+		p := &plan.Paths[i]
+		if asked && (p.State == Refused || p.State == Elsewhere) {
+			return plan, be.E(be.Decision, "cannot share %s: %s", p.Path, p.Why)
+		}
+		if p.State != Real {
+			continue
+		}
+		if p.Bytes, p.Files, err = weigh(ctx, r, p.Path); err != nil {
+			return plan, err
+		}
+		plan.Need += p.Bytes
+	}
+	return plan, nil
+}
+
+// look finds the state of each path.
+func look(r *rooted.Root, paths []string) ([]Path, error) {
+	var list []Path
+	seen := map[string]bool{}
+	for _, p := range paths {
+		p = path.Clean("/" + p)
+		if seen[p] {
+			continue
+		}
+		seen[p] = true
+		x, err := lookAt(r, p)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, x)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Path < list[j].Path })
+	return list, nil
+}
+
+func lookAt(r *rooted.Root, p string) (Path, error) {
+	x := Path{Path: p, Name: path.Base(p)}
+	refuse := func(why string) (Path, error) {
+		x.State, x.Why = Refused, why
+		return x, nil
+	}
+	// One level below /var: that is what the links and their rewriting are
+	// made for, and /var/share is not a thing to move.
+	if path.Dir(p) != "/var" || p == MountPoint || strings.HasPrefix(x.Name, ".") {
+		return refuse("only directories directly below /var can be shared")
+	}
+	if old, err := r.Lstat(OldDir + "/" + x.Name); err == nil && old.IsDir() {
+		x.Old = true
+	}
+	info, err := r.Lstat(p)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		x.State = Absent
+		return x, nil
+	case err != nil:
+		return x, be.E(be.Other, "cannot look at %s: %w", p, err)
+	case info.IsLink():
+		target, err := r.Readlink(p)
+		if err != nil {
+			return x, be.E(be.Other, "cannot look at %s: %w", p, err)
+		}
+		if target == LinkTarget(x.Name) {
+			x.State = Linked
+			return x, nil
+		}
+		to, err := r.Resolve(p)
+		if err != nil {
+			to = target
+		}
+		x.State, x.Why = Elsewhere, "it is a link to "+target+", which leads to "+to
+		return x, nil
+	case !info.IsDir():
+		return refuse("it is not a directory")
+	}
+	for _, db := range databases {
+		to := db
+		if resolved, err := r.Resolve(db); err == nil {
+			to = resolved
+		}
+		if inside(p, to) || inside(to, p) && exists(r, to) {
+			return refuse("it holds a package database (" + db + "), which belongs to one boot environment")
+		}
+	}
+	if p == "/var/adm" {
+		for _, s := range susePaths {
+			if exists(r, s) {
+				return refuse("packages own files in it (" + s + ")")
+			}
+		}
+	}
+	var_, err := r.Stat("/var")
+	if err != nil {
+		return x, be.E(be.Other, "cannot look at /var: %w", err)
+	}
+	mounts, err := mountsBelow(r, p)
+	if err != nil {
+		return x, be.E(be.Other, "cannot see what is mounted below %s: %w", p, err)
+	}
+	for _, m := range mounts {
+		if m == p {
+			x.State = Separate
+			return x, nil
+		}
+	}
+	if len(mounts) > 0 {
+		return refuse("another file system is mounted below it, at " + mounts[0])
+	}
+	if runtime.GOOS != "linux" && info.Dev != var_.Dev {
+		x.State = Separate
+		return x, nil
+	}
+	x.State = Real
+	return x, nil
+}
+
+func exists(r *rooted.Root, p string) bool {
+	_, err := r.Lstat(p)
+	return err == nil
+}
+
+// weigh counts what a copy of the tree takes.
+func weigh(ctx context.Context, r *rooted.Root, p string) (bytes, files int64, err error) {
+	err = r.Walk(p, func(_ string, info rooted.Info) error {
+		files++
+		// A name takes something too, and so does a directory.
+		bytes += 1024
+		if info.IsRegular() && info.Nlink > 0 {
+			bytes += info.Size / int64(info.Nlink)
+		}
+		return ctx.Err()
+	})
+	// What vanishes while it is counted is no trouble.
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return 0, 0, be.E(be.Other, "cannot count what is in %s: %w", p, err)
+	}
+	return bytes, files, nil
+}

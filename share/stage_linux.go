@@ -1,0 +1,180 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/be"
+	"beadm/be/copy"
+	"beadm/be/rooted"
+)
+
+// Stage puts the staging directory of the boot environment mounted at root
+// over its /var/share, so that what packages write into shared directories
+// stays in the boot environment. The directories of its layout are made in
+// it, with the modes and owners that they and the directories in them have in
+// shareDir, where the live shared dataset is mounted (empty: modes of the
+// profile, nothing in them). No data is copied. Repeatable.
+func Stage(ctx context.Context, root, shareDir string) error {
+	r, err := rooted.Open(root)
+	if err != nil {
+		return be.E(be.NotFound, "cannot stage %s: %w", root, err)
+	}
+	defer r.Close()
+	if err := stage(ctx, r, shareDir); err != nil {
+		return be.E(be.KindOf(err), "cannot put the staging directory over %s%s: %w", root, MountPoint, err)
+	}
+	return nil
+}
+
+func stage(ctx context.Context, r *rooted.Root, shareDir string) error {
+	paths, err := look(r, Profile("linux"))
+	if err != nil {
+		return err
+	}
+	if err := makeStaged(ctx, r, paths, shareDir); err != nil {
+		return err
+	}
+	if err := r.MkdirAll(MountPoint, 0o755); err != nil {
+		return err
+	}
+	from, err := copier.OpenDir(r, StagedDir)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := copier.OpenDir(r, MountPoint)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	var a, b unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(from.Fd()), &a), unix.Fstat(int(to.Fd()), &b)); err != nil {
+		return err
+	}
+	if a.Dev == b.Dev && a.Ino == b.Ino {
+		return nil // it is there
+	}
+	if mounted, err := copier.Mounted(to); err != nil || mounted {
+		if err == nil {
+			err = errors.New("something else is mounted there")
+		}
+		return err
+	}
+	// Through descriptors: a link that appears on the way cannot lead the
+	// mount out of the boot environment.
+	return unix.Mount(fdPath(from), fdPath(to), "", unix.MS_BIND, "")
+}
+
+func fdPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
+// Unstage takes away what Stage mounted, or whatever is mounted on the boot
+// environment's /var/share. Nothing mounted is no error.
+func Unstage(ctx context.Context, root string) error {
+	r, err := rooted.Open(root)
+	if err != nil {
+		return be.E(be.NotFound, "cannot unstage %s: %w", root, err)
+	}
+	defer r.Close()
+	if err := unmountShare(r); err != nil {
+		return be.E(be.Other, "cannot unmount %s%s: %w", root, MountPoint, err)
+	}
+	return nil
+}
+
+func unmountShare(r *rooted.Root) error {
+	for {
+		mounted, err := shareMounted(r)
+		if err != nil || !mounted {
+			return err
+		}
+		parent, err := copier.OpenDir(r, "/var")
+		if err != nil {
+			return err
+		}
+		err = unix.Unmount(fdPath(parent)+"/share", unix.UMOUNT_NOFOLLOW)
+		parent.Close()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// shareMounted says whether something is mounted at /var/share.
+func shareMounted(r *rooted.Root) (bool, error) {
+	to, err := copier.OpenDir(r, MountPoint)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer to.Close()
+	return copier.Mounted(to)
+}
+
+// Skeleton is for a machine whose shared dataset cannot be mounted: a tmpfs
+// with the directories that the links of root lead to, so that sshd and the
+// administrator come up. What is written there is lost at the next boot, and
+// whoever calls this says so loudly. Something mounted there already is left.
+func Skeleton(ctx context.Context, root string) error {
+	r, err := rooted.Open(root)
+	if err != nil {
+		return be.E(be.NotFound, "cannot make a stand-in for the shared dataset: %w", err)
+	}
+	defer r.Close()
+	err = func() error {
+		mounted, err := shareMounted(r)
+		if err != nil || mounted {
+			return err
+		}
+		paths, err := look(r, Profile("linux"))
+		if err != nil {
+			return err
+		}
+		to, err := copier.OpenDir(r, MountPoint)
+		if err != nil {
+			return err
+		}
+		err = unix.Mount("beadm-skeleton", fdPath(to), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=10%")
+		to.Close()
+		if err != nil {
+			return err
+		}
+		return makeDirs(r, MountPoint, paths)
+	}()
+	if err != nil {
+		return be.E(be.Other, "cannot make a stand-in for the shared dataset at %s%s: %w", root, MountPoint, err)
+	}
+	return nil
+}
+
+// protect sets or clears the immutable flag of a directory, where its file
+// system has one.
+func protect(d *os.File, on bool) error {
+	flags, err := unix.IoctlGetUint32(int(d.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil {
+		return ignoreUnsupported(err)
+	}
+	const immutable = 0x10 // FS_IMMUTABLE_FL
+	want := flags &^ immutable
+	if on {
+		want |= immutable
+	}
+	if want == flags {
+		return nil
+	}
+	return ignoreUnsupported(unix.IoctlSetPointerInt(int(d.Fd()), unix.FS_IOC_SETFLAGS, int(want)))
+}
+
+func ignoreUnsupported(err error) error {
+	if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,162 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+
+	"beadm/be"
+	"beadm/be/copy"
+	"beadm/be/rooted"
+)
+
+// PrepareMountPoint makes the empty directory at /var/share of the boot
+// environment mounted at root and makes it immutable where that is possible,
+// so that nothing is written below the shared dataset while it is not mounted.
+// It does nothing where something is mounted on it. With protected false the
+// flag is taken away, for those who delete the boot environment file by file.
+func PrepareMountPoint(root string, protected bool) error {
+	err := func() error {
+		r, err := rooted.Open(root)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if err := r.MkdirAll(MountPoint, 0o755); err != nil {
+			return err
+		}
+		if mounted, err := shareMounted(r); err != nil || mounted {
+			return err
+		}
+		d, err := copier.OpenDir(r, MountPoint)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return protect(d, protected)
+	}()
+	if err != nil {
+		return be.E(be.Other, "cannot make the mount point %s%s: %w", root, MountPoint, err)
+	}
+	return nil
+}
+
+// The directories of a staging tree are made this deep: where packages expect
+// to find theirs (/var/spool/postfix/private), not where users keep things.
+const stagedDepth = 3
+
+// makeStaged makes the staging tree.
+func makeStaged(ctx context.Context, r *rooted.Root, paths []Path, shareDir string) error {
+	if err := r.MkdirAll(StagedDir, 0o755); err != nil {
+		return err
+	}
+	var live *rooted.Root
+	if shareDir != "" {
+		var err error
+		if live, err = rooted.Open(shareDir); err != nil {
+			return err
+		}
+		defer live.Close()
+		for _, p := range paths {
+			if p.State != Linked {
+				continue
+			}
+			if err := mirror(ctx, live, r, p.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return makeDirs(r, StagedDir, paths)
+}
+
+// mirror makes the directories of a live tree in the staging tree. Nothing of
+// users': of mail and temporary files only the top.
+func mirror(ctx context.Context, live, r *rooted.Root, name string) error {
+	depth := stagedDepth
+	if name == "mail" || name == "tmp" || name == "crash" || name == "cores" {
+		depth = 0
+	}
+	err := live.Walk("/"+name, func(p string, info rooted.Info) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !info.IsDir() {
+			return nil
+		}
+		if strings.Count(p, "/")-1 > depth {
+			return rooted.SkipDir
+		}
+		src, err := copier.OpenDir(live, p)
+		if errors.Is(err, fs.ErrNotExist) {
+			return rooted.SkipDir
+		}
+		if err != nil {
+			return err
+		}
+		defer src.Close()
+		to := StagedDir + p
+		dst, err := copier.OpenDir(r, to[:strings.LastIndexByte(to, '/')])
+		if err != nil {
+			return rooted.SkipDir // a file of a package is in the way: it wins
+		}
+		defer dst.Close()
+		err = copier.Dir(src, dst, info.Name)
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// makeDirs makes what is missing of the linked directories below at, with the
+// modes of the profile.
+func makeDirs(r *rooted.Root, at string, paths []Path) error {
+	known := map[string]dir{}
+	for _, os := range []string{"linux", "freebsd", "illumos"} {
+		for _, d := range profile(os) {
+			known[d.path] = d
+		}
+	}
+	for _, p := range paths {
+		if p.State != Linked {
+			continue
+		}
+		to := at + "/" + p.Name
+		err := r.Mkdir(to, 0o700)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		d, ok := known[p.Path]
+		if !ok {
+			d = dir{mode: 0o755}
+		}
+		mode := fs.FileMode(d.mode & 0o777)
+		if d.mode&0o1000 != 0 {
+			mode |= fs.ModeSticky
+		}
+		if d.mode&0o2000 != 0 {
+			mode |= fs.ModeSetgid
+		}
+		if err := r.SetAttr(to, rooted.Attr{Mode: mode, GID: d.gid}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func openShare(shareDir string) (*rooted.Root, error) {
+	r, err := rooted.Open(shareDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, be.E(be.NotFound, "cannot open the shared dataset: %w", err)
+	}
+	return r, err
+}

@@ -1,0 +1,487 @@
+package account
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// Database is the account files of one boot environment. A kind that is
+// missing has no file.
+type Database map[Kind]*File
+
+// ParseAll reads contents by kind.
+func ParseAll(contents map[Kind][]byte) Database {
+	db := Database{}
+	for kind, data := range contents {
+		db[kind] = Parse(kind, data)
+	}
+	return db
+}
+
+func (db Database) clone() Database {
+	c := Database{}
+	for kind, f := range db {
+		c[kind] = f.clone()
+	}
+	return c
+}
+
+// Deltas is what happened to a database.
+type Deltas map[Kind]Delta
+
+// DiffAll is Diff for every kind.
+func DiffAll(old, new Database) Deltas {
+	d := Deltas{}
+	for _, kind := range Kinds {
+		// A file that is not there says nothing of its records.
+		if new[kind] != nil {
+			if c := Diff(old[kind], new[kind]); len(c) > 0 {
+				d[kind] = c
+			}
+		}
+	}
+	return d
+}
+
+// Then is d followed by e.
+func (d Deltas) Then(e Deltas) Deltas {
+	sum := Deltas{}
+	for _, kind := range Kinds {
+		if c := d[kind].Then(kind, e[kind]); len(c) > 0 {
+			sum[kind] = c
+		}
+	}
+	return sum
+}
+
+// Security is the part of d that takes rights away.
+func (d Deltas) Security() Deltas {
+	out := Deltas{}
+	for kind, delta := range d {
+		if c := delta.Security(kind); len(c) > 0 {
+			out[kind] = c
+		}
+	}
+	return out
+}
+
+// Merge does d to cur, whose records were base's when last in step with where
+// d began. out, the outgoing database after d, may be nil; it tells which
+// doubled uids are meant. Doing it twice is doing it once. cur keeps the
+// order of its lines. The files agree with each other as far as cur's did.
+func Merge(d Deltas, out, base, cur Database) (Database, []Event) {
+	m := &merger{d: d, out: out, base: base, res: cur.clone(), cur: cur,
+		gone: map[string]bool{}, refused: map[string]bool{}, refusedGroup: map[string]bool{}}
+	for _, kind := range Kinds {
+		if f := cur[kind]; f != nil && len(d[kind]) > 0 {
+			for _, n := range numbers(f.broken) {
+				m.say(kind, "", Broken, "line %d is kept as it is", n)
+			}
+		}
+	}
+	m.removeUsers()
+	for _, kind := range []Kind{Passwd, MasterPasswd, Shadow, UserAttr} {
+		m.mergeKind(kind, m.userRefused)
+	}
+	m.removeGroups()
+	for _, kind := range []Kind{Group, Gshadow} {
+		m.mergeKind(kind, func(key string) bool { return m.refusedGroup[key] })
+	}
+	m.dropMembers()
+	for _, kind := range []Kind{Subuid, Subgid} {
+		m.mergeRanges(kind)
+	}
+	return m.res, m.events
+}
+
+type merger struct {
+	d              Deltas
+	out, base, res Database
+	cur            Database
+	gone           map[string]bool // users removed
+	refused        map[string]bool // users not added
+	refusedGroup   map[string]bool
+	events         []Event
+}
+
+func (m *merger) say(kind Kind, name string, what What, format string, args ...any) {
+	m.events = append(m.events, Event{kind, name, what, fmt.Sprintf(format, args...)})
+}
+
+func (m *merger) userRefused(key string) bool { return m.refused[key] || m.gone[key] }
+
+// changedHere says whether a record differs from what it was when last in
+// step.
+func (m *merger) changedHere(kind Kind, key string) bool {
+	cur, base := m.res[kind].Get(key), m.base[kind].Get(key)
+	if cur == nil {
+		return false // nothing is left that could be lost
+	}
+	return !slices.Equal(cur, base) && !slices.Equal(cur, m.d[kind][key].Old)
+}
+
+var userKinds = []Kind{Passwd, MasterPasswd, Shadow, UserAttr}
+
+// removeUsers decides for all files of a user at once: a user is in all of
+// them or in none.
+func (m *merger) removeUsers() {
+	names := map[string]Kind{}
+	for _, kind := range []Kind{Passwd, MasterPasswd} {
+		for key, c := range m.d[kind] {
+			if c.New == nil {
+				names[key] = kind
+			}
+		}
+	}
+	for _, name := range sorted(names) {
+		held, present := false, false
+		for _, kind := range userKinds {
+			present = present || m.res[kind].Get(name) != nil
+			held = held || m.changedHere(kind, name)
+		}
+		if !present {
+			continue
+		}
+		if held && !nis(name) {
+			closed := false
+			for _, kind := range userKinds {
+				if r := m.res[kind].Get(name); r != nil && kind != UserAttr {
+					if c := closeRecord(kind, r); !slices.Equal(c, r) {
+						m.res[kind].put(name, c)
+						closed = true
+					}
+				}
+			}
+			m.refused[name] = true
+			if closed || !m.closedAlready(name) {
+				m.say(names[name], name, Held, "removed there, changed here: kept, locked and expired")
+			}
+			continue
+		}
+		for _, kind := range userKinds {
+			if f := m.res[kind]; f != nil {
+				f.remove(name)
+			}
+		}
+		m.gone[name] = true
+		m.say(names[name], name, Removed, "")
+	}
+}
+
+func (m *merger) closedAlready(name string) bool {
+	for _, kind := range []Kind{Shadow, MasterPasswd} {
+		if r := m.res[kind].Get(name); r != nil {
+			return slices.Equal(r, closeRecord(kind, r))
+		}
+	}
+	return false
+}
+
+// removeGroups removes groups from group and gshadow together, but none that
+// somebody's files belong to.
+func (m *merger) removeGroups() {
+	for _, name := range sorted(m.d[Group]) {
+		c := m.d[Group][name]
+		r := m.res[Group].Get(name)
+		if c.New != nil || r == nil {
+			continue
+		}
+		if user := m.primaryOf(r); user != "" {
+			m.refusedGroup[name] = true
+			m.say(Group, name, Held, "removed there, primary group of %s here: kept", user)
+			continue
+		}
+		if m.groupChangedHere(Group, name) || m.groupChangedHere(Gshadow, name) {
+			// What was a member there is one no more; what this side made
+			// of the group stays.
+			for _, kind := range []Kind{Group, Gshadow} {
+				m.revokeAll(kind, name)
+			}
+			m.refusedGroup[name] = true
+			m.say(Group, name, Held, "removed there, changed here: kept without the members it had there")
+			continue
+		}
+		for _, kind := range []Kind{Group, Gshadow} {
+			if f := m.res[kind]; f != nil {
+				f.remove(name)
+			}
+		}
+		m.refusedGroup[name] = true
+		m.say(Group, name, Removed, "")
+	}
+}
+
+// groupChangedHere looks past members who were removed everywhere.
+func (m *merger) groupChangedHere(kind Kind, name string) bool {
+	cur := m.cur[kind].Get(name)
+	if cur == nil {
+		return false
+	}
+	for _, was := range [][]string{m.base[kind].Get(name), m.d[kind][name].Old} {
+		if slices.Equal(cur, was) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *merger) revokeAll(kind Kind, name string) {
+	r, old := m.res[kind].Get(name), m.d[kind][name].Old
+	if r == nil || old == nil || !sameShape(r, old) {
+		return
+	}
+	r = slices.Clone(r)
+	for i := range r {
+		if kind.role(i) == members {
+			r[i] = applyMembers(r[i], old[i], "")
+		}
+	}
+	m.res[kind].put(name, r)
+}
+
+func (m *merger) primaryOf(group []string) string {
+	for _, kind := range []Kind{Passwd, MasterPasswd} {
+		for _, key := range m.res[kind].Keys() {
+			if r := m.res[kind].Get(key); len(r) > 3 && len(group) > 2 && !nis(key) && sameNumber(r[3], group[2]) {
+				return key
+			}
+		}
+	}
+	return ""
+}
+
+// mergeKind does what was added or changed.
+func (m *merger) mergeKind(kind Kind, skip func(key string) bool) {
+	f := m.res[kind]
+	if f == nil {
+		if len(m.d[kind]) > 0 {
+			m.say(kind, "", Conflict, "there is no such file here")
+		}
+		return
+	}
+	for _, key := range sorted(m.d[kind]) {
+		c := m.d[kind][key]
+		if skip(key) {
+			continue
+		}
+		cur := f.Get(key)
+		if n := f.broken[key]; n != 0 {
+			m.say(kind, key, Conflict, "line %d cannot be read", n)
+			continue
+		}
+		switch {
+		case c.New == nil:
+			m.removeRest(kind, key)
+		case cur == nil && m.base[kind].Get(key) != nil:
+			m.refuse(kind, key)
+			m.say(kind, key, Conflict, "removed here, changed there: stays removed")
+		case cur == nil && c.Old != nil && m.base[kind] != nil:
+			m.refuse(kind, key)
+			m.say(kind, key, Conflict, "changed there, not there here")
+		case cur == nil:
+			if owner, taken := f.idOwner(key, c.New); taken && !m.meant(kind, owner, c.New) {
+				m.refuse(kind, key)
+				m.say(kind, key, Conflict, "not added: its %s %s is %s's here", formats[kind].names[kind.idField()], c.New[kind.idField()], owner)
+				continue
+			}
+			if !m.exists(kind, key) {
+				continue
+			}
+			f.put(key, c.New)
+			if kind != Shadow && kind != Gshadow {
+				m.say(kind, key, Added, "")
+			}
+		default:
+			m.change(kind, key, c, cur)
+		}
+	}
+}
+
+// exists says whether the record that a shadow record belongs to is there.
+func (m *merger) exists(kind Kind, key string) bool {
+	switch kind {
+	case Shadow:
+		return m.res[Passwd] == nil || m.res[Passwd].Get(key) != nil
+	case Gshadow:
+		return m.res[Group] == nil || m.res[Group].Get(key) != nil
+	}
+	return true
+}
+
+func (m *merger) change(kind Kind, key string, c Change, cur []string) {
+	f, base := m.res[kind], m.base[kind].Get(key)
+	i := kind.idField()
+	if i >= 0 && c.Old == nil && len(c.New) > i && len(cur) > i && !sameNumber(c.New[i], cur[i]) {
+		m.say(kind, key, Conflict, "added on both sides, %s there and %s here", c.New[i], cur[i])
+		m.refuse(kind, key)
+		// Who is locked there is not let in here.
+		for j, r := range formats[kind].fields {
+			if r == password && j < len(c.New) && Locked(c.New[j]) && !Locked(cur[j]) && !hasShadow(cur[j]) {
+				cur = slices.Clone(cur)
+				cur[j] = lock(kind, cur[j])
+				f.put(key, cur)
+			}
+		}
+		return
+	}
+	res, events := mergeRecord(kind, key, c, base, cur)
+	if i >= 0 && len(res) > i && res[i] != cur[i] {
+		if owner, taken := f.idOwner(key, res); taken && !m.meant(kind, owner, res) {
+			m.say(kind, key, Conflict, "its new number %s is %s's here", res[i], owner)
+			res[i] = cur[i]
+		}
+	}
+	if !slices.Equal(res, cur) {
+		f.put(key, res)
+	}
+	m.events = append(m.events, events...)
+}
+
+// removeRest removes a record whose owner in passwd or group stays; a user's
+// shadow record is closed instead, so that the files agree.
+func (m *merger) removeRest(kind Kind, key string) {
+	r := m.res[kind].Get(key)
+	if r == nil {
+		return
+	}
+	switch {
+	case kind == Shadow && m.res[Passwd].Get(key) != nil:
+		m.res[kind].put(key, closeRecord(kind, r))
+		m.say(kind, key, Held, "removed there from shadow alone: locked and expired")
+	case kind == Gshadow && m.res[Group].Get(key) != nil:
+		m.say(kind, key, Conflict, "removed there from gshadow alone")
+	default:
+		m.res[kind].remove(key)
+		m.say(kind, key, Removed, "")
+	}
+}
+
+func (m *merger) refuse(kind Kind, key string) {
+	switch kind {
+	case Passwd, MasterPasswd:
+		m.refused[key] = true
+	case Group:
+		m.refusedGroup[key] = true
+	}
+}
+
+// meant says whether the outgoing side shares the number between both names
+// itself, as root and toor do.
+func (m *merger) meant(kind Kind, owner string, fields []string) bool {
+	i := kind.idField()
+	o := m.out[kind].Get(owner)
+	return len(o) > i && sameNumber(o[i], fields[i])
+}
+
+// dropMembers takes out of groups who is no user any more.
+func (m *merger) dropMembers() {
+	absent := map[string]bool{}
+	for name := range m.gone {
+		absent[name] = true
+	}
+	for name := range m.refused {
+		if m.res[Passwd].Get(name) == nil && m.res[MasterPasswd].Get(name) == nil {
+			absent[name] = true
+		}
+	}
+	for _, kind := range []Kind{Group, Gshadow} {
+		for _, key := range m.res[kind].Keys() {
+			r := slices.Clone(m.res[kind].Get(key))
+			for i := range r {
+				if kind.role(i) == members {
+					r[i] = strings.Join(slices.DeleteFunc(split(r[i]), func(n string) bool { return absent[n] }), ",")
+				}
+			}
+			// A list that only was written oddly is left as it was.
+			if old := m.res[kind].Get(key); !slices.Equal(r, old) && lists(kind, old, absent) {
+				m.res[kind].put(key, r)
+			}
+		}
+	}
+}
+
+func lists(kind Kind, r []string, names map[string]bool) bool {
+	for i := range r {
+		if kind.role(i) == members {
+			for _, n := range split(r[i]) {
+				if names[n] {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// mergeRanges treats a file as a set of lines; a range that somebody else has
+// here is not given a second time.
+func (m *merger) mergeRanges(kind Kind) {
+	f := m.res[kind]
+	if f == nil {
+		return
+	}
+	for _, key := range sorted(m.d[kind]) {
+		if c := m.d[kind][key]; c.New == nil && f.Get(key) != nil {
+			f.remove(key)
+			m.say(kind, rangeOwner(key), Removed, "%s", key)
+		}
+	}
+	for _, key := range sorted(m.d[kind]) {
+		if c := m.d[kind][key]; c.New == nil || f.Get(key) != nil || m.userRefused(rangeOwner(key)) {
+			continue
+		}
+		clash := ""
+		for _, other := range f.Keys() {
+			if rangeOwner(other) != rangeOwner(key) && overlap(other, key) {
+				clash = other
+			}
+		}
+		if clash != "" {
+			m.say(kind, rangeOwner(key), Conflict, "%s overlaps %s", key, clash)
+			continue
+		}
+		f.put(key, []string{key})
+		m.say(kind, rangeOwner(key), Added, "%s", key)
+	}
+}
+
+func rangeOwner(line string) string {
+	name, _, _ := strings.Cut(line, ":")
+	return name
+}
+
+func overlap(a, b string) bool {
+	start := func(s string) (from, to uint64, ok bool) {
+		parts := strings.Split(s, ":")
+		if len(parts) != 3 {
+			return 0, 0, false
+		}
+		from, err1 := strconv.ParseUint(parts[1], 10, 64)
+		n, err2 := strconv.ParseUint(parts[2], 10, 63)
+		return from, from + n, err1 == nil && err2 == nil
+	}
+	a1, a2, ok1 := start(a)
+	b1, b2, ok2 := start(b)
+	return ok1 && ok2 && a1 < b2 && b1 < a2
+}
+
+func sorted[V any](set map[string]V) []string {
+	keys := make([]string, 0, len(set))
+	for k := range set {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+func numbers(set map[string]int) []int {
+	var list []int
+	for _, n := range set {
+		list = append(list, n)
+	}
+	sort.Ints(list)
+	return list
+}

@@ -1,0 +1,167 @@
+package account
+
+import (
+	"slices"
+	"strings"
+)
+
+// Change is what happened to one record; nil fields are no record.
+type Change struct {
+	Old, New []string
+}
+
+// Delta is what happened to one file, by key.
+type Delta map[string]Change
+
+// Diff is what turns the records of old into those of new. Order, comments
+// and broken lines are no matter of it. A nil file has no records.
+func Diff(old, new *File) Delta {
+	d := Delta{}
+	for _, key := range old.Keys() {
+		if o, n := old.Get(key), new.Get(key); !slices.Equal(o, n) {
+			if n == nil && new != nil && new.broken[key] != 0 {
+				continue // not removed: unreadable
+			}
+			d[key] = Change{o, n}
+		}
+	}
+	for _, key := range new.Keys() {
+		if old.Get(key) == nil {
+			if old != nil && old.broken[key] != 0 {
+				continue
+			}
+			d[key] = Change{nil, new.Get(key)}
+		}
+	}
+	return d
+}
+
+// Then is d followed by e. Where e began in another state than d ended in,
+// only what e changed counts.
+func (d Delta) Then(kind Kind, e Delta) Delta {
+	sum := Delta{}
+	for k, c := range d {
+		sum[k] = c
+	}
+	for k, second := range e {
+		first, both := sum[k]
+		if !both {
+			sum[k] = second
+			continue
+		}
+		c := Change{Old: first.Old}
+		switch {
+		case second.New == nil:
+		case first.New == nil && second.Old != nil: // removed before: outranks
+		case first.New == nil || second.Old == nil || !sameShape(first.New, second.Old, second.New):
+			c.New = second.New
+		default:
+			c.New = slices.Clone(first.New)
+			for i := range c.New {
+				if second.Old[i] == second.New[i] {
+					continue
+				}
+				c.New[i] = second.New[i]
+				if kind.role(i) == members {
+					c.New[i] = applyMembers(first.New[i], second.Old[i], second.New[i])
+				}
+			}
+		}
+		sum[k] = c
+		if slices.Equal(c.Old, c.New) && (c.Old == nil) == (c.New == nil) {
+			delete(sum, k)
+		}
+	}
+	return sum
+}
+
+// Security is the part of d that takes rights away: locks, expiries, removals,
+// shells that let nobody in, memberships revoked.
+func (d Delta) Security(kind Kind) Delta {
+	out := Delta{}
+	for key, c := range d {
+		if c.New == nil {
+			if !strings.HasPrefix(key, "-") {
+				out[key] = c
+			}
+			continue
+		}
+		if c.Old == nil {
+			if strings.HasPrefix(key, "-") { // denies what a directory allows
+				out[key] = c
+			}
+			continue
+		}
+		if !sameShape(c.Old, c.New) {
+			continue
+		}
+		n := slices.Clone(c.Old)
+		for i := range n {
+			switch kind.role(i) {
+			case password:
+				if Locked(c.New[i]) {
+					n[i] = lock(kind, n[i])
+				}
+			case expire:
+				if expiry(kind, c.New[i]) < expiry(kind, n[i]) {
+					n[i] = c.New[i]
+				}
+			case shell:
+				if noShell(c.New[i]) {
+					n[i] = c.New[i]
+				}
+			case members:
+				keep := split(c.New[i])
+				n[i] = strings.Join(slices.DeleteFunc(split(n[i]), func(m string) bool {
+					return !slices.Contains(keep, m)
+				}), ",")
+			}
+		}
+		if !slices.Equal(n, c.Old) {
+			out[key] = Change{c.Old, n}
+		}
+	}
+	return out
+}
+
+func (k Kind) role(i int) role {
+	roles := formats[k].fields
+	if i < len(roles) {
+		return roles[i]
+	}
+	return plain
+}
+
+func sameShape(records ...[]string) bool {
+	for _, r := range records {
+		if len(r) != len(records[0]) {
+			return false
+		}
+	}
+	return true
+}
+
+// split reads a member list.
+func split(list string) []string {
+	var names []string
+	for _, m := range strings.Split(list, ",") {
+		if m != "" {
+			names = append(names, m)
+		}
+	}
+	return names
+}
+
+// applyMembers does to list what turned old into new.
+func applyMembers(list, old, new string) string {
+	o, n := split(old), split(new)
+	out := slices.DeleteFunc(split(list), func(m string) bool {
+		return slices.Contains(o, m) && !slices.Contains(n, m)
+	})
+	for _, m := range n {
+		if !slices.Contains(o, m) && !slices.Contains(out, m) {
+			out = append(out, m)
+		}
+	}
+	return strings.Join(out, ",")
+}

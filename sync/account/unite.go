@@ -1,0 +1,60 @@
+package account
+
+import (
+	"slices"
+	"strings"
+)
+
+// Unite is the merge without a known common state: records of both sides are
+// kept, out's fields win, locks and the earlier expiry of either side hold,
+// groups have the members of both. Names that are only here stay.
+func Unite(out, cur Database) (Database, []Event) {
+	d := Deltas{}
+	for kind, theirs := range out {
+		mine := cur[kind]
+		if mine == nil {
+			continue
+		}
+		delta := Delta{}
+		for _, key := range theirs.Keys() {
+			n, c := theirs.Get(key), mine.Get(key)
+			switch {
+			case c == nil:
+				delta[key] = Change{nil, n}
+			case !slices.Equal(n, c) && sameShape(n, c):
+				delta[key] = Change{c, uniteRecord(kind, n, c)}
+			}
+		}
+		if len(delta) > 0 {
+			d[kind] = delta
+		}
+	}
+	// Against cur as its own base nothing was changed here: every field that
+	// differs is taken, after the checks for numbers.
+	return Merge(d, out, Database{}, cur)
+}
+
+func uniteRecord(kind Kind, n, c []string) []string {
+	n = slices.Clone(n)
+	for i := range n {
+		switch kind.role(i) {
+		case password:
+			if Locked(c[i]) {
+				n[i] = lock(kind, n[i])
+			}
+		case expire:
+			if expiry(kind, c[i]) < expiry(kind, n[i]) {
+				n[i] = c[i]
+			}
+		case members:
+			list := split(c[i])
+			for _, m := range split(n[i]) {
+				if !slices.Contains(list, m) {
+					list = append(list, m)
+				}
+			}
+			n[i] = strings.Join(list, ",")
+		}
+	}
+	return n
+}

@@ -33,12 +33,11 @@ type Attr struct {
 const TempPrefix = ".beadm-new-"
 
 // Staged is a file or link that is complete but does not have its name yet.
-// Commit or Discard ends it.
+// Commit or Discard ends it. It holds no descriptor: thousands may be staged.
 type Staged struct {
-	r     *Root
-	where *place
-	temp  string
-	path  string
+	r    *Root
+	temp string
+	path string
 }
 
 // Stage writes a regular file beside the name at path, which Commit then
@@ -77,19 +76,20 @@ func (r *Root) StageSymlink(target, path string, uid, gid int) (*Staged, error) 
 }
 
 func (r *Root) stage(path string, make func(dirfd int, temp string) error) (*Staged, error) {
-	p, err := r.walk(path, false, nil)
-	if err != nil {
-		return nil, err
-	}
-	if p.name == "." {
-		p.close()
-		return nil, unix.EISDIR
-	}
 	var b [8]byte
 	rand.Read(b[:])
-	s := &Staged{r: r, where: p, temp: TempPrefix + hex.EncodeToString(b[:]), path: path}
-	if err := make(p.dirfd(), s.temp); err != nil {
-		s.Discard()
+	s := &Staged{r: r, temp: TempPrefix + hex.EncodeToString(b[:]), path: path}
+	err := r.at("write", path, false, func(dirfd int, name string) error {
+		if name == "." {
+			return unix.EISDIR
+		}
+		err := make(dirfd, s.temp)
+		if err != nil {
+			unix.Unlinkat(dirfd, s.temp, 0)
+		}
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -125,32 +125,35 @@ func (a Attr) applyTime(dirfd int, name string) error {
 
 // Sync makes content and attributes of the staged file durable.
 func (s *Staged) Sync() error {
-	f, err := openRegular(s.where.dirfd(), s.temp, unix.O_RDONLY)
-	if errors.Is(err, ErrNotRegular) { // a link has no content to sync
-		return nil
-	}
-	if err == nil {
-		err = f.Sync()
-		f.Close()
-	}
-	return s.r.wrap("sync", s.path, err)
+	return s.r.at("sync", s.path, false, func(dirfd int, _ string) error {
+		f, err := openRegular(dirfd, s.temp, unix.O_RDONLY)
+		if errors.Is(err, ErrNotRegular) { // a link has no content to sync
+			return nil
+		}
+		if err == nil {
+			err = f.Sync()
+			f.Close()
+		}
+		return err
+	})
 }
 
 // Commit gives the file its name, in one atomic step. The caller syncs.
 func (s *Staged) Commit() error {
-	err := unix.Renameat(s.where.dirfd(), s.temp, s.where.dirfd(), s.where.name)
-	if err != nil {
-		s.Discard()
-		return s.r.wrap("rename", s.path, err)
-	}
-	s.where.close()
-	return nil
+	return s.r.at("rename", s.path, false, func(dirfd int, name string) error {
+		err := unix.Renameat(dirfd, s.temp, dirfd, name)
+		if err != nil {
+			unix.Unlinkat(dirfd, s.temp, 0)
+		}
+		return err
+	})
 }
 
 // Discard removes the file.
 func (s *Staged) Discard() {
-	unix.Unlinkat(s.where.dirfd(), s.temp, 0)
-	s.where.close()
+	s.r.at("remove", s.path, false, func(dirfd int, _ string) error {
+		return unix.Unlinkat(dirfd, s.temp, 0)
+	})
 }
 
 // WriteFileAtomic replaces the name at path by a regular file, durably: after
@@ -217,9 +220,19 @@ func (r *Root) SyncDir(path string) error {
 	})
 }
 
-// SyncFS makes all that was written to the file system of the root durable,
-// or to all file systems where the kernel cannot do that for one.
-func (r *Root) SyncFS() error { return r.wrap("syncfs", "/", syncfs(r.Fd())) }
+// SyncFS makes all that was written to the file system that the directory at
+// path is on durable, or to all file systems where the kernel cannot do that
+// for one.
+func (r *Root) SyncFS(path string) error {
+	return r.at("syncfs", path, true, func(dirfd int, name string) error {
+		fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return syncfs(fd)
+	})
+}
 
 // Symlink makes a new link.
 func (r *Root) Symlink(target, path string) error {

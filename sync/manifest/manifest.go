@@ -1,0 +1,71 @@
+package manifest
+
+import (
+	"sort"
+	"time"
+
+	"beadm/be"
+	"beadm/sync/synclist"
+)
+
+// Version is the format written; Load reads it and the one before.
+const Version = 1
+
+// Inline is up to which size the content of every file is stored.
+const Inline = 1 << 20
+
+// Manifest is the files on the list of one boot environment at one moment.
+type Manifest struct {
+	Version int           `json:"version"`
+	BE      be.UUID       `json:"be"`
+	Taken   time.Time     `json:"taken"`
+	List    synclist.List `json:"list"`   // in force there and then
+	Shared  []Text        `json:"shared"` // on the list, but in the shared dataset
+	Entries []*Entry      `json:"entries"`
+
+	index map[string]*Entry
+}
+
+// Get returns the entry of a path, nil if it was not there.
+func (m *Manifest) Get(path string) *Entry {
+	if m == nil {
+		return nil
+	}
+	return m.index[path]
+}
+
+// Covers says whether the manifest would hold the path if it had been there.
+func (m *Manifest) Covers(path string) bool {
+	if m == nil {
+		return false
+	}
+	_, ok := m.List.Match(path)
+	return ok
+}
+
+// With returns a copy in which the paths of set are what set says, nil being
+// absence.
+func (m *Manifest) With(set map[string]*Entry) *Manifest {
+	c := *m
+	c.Entries = nil
+	for _, e := range m.Entries {
+		if _, replaced := set[string(e.Path)]; !replaced {
+			c.Entries = append(c.Entries, e)
+		}
+	}
+	for _, e := range set {
+		if e != nil {
+			c.Entries = append(c.Entries, e)
+		}
+	}
+	c.reindex()
+	return &c
+}
+
+func (m *Manifest) reindex() {
+	sort.Slice(m.Entries, func(i, j int) bool { return m.Entries[i].Path < m.Entries[j].Path })
+	m.index = make(map[string]*Entry, len(m.Entries))
+	for _, e := range m.Entries {
+		m.index[string(e.Path)] = e
+	}
+}

@@ -1,0 +1,244 @@
+package manifest
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"beadm/be"
+	"beadm/be/state"
+)
+
+// Store keeps manifests and blobs.
+type Store struct {
+	dir string
+}
+
+// ID names a stored manifest.
+type ID string
+
+var idRule = regexp.MustCompile(`^[0-9a-f]{16}$`)
+var hashRule = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// OpenStore makes dir a store; it is made, for root only, if it is absent.
+func OpenStore(dir string) (*Store, error) {
+	for _, sub := range []string{"", "blobs", "manifests"} {
+		path := filepath.Join(dir, sub)
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return nil, fmt.Errorf("cannot make the sync state: %w", err)
+		}
+		// It may have been there, more open: passwords are below.
+		if err := os.Chmod(path, 0o700); err != nil {
+			return nil, fmt.Errorf("cannot make the sync state private: %w", err)
+		}
+	}
+	return &Store{dir: dir}, nil
+}
+
+func (s *Store) blobPath(hash string) string {
+	return filepath.Join(s.dir, "blobs", hash[:2], hash)
+}
+
+// Blob is content on its way into the store.
+type Blob struct {
+	s   *Store
+	f   *os.File
+	sum hash.Hash
+}
+
+// NewBlob begins a blob. Finish or Abort ends it.
+func (s *Store) NewBlob() (*Blob, error) {
+	f, err := os.CreateTemp(filepath.Join(s.dir, "blobs"), ".new-*")
+	if err != nil {
+		return nil, fmt.Errorf("cannot store content: %w", err)
+	}
+	return &Blob{s: s, f: f, sum: sha256.New()}, nil
+}
+
+func (b *Blob) Write(p []byte) (int, error) {
+	b.sum.Write(p)
+	return b.f.Write(p)
+}
+
+// Abort throws it away.
+func (b *Blob) Abort() {
+	b.f.Close()
+	os.Remove(b.f.Name())
+}
+
+// Finish puts the content in its place and returns its hash. It is durable
+// once a manifest that names it was saved.
+func (b *Blob) Finish() (string, error) {
+	hash := hex.EncodeToString(b.sum.Sum(nil))
+	err := b.finish(hash)
+	if err != nil {
+		b.Abort()
+		return "", fmt.Errorf("cannot store content: %w", err)
+	}
+	return hash, nil
+}
+
+func (b *Blob) finish(hash string) error {
+	path := b.s.blobPath(hash)
+	if _, err := os.Lstat(path); err == nil {
+		b.Abort()
+		return nil
+	}
+	if err := b.f.Sync(); err != nil { // content before name
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(b.f.Name(), path); err != nil {
+		return err
+	}
+	if err := b.f.Close(); err != nil {
+		return err
+	}
+	if err := state.SyncDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return state.SyncDir(filepath.Join(b.s.dir, "blobs"))
+}
+
+// PutBytes stores content that is in memory.
+func (s *Store) PutBytes(data []byte) (string, error) {
+	b, err := s.NewBlob()
+	if err != nil {
+		return "", err
+	}
+	if _, err := b.Write(data); err != nil {
+		b.Abort()
+		return "", fmt.Errorf("cannot store content: %w", err)
+	}
+	return b.Finish()
+}
+
+// Open opens a blob for reading.
+func (s *Store) Open(hash string) (*os.File, error) {
+	if !hashRule.MatchString(hash) {
+		return nil, fmt.Errorf("cannot read stored content: %q is no hash", hash)
+	}
+	f, err := os.Open(s.blobPath(hash))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read stored content: %w", err)
+	}
+	return f, nil
+}
+
+// Read returns a blob, which was read back whole and is what its name says.
+func (s *Store) Read(hash string) ([]byte, error) {
+	f, err := s.Open(hash)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read stored content: %w", err)
+	}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != hash {
+		return nil, fmt.Errorf("cannot read stored content: %s is damaged", hash)
+	}
+	return data, nil
+}
+
+// Save stores a manifest durably and returns its name.
+func (s *Store) Save(m *Manifest) (ID, error) {
+	data, err := json.MarshalIndent(m, "", " ")
+	if err != nil {
+		return "", fmt.Errorf("cannot store a manifest: %w", err)
+	}
+	var b [8]byte
+	rand.Read(b[:])
+	id := ID(hex.EncodeToString(b[:]))
+	if err := state.WriteFile(s.manifestPath(id), append(data, '\n')); err != nil {
+		return "", err
+	}
+	return id, nil
+}
+
+func (s *Store) manifestPath(id ID) string {
+	return filepath.Join(s.dir, "manifests", string(id)+".json")
+}
+
+// Load reads a manifest back.
+func (s *Store) Load(id ID) (*Manifest, error) {
+	if !idRule.MatchString(string(id)) {
+		return nil, fmt.Errorf("cannot read a manifest: %q is no name of one", id)
+	}
+	data, err := os.ReadFile(s.manifestPath(id))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read a manifest: %w", err)
+	}
+	m := new(Manifest)
+	if err := json.NewDecoder(bytes.NewReader(data)).Decode(m); err != nil {
+		return nil, fmt.Errorf("cannot read the manifest %s: %w", id, err)
+	}
+	if m.Version > Version {
+		return nil, be.E(be.Other, "the manifest %s has format %d, written by a newer beadm; this one reads up to %d", id, m.Version, Version)
+	}
+	if err := m.List.Compile(); err != nil {
+		return nil, fmt.Errorf("cannot read the manifest %s: %w", id, err)
+	}
+	m.reindex()
+	return m, nil
+}
+
+// Sweep removes manifests that are not in keep, then blobs that no manifest
+// left names and that are not in blobs. Interrupted, it has removed too
+// little.
+func (s *Store) Sweep(keep map[ID]bool, blobs map[string]bool) error {
+	used := map[string]bool{}
+	for h := range blobs {
+		used[h] = true
+	}
+	files, err := os.ReadDir(filepath.Join(s.dir, "manifests"))
+	if err != nil {
+		return fmt.Errorf("cannot sweep the sync state: %w", err)
+	}
+	for _, f := range files {
+		path := filepath.Join(s.dir, "manifests", f.Name())
+		id := ID(f.Name()[:max(0, len(f.Name())-len(".json"))])
+		if !keep[id] {
+			if err := os.Remove(path); err != nil {
+				return fmt.Errorf("cannot sweep the sync state: %w", err)
+			}
+			continue
+		}
+		m, err := s.Load(id)
+		if err != nil {
+			return err // better too much than what one needs
+		}
+		for _, e := range m.Entries {
+			if e.Stored {
+				used[e.Hash] = true
+			}
+			if e.Tail != nil {
+				used[e.Tail.Hash] = true
+			}
+		}
+	}
+	top := filepath.Join(s.dir, "blobs")
+	err = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || used[d.Name()] {
+			return err
+		}
+		return os.Remove(path)
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot sweep the sync state: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,290 @@
+package manifest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"path"
+	"sort"
+	"strings"
+	"time"
+
+	"beadm/be"
+	"beadm/be/rooted"
+	"beadm/sync/account"
+	"beadm/sync/synclist"
+)
+
+// OurPrefix begins the names of files that beadm itself puts beside others:
+// what is not in place yet, and what a merge kept. They are never carried.
+const OurPrefix = ".beadm-"
+
+// Taker takes manifests.
+type Taker struct {
+	Store  *Store
+	Shared []string // directories of the shared dataset, as absolute paths without links
+}
+
+// Take reads the files on the list in root. Whatever differs in content from
+// one of the manifests since is stored, whatever its size; besides them
+// account files and files up to Inline. A nil Store stores nothing.
+//
+// Only what cannot be read ends it: a file that changes or goes meanwhile is
+// described as it was read.
+func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list synclist.List, since ...*Manifest) (*Manifest, error) {
+	m := &Manifest{Version: Version, BE: uuid, Taken: time.Now().UTC(), List: list}
+	seen := map[string]bool{}
+	for _, start := range list.Starts() {
+		if err := t.takeFrom(ctx, root, m, start, seen, since); err != nil {
+			return nil, fmt.Errorf("cannot read the files on the synclist: %w", err)
+		}
+	}
+	m.reindex()
+	return m, nil
+}
+
+// InShared says whether the path leads into the shared dataset, and where to.
+func (t *Taker) InShared(root *rooted.Root, p string) (bool, error) {
+	for _, resolve := range []func(string) (string, error){root.ResolveParent, root.Resolve} {
+		real, err := resolve(p)
+		if ignoreGone(err) == nil && err != nil {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		for _, dir := range t.Shared {
+			if real == dir || strings.HasPrefix(real, dir+"/") {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, start string, seen map[string]bool, since []*Manifest) error {
+	// start is as the list writes it, and so are the paths below it; where
+	// its directories are links is resolved as in a chroot.
+	shared, err := t.InShared(root, start)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	if shared {
+		m.Shared = append(m.Shared, Text(start))
+		return nil
+	}
+	// The directory itself may be reached by a link: the list means what it
+	// leads to only if its own name is no link.
+	err = root.Walk(start, func(p string, info rooted.Info) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if strings.HasPrefix(info.Name, OurPrefix) && p != start {
+			return skip(info)
+		}
+		if info.IsLink() {
+			if in, err := t.InShared(root, p); err == nil && in {
+				m.Shared = append(m.Shared, Text(p))
+				return nil
+			}
+		}
+		if in, _ := t.InShared(root, p); in && info.IsDir() {
+			m.Shared = append(m.Shared, Text(p))
+			return rooted.SkipDir
+		}
+		rule, listed := m.List.Match(p)
+		if listed && !seen[p] {
+			seen[p] = true
+			e, err := t.entry(root, p, info, rule.Action, since)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			m.Entries = append(m.Entries, e)
+		}
+		if info.IsDir() && !m.List.Descend(p) {
+			return rooted.SkipDir
+		}
+		return nil
+	})
+	return ignoreGone(err)
+}
+
+func skip(info rooted.Info) error {
+	if info.IsDir() {
+		return rooted.SkipDir
+	}
+	return nil
+}
+
+// Entry describes one path as it is, or nil if it is not there.
+func (t *Taker) Entry(root *rooted.Root, p string) (*Entry, error) {
+	info, err := root.Lstat(p)
+	if ignoreGone(err) == nil && err != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	e, err := t.entry(root, p, info, synclist.Overwrite, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return e, err
+}
+
+func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action synclist.Action, since []*Manifest) (*Entry, error) {
+	e := &Entry{Path: Text(p), Mode: info.Perm(), UID: info.UID, GID: info.GID, Mtime: info.Mtime.UTC()}
+	switch {
+	case info.IsLink():
+		e.Type, e.Mode = Link, 0
+		target, err := root.Readlink(p)
+		e.Target = Text(target)
+		return e, err
+	case info.IsDir():
+		e.Type, e.Mtime = Dir, time.Time{}
+	case info.IsRegular():
+		e.Type = File
+		if err := t.content(root, e, action, since); err != nil {
+			if errors.Is(err, rooted.ErrNotRegular) { // changed between
+				return &Entry{Path: e.Path, Type: Special}, nil
+			}
+			return nil, err
+		}
+	default:
+		e.Type = Special
+		return e, nil
+	}
+	attrs, err := root.Xattrs(p)
+	e.Xattrs = attrs
+	return e, err
+}
+
+// content reads a file once: its hash, where it continues earlier states of
+// itself, and what has to be stored of it.
+func (t *Taker) content(root *rooted.Root, e *Entry, action synclist.Action, since []*Manifest) error {
+	f, err := root.OpenNoFollow(string(e.Path))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+
+	// Lengths at which an earlier state would end if this file continues it.
+	heads := map[int64]string{}
+	appends := action == synclist.Append || action == synclist.Prepend
+	if appends {
+		for _, m := range since {
+			if old := m.Get(string(e.Path)); old != nil && old.Type == File {
+				heads[old.Size] = old.Hash
+			}
+		}
+	}
+	sum := sha256.New()
+	if err := hashHeads(f, sum, heads, e); err != nil {
+		return err
+	}
+	e.Hash = hex.EncodeToString(sum.Sum(nil))
+
+	from, needed := t.needed(e, action, since)
+	if t.Store == nil || !needed {
+		return nil
+	}
+	if _, err := f.Seek(from, io.SeekStart); err != nil {
+		return err
+	}
+	blob, err := t.Store.NewBlob()
+	if err != nil {
+		return err
+	}
+	// No more than was hashed: a log that grows meanwhile ends where it was.
+	if _, err := io.Copy(blob, io.LimitReader(f, e.Size-from)); err != nil {
+		blob.Abort()
+		return err
+	}
+	stored, err := blob.Finish()
+	if err != nil {
+		return err
+	}
+	switch {
+	case from > 0:
+		e.Tail = &Tail{From: from, Hash: stored}
+	case stored != e.Hash:
+		// Rewritten in place between the two readings: the second counts.
+		e.Hash, e.Stored, e.Heads = stored, true, nil
+	default:
+		e.Stored = true
+	}
+	return nil
+}
+
+// hashHeads reads all of f in constant memory and notes which of heads, by
+// length, it begins with.
+func hashHeads(f io.Reader, sum hash.Hash, heads map[int64]string, e *Entry) error {
+	lengths := make([]int64, 0, len(heads))
+	for n := range heads {
+		lengths = append(lengths, n)
+	}
+	sort.Slice(lengths, func(i, j int) bool { return lengths[i] < lengths[j] })
+	for _, n := range lengths {
+		copied, err := io.CopyN(sum, f, n-e.Size)
+		e.Size += copied
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if hex.EncodeToString(sum.Sum(nil)) == heads[n] {
+			if e.Heads == nil {
+				e.Heads = map[string]int64{}
+			}
+			e.Heads[heads[n]] = n
+		}
+	}
+	copied, err := io.Copy(sum, f)
+	e.Size += copied
+	return err
+}
+
+// needed says from which offset on the content must be stored.
+func (t *Taker) needed(e *Entry, action synclist.Action, since []*Manifest) (from int64, needed bool) {
+	if _, ok := account.KindOf(path.Clean(string(e.Path))); ok {
+		return 0, true
+	}
+	if e.Size <= Inline {
+		return 0, true
+	}
+	if action == synclist.Keep {
+		return 0, false
+	}
+	from = e.Size
+	for _, m := range since {
+		old := m.Get(string(e.Path))
+		if SameContent(old, e) {
+			continue
+		}
+		needed = true
+		head := int64(0) // all, unless it continues what it was
+		if old != nil {
+			head = e.Heads[old.Hash]
+		}
+		from = min(from, head)
+	}
+	return from, needed
+}
+
+// ignoreGone passes over a path of the list that is not there, or that leads
+// nowhere: a directory of it is a file, or a link in a circle.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || notDir(err) {
+		return nil
+	}
+	return err
+}

@@ -220,10 +220,12 @@ func (r *Root) SyncDir(path string) error {
 	})
 }
 
-// SyncFS makes all that was written to the file system that the directory at
-// path is on durable, or to all file systems where the kernel cannot do that
-// for one.
-func (r *Root) SyncFS(path string) error {
+// SyncFS makes all that was written to the file system of the root durable,
+// or to all file systems where the kernel cannot do that for one.
+func (r *Root) SyncFS() error { return r.wrap("syncfs", "/", syncfs(r.Fd())) }
+
+// SyncFSAt is SyncFS for the file system that the directory at path is on.
+func (r *Root) SyncFSAt(path string) error {
 	return r.at("syncfs", path, true, func(dirfd int, name string) error {
 		fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 		if err != nil {

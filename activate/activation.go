@@ -1,0 +1,420 @@
+package activate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"beadm/activate/boot"
+	"beadm/be"
+	"beadm/be/journal"
+	"beadm/be/state"
+)
+
+// ActivateOptions are those of beadm activate.
+type ActivateOptions struct {
+	Once          bool
+	Permanent     bool
+	Strict        bool
+	NoAutoConfirm bool
+	ConfirmWithin time.Duration // 0: what beadm.conf says
+	DryRun        bool
+}
+
+// Activate arms one trial boot of a boot environment (or, with Permanent,
+// makes it the default at once). The permanent default is not touched by a
+// trial. An armed trial of another is taken back first.
+func (t *Target) Activate(ctx context.Context, name string, opts ActivateOptions) error {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.activate(ctx, name, opts)
+}
+
+func (s *Session) activate(ctx context.Context, name string, opts ActivateOptions) error {
+	b, err := s.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := Allow(s.State, "activate", b.UUID); err != nil {
+		return err
+	}
+	running, err := s.running(ctx)
+	if err != nil {
+		return err
+	}
+	if b.Running {
+		if !opts.DryRun && s.State.Trial != nil {
+			return s.disarm(ctx)
+		}
+		if b.UUID == s.State.Default {
+			s.Report.Note("%s is running and the default already", name)
+			return nil
+		}
+		if !opts.Permanent {
+			return be.E(be.InUse, "%s is running: give --permanent to make it the default without a trial", name)
+		}
+	}
+	if b.Incomplete {
+		return be.E(be.Unbootable, "cannot activate %s: it is incomplete; destroy it and create it again", name)
+	}
+	if !opts.Permanent {
+		if err := s.Loader.Probe(ctx); err != nil {
+			return fmt.Errorf("cannot arm a trial of %s: %w", name, err)
+		}
+	}
+	if err := s.roomFor(ctx, "activate "+name); err != nil {
+		return err
+	}
+	if !b.Running {
+		if err := s.checkBootable(ctx, b); err != nil {
+			return err
+		}
+	}
+	within := opts.ConfirmWithin
+	if within == 0 {
+		within = s.Conf.ConfirmWithin
+	}
+	args := activateArgs{
+		Activation: be.NewToken(), Name: b.Name, UUID: b.UUID, From: running.Name, FromUUID: running.UUID,
+		Default: s.State.Default, Previous: s.State.Previous, Once: opts.Once, Permanent: opts.Permanent,
+		NoAutoConfirm: opts.NoAutoConfirm, Within: within, Strict: opts.Strict, Running: b.Running,
+	}
+	entries, err := s.Loader.Entries(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range entries {
+		args.HadEntry = args.HadEntry || id == b.ID()
+	}
+	if opts.DryRun {
+		s.printPlan(s.activatePlan(args))
+		return nil
+	}
+	if s.State.Trial != nil {
+		// Before anything else, so that no power cut from here on starts a
+		// trial that is being changed.
+		if err := s.disarm(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.run(ctx, s.activatePlan(args)); err != nil {
+		return err
+	}
+	what := "activate"
+	if opts.Permanent {
+		what = "activate --permanent"
+	}
+	s.record(what, name, "activation "+args.Activation)
+	return nil
+}
+
+// Deactivate takes an armed trial back (activate -T).
+func (t *Target) Deactivate(ctx context.Context, dryRun bool) error {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := Allow(s.State, "activate"); err != nil {
+		return err
+	}
+	if s.State.Trial == nil {
+		s.Report.Note("no trial is armed")
+		return nil
+	}
+	if dryRun {
+		s.Report.Note("would take back the armed trial of %s", s.nameOf(ctx, s.State.Trial.BE))
+		return nil
+	}
+	return s.disarm(ctx)
+}
+
+// disarm takes the token first: a cut between the two writes leaves a state
+// that says armed with no token, which boot and recover read as disarmed.
+func (s *Session) disarm(ctx context.Context) error {
+	if err := s.Loader.Disarm(ctx); err != nil {
+		return err
+	}
+	name := s.nameOf(ctx, s.State.Trial.BE)
+	s.State.Trial = nil
+	if err := s.save(); err != nil {
+		return err
+	}
+	s.record("disarm", name, "")
+	return nil
+}
+
+type activateArgs struct {
+	Activation    string        `json:"activation"`
+	Name          string        `json:"name"`
+	UUID          be.UUID       `json:"uuid"`
+	From          string        `json:"from"`
+	FromUUID      be.UUID       `json:"from_uuid"`
+	Default       be.UUID       `json:"default"`
+	Previous      be.UUID       `json:"previous,omitempty"`
+	HadEntry      bool          `json:"had_entry"`
+	Once          bool          `json:"once,omitempty"`
+	Permanent     bool          `json:"permanent,omitempty"`
+	NoAutoConfirm bool          `json:"no_auto_confirm,omitempty"`
+	Within        time.Duration `json:"within_ns"`
+	Strict        bool          `json:"strict,omitempty"`
+	Running       bool          `json:"running,omitempty"` // the BE is the running one: nothing to prepare
+}
+
+func (s *Session) activatePlan(a activateArgs) journal.Plan {
+	snap := "beadm-activate-" + a.Activation
+	snapDir, newDir := s.path("snap"), s.path("new")
+	id := a.UUID.ID()
+	plan := journal.Plan{Op: "activate", Args: a}
+	if !a.Running {
+		plan.Steps = append(plan.Steps,
+			journal.Step{
+				Name: "snapshot " + a.From + " as it runs",
+				Do: func(ctx context.Context) error {
+					if _, err := s.Store.Snapshot(ctx, a.From, snap); err != nil {
+						return err
+					}
+					if err := s.private(snapDir); err != nil {
+						return err
+					}
+					return s.Store.MountSnapshot(ctx, a.From, snap, snapDir)
+				},
+				Undo: func(ctx context.Context) error {
+					return errors.Join(s.Store.UnmountDir(ctx, snapDir), notFoundIsFine(s.Store.DestroySnapshot(ctx, a.From, snap)))
+				},
+			},
+			journal.Step{
+				Name: "mount " + a.Name,
+				Do: func(ctx context.Context) error {
+					if err := s.private(newDir); err != nil {
+						return err
+					}
+					return s.mountStaged(ctx, a.Name, newDir, false)
+				},
+				Undo: func(ctx context.Context) error {
+					return errors.Join(s.unstage(ctx, newDir), s.Store.Unmount(ctx, a.Name, true), s.Store.UnmountDir(ctx, newDir))
+				},
+			},
+			// What these two bring into the new boot environment stays when the
+			// activation is undone: it is what `sync run` would bring, and the
+			// records say that it is there.
+			journal.Step{Name: "bring in the links to the shared data", Do: func(ctx context.Context) error { return s.adoptShare(ctx, newDir) }},
+			journal.Step{
+				Name: "reconcile the files of the synclist",
+				Do: func(ctx context.Context) error {
+					return s.reconcileRunning(ctx, a.FromUUID, a.UUID, snapDir, newDir, a.Strict)
+				},
+			},
+			journal.Step{
+				Name: "write the menu entry of " + a.Name,
+				Do: func(ctx context.Context) error {
+					b, err := s.find(ctx, a.Name)
+					if err != nil {
+						return err
+					}
+					return s.putEntry(ctx, b, newDir)
+				},
+				Undo: func(ctx context.Context) error {
+					if a.HadEntry {
+						return nil
+					}
+					return s.Loader.Remove(ctx, id)
+				},
+			},
+			journal.Step{
+				Name: "unmount " + a.Name,
+				Do: func(ctx context.Context) error {
+					if err := s.unmountStaged(ctx, a.Name, newDir, false); err != nil {
+						return err
+					}
+					if err := s.Store.UnmountDir(ctx, snapDir); err != nil {
+						return err
+					}
+					return notFoundIsFine(s.Store.DestroySnapshot(ctx, a.From, snap))
+				},
+			},
+		)
+	}
+	plan.Steps = append(plan.Steps, journal.Step{
+		Name: "flush everything to where the loader reads it",
+		Do:   func(ctx context.Context) error { return s.Store.Flush(ctx) },
+	})
+	if a.Permanent {
+		plan.Commit = len(plan.Steps)
+		plan.Committed = func(ctx context.Context) (bool, error) {
+			st, err := s.Loader.State(ctx)
+			return st.Default == id, err
+		}
+		plan.Steps = append(plan.Steps,
+			journal.Step{Name: "make " + a.Name + " the default", Do: func(ctx context.Context) error { return s.Loader.SetDefault(ctx, id) }},
+			journal.Step{Name: "record that", Do: func(ctx context.Context) error { return s.becameDefault(ctx, a.UUID, a.Default) }},
+		)
+		return plan
+	}
+	plan.Steps = append(plan.Steps, journal.Step{
+		// Before the token: a trial that starts finds out what it is. After a
+		// cut between the two, the token is not there and this is taken back.
+		Name: "record the trial",
+		Do: func(ctx context.Context) error {
+			s.State.NotTried = ""
+			for i := range s.State.Failures {
+				if s.State.Failures[i].BE == a.UUID {
+					s.State.Failures[i].Acknowledged = true
+				}
+			}
+			s.State.Trial = &state.Trial{
+				Activation: a.Activation, BE: a.UUID, From: a.FromUUID, Phase: state.Armed, Once: a.Once,
+				ArmedAt: time.Now().UTC(), NoAutoConfirm: a.NoAutoConfirm, ConfirmWithin: a.Within,
+				Baseline: s.baseline(ctx),
+			}
+			return s.save()
+		},
+		Undo: func(ctx context.Context) error {
+			s.State.Trial = nil
+			return s.save()
+		},
+	})
+	plan.Commit = len(plan.Steps)
+	plan.Committed = func(ctx context.Context) (bool, error) {
+		st, err := s.Loader.State(ctx)
+		return st.Trial == id || st.Tried == id, err
+	}
+	plan.Steps = append(plan.Steps, journal.Step{
+		Name: "arm one trial of " + a.Name,
+		Do:   func(ctx context.Context) error { return s.Loader.Arm(ctx, id) },
+		Undo: func(ctx context.Context) error { return s.Loader.Disarm(ctx) },
+	})
+	return plan
+}
+
+// becameDefault follows the loader, which is changed already.
+func (s *Session) becameDefault(ctx context.Context, uuid, was be.UUID) error {
+	if was != uuid {
+		s.State.Previous = was
+	}
+	s.State.Default = uuid
+	s.State.Trial = nil
+	if err := s.save(); err != nil {
+		return err
+	}
+	b, err := s.byUUID(ctx, uuid)
+	if err != nil {
+		return err
+	}
+	return s.Store.SetDefaultRoot(ctx, b.Name)
+}
+
+func notFoundIsFine(err error) error {
+	if be.KindOf(err) == be.NotFound {
+		return nil
+	}
+	return err
+}
+
+// putEntry writes the menu entry of b, whose root is mounted at dir.
+func (s *Session) putEntry(ctx context.Context, b be.BE, dir string) error {
+	e, err := s.entry(ctx, b, dir)
+	if err != nil {
+		return err
+	}
+	return s.Loader.Put(ctx, e)
+}
+
+// initPath is our init in every boot environment that holds beadm.
+const initPath = "/usr/lib/beadm/init"
+
+// identityFile is who the host is, in each of its boot environments.
+const identityFile = "etc/beadm/identity"
+
+func (s *Session) entry(ctx context.Context, b be.BE, dir string) (boot.Entry, error) {
+	ref, err := s.Store.RootRef(ctx, b.Name)
+	if err != nil {
+		return boot.Entry{}, err
+	}
+	e := boot.Entry{ID: b.ID(), Title: b.Name, Root: ref, Dir: dir}
+	if s.State.Loader.Kind != "stub" {
+		if e.Kernel, e.Initrd, _, err = boot.FindKernel(ctx, dir); err != nil {
+			return boot.Entry{}, fmt.Errorf("cannot boot %s: %w", b.Name, err)
+		}
+	}
+	e.Args = append(append([]string{}, s.State.Loader.Args...), "init="+initPath)
+	e.TrialArgs = boot.TrialArgs(s.Conf.Panic)
+	return e, nil
+}
+
+// checkBootable is safety rule 4: what cannot boot, or could not come back, is
+// not activated.
+func (s *Session) checkBootable(ctx context.Context, b be.BE) error {
+	dir := b.Mountpoint
+	if dir == "" {
+		dir = s.path("look")
+		if err := s.private(dir); err != nil {
+			return err
+		}
+		if err := s.Store.Mount(ctx, b.Name, dir, true); err != nil {
+			return be.E(be.Unbootable, "cannot activate %s: its root cannot be mounted: %w", b.Name, err)
+		}
+		defer s.Store.Unmount(context.WithoutCancel(ctx), b.Name, true)
+	}
+	return s.bootableAt(ctx, b, dir)
+}
+
+func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
+	if s.State.Loader.Kind != "stub" {
+		if _, _, _, err := boot.FindKernel(ctx, dir); err != nil {
+			return be.E(be.Unbootable, "cannot activate %s: %w", b.Name, err)
+		}
+	}
+	if err := holdsBeadm(dir); err != nil {
+		return be.E(be.Unbootable, "cannot activate %s: %w; mount it and run beadm setup --root DIR", b.Name, err)
+	}
+	if !existsInRoot(dir, "/sbin/init") {
+		return be.E(be.Unbootable, "cannot activate %s: it has no /sbin/init", b.Name)
+	}
+	theirs, err := readInRoot(dir, "/"+identityFile)
+	if ours, e := os.ReadFile(s.Dir.Path("identity")); e == nil && (err != nil || string(ours) != string(theirs)) && !s.AnyHost {
+		return be.E(be.Unbootable, "cannot activate %s: beadm in it was set up for another host; mount it and run beadm setup --root DIR", b.Name)
+	}
+	return nil
+}
+
+// baseline is what the checks of a trial compare with; a guest has none yet.
+func (s *Session) baseline(ctx context.Context) *state.Baseline {
+	if s.Root != "/" {
+		return nil
+	}
+	b := lookAround(ctx)
+	b.Share, _ = s.Store.VolumeExists(ctx, be.ShareVolume)
+	return &b
+}
+
+// kernelArgs are the arguments of the running kernel that every entry keeps:
+// all but those that choose a root, an init or a trial.
+func kernelArgs(cmdline []byte) []string {
+	var keep []string
+	for _, arg := range strings.Fields(string(cmdline)) {
+		name, _, _ := strings.Cut(arg, "=")
+		switch name {
+		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial:
+			continue
+		}
+		trial := false
+		for _, t := range boot.TrialArgs(0) {
+			n, _, _ := strings.Cut(t, "=")
+			trial = trial || n == name
+		}
+		if !trial {
+			keep = append(keep, arg)
+		}
+	}
+	return keep
+}
+
+func (t *Target) inRoot(path string) string { return filepath.Join(t.Root, path) }

@@ -1,0 +1,441 @@
+package activate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"beadm/be"
+	"beadm/be/journal"
+)
+
+// CreateOptions are those of beadm create.
+type CreateOptions struct {
+	From        string // name or BE@SNAP; empty: the running boot environment
+	Empty       bool
+	Description string
+	Properties  []string
+	DryRun      bool
+}
+
+// Create clones a boot environment. Until its plan is committed nothing of it
+// is left when something fails.
+func (t *Target) Create(ctx context.Context, name string, opts CreateOptions) (be.BE, error) {
+	if err := be.CheckName(name); err != nil {
+		return be.BE{}, err
+	}
+	s, err := t.Write(ctx)
+	if err != nil {
+		return be.BE{}, err
+	}
+	defer s.Close()
+	return s.create(ctx, name, opts)
+}
+
+// createArgs rebuild the plan of a create.
+type createArgs struct {
+	Name     string   `json:"name"`
+	Source   string   `json:"source"`
+	Snapshot string   `json:"snapshot"`
+	Auto     bool     `json:"auto"`
+	Token    string   `json:"token"`
+	Desc     string   `json:"description,omitempty"`
+	Props    []string `json:"properties,omitempty"`
+	UUID     be.UUID  `json:"uuid"`
+}
+
+func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (be.BE, error) {
+	if _, err := s.find(ctx, name); err == nil {
+		return be.BE{}, be.E(be.InUse, "the boot environment %s exists already: choose another name", name)
+	} else if be.KindOf(err) != be.NotFound {
+		return be.BE{}, err
+	}
+	args := createArgs{Name: name, Token: be.NewToken(), Desc: opts.Description, Props: opts.Properties, UUID: be.NewUUID()}
+	if !opts.Empty {
+		from, snap, isSnap := be.SplitSnapshot(opts.From)
+		if opts.From == "" {
+			running, err := s.running(ctx)
+			if err != nil {
+				return be.BE{}, err
+			}
+			from = running.Name
+		}
+		src, err := s.find(ctx, from)
+		if err != nil {
+			return be.BE{}, err
+		}
+		if src.Incomplete {
+			return be.BE{}, be.E(be.InUse, "cannot clone %s: it is incomplete; beadm recover or beadm destroy ends that", from)
+		}
+		args.Source, args.Snapshot = src.Name, snap
+		if !isSnap {
+			args.Auto, args.Snapshot = true, "beadm-create-"+args.Token
+		}
+	}
+	if err := s.roomFor(ctx, "create "+name); err != nil {
+		return be.BE{}, err
+	}
+	if opts.DryRun {
+		s.printPlan(s.createPlan(args))
+		return be.BE{}, nil
+	}
+	if err := s.run(ctx, s.createPlan(args)); err != nil {
+		return be.BE{}, err
+	}
+	b, err := s.find(ctx, name)
+	if err != nil {
+		return be.BE{}, err
+	}
+	s.State.Know(b.UUID).Name = name
+	if err := s.save(); err != nil {
+		return b, err
+	}
+	s.record("create", name, "from "+args.Source)
+	return b, nil
+}
+
+func (s *Session) createPlan(args createArgs) journal.Plan {
+	snapDir := s.path("snap")
+	return journal.Plan{Op: "create", Args: args, Commit: -1, Steps: []journal.Step{
+		{
+			Name: "clone " + args.Source + " as " + args.Name,
+			Do: func(ctx context.Context) error {
+				opts := be.CreateOptions{Name: args.Name, UUID: args.UUID, From: args.Source, Description: args.Desc, Properties: args.Props}
+				if args.Auto {
+					opts.AutoSnapshot = args.Snapshot
+				} else {
+					opts.Snapshot = args.Snapshot
+				}
+				_, err := s.Store.Create(ctx, opts)
+				return err
+			},
+			Undo: func(ctx context.Context) error {
+				_, err := s.Store.Destroy(ctx, args.Name, false)
+				if be.KindOf(err) == be.NotFound {
+					return nil
+				}
+				return err
+			},
+		},
+		{
+			Name: "record what its files are",
+			Do: func(ctx context.Context) error {
+				if args.Source == "" {
+					return nil
+				}
+				src, err := s.find(ctx, args.Source)
+				if err != nil {
+					return err
+				}
+				b, err := s.find(ctx, args.Name)
+				if err != nil {
+					return err
+				}
+				if err := s.private(snapDir); err != nil {
+					return err
+				}
+				if err := s.Store.MountSnapshot(ctx, args.Source, args.Snapshot, snapDir); err != nil {
+					return err
+				}
+				err = s.cloned(ctx, b.UUID, src.UUID, snapDir, src.Running && args.Auto)
+				return errors.Join(err, s.Store.UnmountDir(context.WithoutCancel(ctx), snapDir))
+			},
+			Undo: func(ctx context.Context) error {
+				if err := s.Store.UnmountDir(ctx, snapDir); err != nil {
+					return err
+				}
+				b, err := s.find(ctx, args.Name)
+				if err != nil {
+					return nil // never made
+				}
+				return s.forget(b.UUID)
+			},
+		},
+	}}
+}
+
+// Destroy removes a boot environment, its menu entry and its records. With
+// dryRun it only says what would come back.
+func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (be.DestroyReport, error) {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return be.DestroyReport{}, err
+	}
+	defer s.Close()
+	b, err := s.find(ctx, name)
+	if err != nil {
+		return be.DestroyReport{}, err
+	}
+	if err := s.mayDestroy(b, force); err != nil {
+		return be.DestroyReport{}, err
+	}
+	if dryRun {
+		return s.Store.Destroy(ctx, name, true)
+	}
+	args := destroyArgs{Name: name, UUID: b.UUID, Force: force}
+	var report be.DestroyReport
+	plan := s.destroyPlan(args, &report)
+	if err := s.run(ctx, plan); err != nil {
+		return report, err
+	}
+	s.record("destroy", name, "")
+	return report, nil
+}
+
+func (s *Session) mayDestroy(b be.BE, force bool) error {
+	st := s.State
+	if err := Allow(st, "destroy", b.UUID); err != nil {
+		return err
+	}
+	switch {
+	case b.Running:
+		return be.E(be.InUse, "cannot destroy %s: it is running", b.Name)
+	case b.UUID != "" && b.UUID == st.Default:
+		return be.E(be.InUse, "cannot destroy %s: it is the default; activate another first", b.Name)
+	case b.Mountpoint != "" && !force:
+		return be.E(be.InUse, "cannot destroy %s: it is mounted at %s; unmount it, or give -f", b.Name, b.Mountpoint)
+	}
+	return nil
+}
+
+type destroyArgs struct {
+	Name  string  `json:"name"`
+	UUID  be.UUID `json:"uuid"`
+	Force bool    `json:"force,omitempty"`
+}
+
+// destroyPlan commits with its first effect on the boot environment: from
+// there on it is finished, not undone. The menu entry goes first, so that no
+// entry ever names a root that is not there.
+func (s *Session) destroyPlan(args destroyArgs, report *be.DestroyReport) journal.Plan {
+	return journal.Plan{Op: "destroy", Args: args, Commit: 0,
+		Committed: func(context.Context) (bool, error) { return true, nil },
+		Steps: []journal.Step{
+			{Name: "take it out of the boot menu", Do: func(ctx context.Context) error {
+				if s.Loader == nil || args.UUID == "" {
+					return nil
+				}
+				return s.Loader.Remove(ctx, args.UUID.ID())
+			}},
+			{Name: "destroy " + args.Name, Do: func(ctx context.Context) error {
+				if args.Force {
+					if err := s.Store.Unmount(ctx, args.Name, true); err != nil {
+						return err
+					}
+				}
+				r, err := s.Store.Destroy(ctx, args.Name, false)
+				if report != nil {
+					*report = r
+				}
+				if be.KindOf(err) == be.NotFound {
+					return nil
+				}
+				return err
+			}},
+			{Name: "forget its records", Do: func(ctx context.Context) error {
+				if args.UUID == "" {
+					return nil
+				}
+				if err := s.forget(args.UUID); err != nil {
+					return err
+				}
+				delete(s.State.BEs, args.UUID)
+				if s.State.Previous == args.UUID {
+					s.State.Previous = ""
+				}
+				for i := range s.State.Failures {
+					if s.State.Failures[i].BE == args.UUID {
+						s.State.Failures[i].Acknowledged = true
+					}
+				}
+				return s.save()
+			}},
+		}}
+}
+
+// Mount mounts a boot environment that is not running and returns where. A
+// read-write one gets the staging directory in place of the shared data.
+func (t *Target) Mount(ctx context.Context, name, dir string, readOnly bool) (string, error) {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	b, err := s.find(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	if !readOnly {
+		if err := Allow(s.State, "mount", b.UUID); err != nil {
+			return "", err
+		}
+	}
+	if b.Mountpoint != "" {
+		return "", be.E(be.InUse, "%s is mounted at %s already", name, b.Mountpoint)
+	}
+	made := false
+	if dir == "" {
+		dir = s.path("be", b.UUID.ID())
+		if b.UUID == "" {
+			dir = s.path("be", be.NewToken())
+		}
+		if err := s.private(dir); err != nil {
+			return "", err
+		}
+		made = true
+	} else if info, err := os.Stat(dir); err != nil {
+		return "", be.E(be.NotFound, "cannot mount %s: %w", name, err)
+	} else if !info.IsDir() {
+		return "", be.E(be.Usage, "cannot mount %s: %s is not a directory", name, dir)
+	}
+	if err := s.mountStaged(ctx, name, dir, readOnly); err != nil {
+		if made {
+			os.Remove(dir)
+		}
+		return "", err
+	}
+	return dir, nil
+}
+
+// Unmount undoes Mount.
+func (t *Target) Unmount(ctx context.Context, name string, force bool) error {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	b, err := s.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	if b.Running {
+		return be.E(be.InUse, "cannot unmount %s: it is running", name)
+	}
+	if b.Mountpoint == "" {
+		return nil
+	}
+	if err := s.unmountStaged(ctx, name, b.Mountpoint, force); err != nil {
+		return err
+	}
+	os.Remove(s.path("be", b.UUID.ID()))
+	return nil
+}
+
+// mountStaged mounts a boot environment at dir with the staging directory
+// over its /var/share.
+func (s *Session) mountStaged(ctx context.Context, name, dir string, readOnly bool) error {
+	if err := s.Store.Mount(ctx, name, dir, readOnly); err != nil {
+		return err
+	}
+	if readOnly {
+		return nil
+	}
+	if err := s.stage(ctx, dir); err != nil {
+		return errors.Join(err, s.Store.Unmount(context.WithoutCancel(ctx), name, true))
+	}
+	return nil
+}
+
+func (s *Session) unmountStaged(ctx context.Context, name, dir string, force bool) error {
+	if err := s.unstage(ctx, dir); err != nil {
+		return err
+	}
+	return s.Store.Unmount(ctx, name, force)
+}
+
+// room is what a clone and an activation need at most, in bytes: properties,
+// manifests, a journal, and a kernel's worth of slack.
+const room = 64 << 20
+
+func (s *Session) roomFor(ctx context.Context, what string) error {
+	free, err := s.Store.Free(ctx)
+	if err != nil {
+		return err
+	}
+	if free < room {
+		return be.E(be.Undone, "cannot %s: %s has %d MiB free and %d are needed; nothing was changed", what, s.Store.Location(), free>>20, room>>20)
+	}
+	return nil
+}
+
+func (s *Session) printPlan(plan journal.Plan) {
+	for i, step := range plan.Steps {
+		mark := ""
+		if i == plan.Commit || plan.Commit < 0 && i == len(plan.Steps)-1 {
+			mark = "   (the commit)"
+		}
+		s.Report.Note("%s", fmt.Sprintf("would %s%s", step.Name, mark))
+	}
+}
+
+// Rename renames a boot environment that does not run, and its menu entry.
+func (t *Target) Rename(ctx context.Context, from, to string, dryRun bool) error {
+	if err := be.CheckName(to); err != nil {
+		return err
+	}
+	s, err := t.Write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	b, err := s.find(ctx, from)
+	if err != nil {
+		return err
+	}
+	if err := Allow(s.State, "rename", b.UUID); err != nil {
+		return err
+	}
+	if b.Running || b.Mountpoint != "" {
+		return be.E(be.InUse, "cannot rename %s: it is mounted at %s", from, b.Mountpoint)
+	}
+	if b.UUID != "" && b.UUID == s.State.Default {
+		return be.E(be.InUse, "cannot rename %s: it is the default, and its menu entry names its root", from)
+	}
+	if _, err := s.find(ctx, to); err == nil {
+		return be.E(be.InUse, "the boot environment %s exists already: choose another name", to)
+	}
+	if dryRun {
+		s.Report.Note("would rename %s to %s", from, to)
+		return nil
+	}
+	// The entry goes first and comes back with the next activation: it must
+	// not name a root that is not there.
+	if b.UUID != "" {
+		if err := s.Loader.Remove(ctx, b.ID()); err != nil {
+			return err
+		}
+	}
+	if err := s.Store.Rename(ctx, from, to); err != nil {
+		return err
+	}
+	if b.UUID != "" {
+		s.State.Know(b.UUID).Name = to
+		if err := s.save(); err != nil {
+			return err
+		}
+	}
+	s.record("rename", to, "was "+from)
+	return nil
+}
+
+// Describe gives a boot environment a text.
+func (t *Target) Describe(ctx context.Context, name, text string, dryRun bool) error {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	b, err := s.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := Allow(s.State, "describe", b.UUID); err != nil {
+		return err
+	}
+	if dryRun {
+		s.Report.Note("would describe %s as %q", name, text)
+		return nil
+	}
+	return s.Store.Describe(ctx, name, text)
+}

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package partition
+
+import "beadm/be"
+
+// At needs Linux, so far.
+func At(dir string) (string, error) {
+	return "", be.E(be.NoStore, "this loader is not known on this system yet")
+}
+
+// Mount needs Linux, so far.
+func Mount(uuid, dir string) error {
+	return be.E(be.NoStore, "this loader is not known on this system yet")
+}

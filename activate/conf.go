@@ -1,0 +1,73 @@
+package activate
+
+import (
+	"bufio"
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+
+	"beadm/be"
+)
+
+// Conf is beadm.conf(5).
+type Conf struct {
+	Hold          time.Duration // how long the checks must hold before a trial is confirmed
+	ConfirmWithin time.Duration // the dead-man timer of a trial
+	Panic         int           // seconds from a kernel panic of a trial to its reset
+	Checks        []string      // further health checks, shell commands
+	Notify        string        // shell command run after a failback
+}
+
+// DefaultConf is what holds without a file.
+func DefaultConf() Conf {
+	return Conf{Hold: 60 * time.Second, ConfirmWithin: 10 * time.Minute, Panic: 30}
+}
+
+// ParseConf reads beadm.conf(5): lines of KEY = VALUE, # begins a comment. An
+// error is of kind Usage and names file, line and what is wrong with it.
+func ParseConf(file string, data []byte) (Conf, error) {
+	c := DefaultConf()
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		key, value, ok := strings.Cut(line, "=")
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+		if !ok || value == "" {
+			return c, be.E(be.Usage, "%s:%d: %q is not KEY = VALUE", file, n, line)
+		}
+		var err error
+		switch key {
+		case "confirm.hold":
+			c.Hold, err = duration(value)
+		case "confirm.within":
+			c.ConfirmWithin, err = duration(value)
+		case "confirm.check":
+			c.Checks = append(c.Checks, value)
+		case "panic":
+			c.Panic, err = strconv.Atoi(value)
+			if err == nil && c.Panic < 1 {
+				err = be.E(be.Usage, "it must be at least 1, or a panic never ends")
+			}
+		case "notify":
+			c.Notify = value
+		default:
+			return c, be.E(be.Usage, "%s:%d: there is no key %q: see beadm.conf(5)", file, n, key)
+		}
+		if err != nil {
+			return c, be.E(be.Usage, "%s:%d: %s: %w", file, n, key, err)
+		}
+	}
+	return c, lines.Err()
+}
+
+func duration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err == nil && d < time.Second {
+		err = be.E(be.Usage, "%s is shorter than a second", s)
+	}
+	return d, err
+}

@@ -1,0 +1,181 @@
+package activate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"beadm/be"
+	"beadm/be/journal"
+	"beadm/be/state"
+)
+
+// ConfirmOptions are those of beadm confirm.
+type ConfirmOptions struct {
+	// Auto waits until the checks have held for Conf.Hold; by hand no check is
+	// made: a person has looked.
+	Auto   bool
+	DryRun bool
+}
+
+// Confirm makes the boot environment on trial the default. It refuses unless
+// that one is what really runs.
+func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	trial := s.State.Trial
+	if trial == nil || trial.Phase != state.Trying {
+		s.Report.Note("no trial is running: nothing to confirm")
+		return nil
+	}
+	running, err := s.running(ctx)
+	if err != nil {
+		return err
+	}
+	if running.UUID != trial.BE {
+		return be.E(be.InUse, "cannot confirm: %s is on trial, but %s is running", s.nameOf(ctx, trial.BE), running.Name)
+	}
+	if trial.Once {
+		return be.E(be.InUse, "cannot confirm %s: it was activated for one boot only", running.Name)
+	}
+	args := confirmArgs{Name: running.Name, UUID: running.UUID, Default: s.State.Default}
+	plan := s.confirmPlan(args)
+	if opts.DryRun {
+		s.printPlan(plan)
+		return nil
+	}
+	if err := s.run(ctx, plan); err != nil {
+		return err
+	}
+	s.record("confirm", running.Name, "")
+	return nil
+}
+
+type confirmArgs struct {
+	Name    string  `json:"name"`
+	UUID    be.UUID `json:"uuid"`
+	Default be.UUID `json:"default"`
+}
+
+func (s *Session) confirmPlan(a confirmArgs) journal.Plan {
+	id := a.UUID.ID()
+	return journal.Plan{Op: "confirm", Args: a, Commit: 0,
+		Committed: func(ctx context.Context) (bool, error) {
+			st, err := s.Loader.State(ctx)
+			return st.Default == id, err
+		},
+		Steps: []journal.Step{
+			{Name: "make " + a.Name + " the default", Do: func(ctx context.Context) error { return s.Loader.SetDefault(ctx, id) }},
+			{Name: "record that it is good", Do: func(ctx context.Context) error {
+				k := s.State.Know(a.UUID)
+				k.Name, k.Good, k.ConfirmedAt = a.Name, true, time.Now().UTC()
+				return s.becameDefault(ctx, a.UUID, a.Default)
+			}},
+		}}
+}
+
+// WatchTrial is what runs in a trial, out of the boot's own jobs: it makes the
+// checks until they have held for Conf.Hold, then confirms; or it ends the
+// trial by a forced reset when one of them fails for good or time is up. reset
+// does not return on a host.
+func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func()) error {
+	s, err := t.Look(ctx)
+	if err != nil {
+		return err
+	}
+	trial := s.State.Trial
+	s.Close()
+	if trial == nil || trial.Phase != state.Trying || trial.Once || trial.NoAutoConfirm {
+		return nil
+	}
+	started := time.Now()
+	deadline := started.Add(trial.ConfirmWithin)
+	var goodSince time.Time
+	var results []state.CheckState
+	for {
+		results = t.runChecks(ctx, trial.Baseline)
+		bad := firstBad(results)
+		now := time.Now()
+		switch {
+		case bad == nil && goodSince.IsZero():
+			goodSince = now
+		case bad != nil:
+			goodSince = time.Time{}
+		}
+		if bad == nil && now.Sub(goodSince) >= t.Conf.Hold {
+			if err := t.keepChecks(ctx, results); err != nil {
+				t.Report.Warn("%v", err)
+			}
+			return t.Confirm(ctx, ConfirmOptions{Auto: true})
+		}
+		// A check that fails gets the whole of Hold to come right: services
+		// start at their own pace.
+		if bad != nil && now.Sub(started) >= max(t.Conf.Hold, trial.ConfirmWithin/2) || now.After(deadline) {
+			reason, detail := state.ReasonTimer, fmt.Sprintf("%s passed", trial.ConfirmWithin)
+			if bad != nil {
+				reason, detail = state.ReasonCheck, bad.Name+": "+bad.Detail
+			}
+			if err := t.FailTrial(ctx, reason, detail, results); err != nil {
+				t.Report.Warn("%v", err)
+			}
+			reset()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(every):
+		}
+	}
+}
+
+func firstBad(results []state.CheckState) *state.CheckState {
+	for i := range results {
+		if !results[i].OK {
+			return &results[i]
+		}
+	}
+	return nil
+}
+
+func (t *Target) keepChecks(ctx context.Context, results []state.CheckState) error {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if s.State.Trial != nil {
+		s.State.Know(s.State.Trial.BE).Checks = results
+	}
+	return s.save()
+}
+
+// FailTrial records why the trial that runs now has failed. The reset that
+// must follow is the caller's.
+func (t *Target) FailTrial(ctx context.Context, reason, detail string, results []state.CheckState) error {
+	s, err := t.Look(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if s.Dir == nil {
+		return nil
+	}
+	if err := s.lock(); err != nil {
+		return err
+	}
+	trial := s.State.Trial
+	if trial == nil || trial.Phase != state.Trying {
+		return nil
+	}
+	if results != nil {
+		s.State.Know(trial.BE).Checks = results
+	}
+	if trial.Verdict == nil {
+		trial.Verdict = &state.Verdict{Reason: reason, Detail: detail, At: time.Now().UTC()}
+	}
+	return s.save()
+}

@@ -1,0 +1,164 @@
+package activate
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"beadm/be/state"
+)
+
+// checkTime is the longest one check may take; one that hangs has failed.
+const checkTime = 30 * time.Second
+
+// runChecks makes the default checks and those of beadm.conf. The defaults
+// compare with the outgoing boot environment: what was broken there does not
+// fail a trial.
+func (t *Target) runChecks(ctx context.Context, base *state.Baseline) []state.CheckState {
+	now := time.Now().UTC()
+	var out []state.CheckState
+	add := func(name string, ok bool, detail string) {
+		if ok {
+			detail = ""
+		}
+		out = append(out, state.CheckState{Name: name, OK: ok, Detail: detail, At: now})
+	}
+	if base != nil {
+		jobs, err := systemctl(ctx, "list-jobs", "--no-legend", "--plain")
+		add("jobs", err == nil && len(jobs) == 0, problem(err, "%d jobs still queued", len(jobs)))
+		failed, err := failedUnits(ctx)
+		failed = slices.DeleteFunc(failed, func(u string) bool { return slices.Contains(base.FailedUnits, u) })
+		add("units", err == nil && len(failed) == 0, problem(err, "failed: %s", strings.Join(failed, ", ")))
+		if base.DefaultRoute {
+			add("route", hasDefaultRoute(), "there is no default route")
+		}
+		if base.Sshd {
+			add("sshd", sshdListens(), "sshd does not listen")
+		}
+		if base.Share {
+			add("share", isMountPoint(filepath.Join(t.Root, "var/share")) && writable(filepath.Join(t.Root, "var/share")), "/var/share is not mounted read-write")
+		}
+	}
+	for _, command := range t.Conf.Checks {
+		ctx, cancel := context.WithTimeout(ctx, checkTime)
+		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+		cmd.WaitDelay = time.Second
+		words, err := cmd.CombinedOutput()
+		cancel()
+		add(command, err == nil, problem(err, "%s", lastLine(words)))
+	}
+	return out
+}
+
+func problem(err error, format string, args ...any) string {
+	if err != nil {
+		return strings.TrimSuffix(fmt.Sprintf("%v: "+format, append([]any{err}, args...)...), ": ")
+	}
+	return fmt.Sprintf(format, args...)
+}
+
+func lastLine(b []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
+}
+
+// lookAround describes the running system, to compare a trial with.
+func lookAround(ctx context.Context) state.Baseline {
+	failed, _ := failedUnits(ctx)
+	return state.Baseline{FailedUnits: failed, DefaultRoute: hasDefaultRoute(), Sshd: sshdListens()}
+}
+
+func failedUnits(ctx context.Context) ([]string, error) {
+	lines, err := systemctl(ctx, "list-units", "--state=failed", "--no-legend", "--plain", "--full")
+	var units []string
+	for _, l := range lines {
+		if f := strings.Fields(l); len(f) > 0 {
+			units = append(units, f[0])
+		}
+	}
+	return units, err
+}
+
+func systemctl(ctx context.Context, args ...string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "systemctl", args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask systemd: %w", err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(out)) {
+		if line = strings.TrimSpace(line); line != "" && line != "No jobs running." {
+			lines = append(lines, line)
+		}
+	}
+	return lines, nil
+}
+
+// hasDefaultRoute reads proc(5)'s route tables.
+func hasDefaultRoute() bool {
+	v4, _ := os.ReadFile("/proc/net/route")
+	for line := range strings.Lines(string(v4)) {
+		if f := strings.Fields(line); len(f) > 7 && f[1] == "00000000" && f[7] == "00000000" {
+			return true
+		}
+	}
+	v6, _ := os.ReadFile("/proc/net/ipv6_route")
+	for line := range strings.Lines(string(v6)) {
+		f := strings.Fields(line)
+		// The kernel lists an unreachable default on lo where there is none.
+		if len(f) > 9 && strings.Trim(f[0], "0") == "" && f[1] == "00" && f[9] != "lo" {
+			return true
+		}
+	}
+	return false
+}
+
+// sshdListens looks for a listening TCP socket that a process named sshd, or
+// systemd for ssh.socket, holds at port 22, or sshd at any port.
+func sshdListens() bool {
+	listening := map[string]bool{}
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		data, _ := os.ReadFile(table)
+		for line := range strings.Lines(string(data)) {
+			f := strings.Fields(line)
+			if len(f) < 10 || f[3] != "0A" {
+				continue
+			}
+			if strings.HasSuffix(f[1], ":0016") {
+				return true
+			}
+			listening["socket:["+f[9]+"]"] = true
+		}
+	}
+	comms, _ := filepath.Glob("/proc/[0-9]*/comm")
+	for _, comm := range comms {
+		if name, _ := os.ReadFile(comm); string(bytes.TrimSpace(name)) != "sshd" {
+			continue
+		}
+		fds, _ := filepath.Glob(filepath.Join(filepath.Dir(comm), "fd/*"))
+		for _, fd := range fds {
+			if link, _ := os.Readlink(fd); listening[link] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func writable(dir string) bool {
+	f, err := os.CreateTemp(dir, ".beadm-check-*")
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return os.Remove(f.Name()) == nil
+}

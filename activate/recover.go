@@ -1,0 +1,128 @@
+package activate
+
+import (
+	"context"
+	"encoding/json"
+
+	"beadm/be"
+	"beadm/be/journal"
+	"beadm/be/state"
+)
+
+// Recover undoes or finishes what an earlier command or boot left open. It
+// returns what it did, in sentences; none if there was nothing.
+func (t *Target) Recover(ctx context.Context) ([]string, error) {
+	s, err := t.Look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if s.Dir == nil {
+		return nil, be.E(be.NoStore, "beadm is not set up here: run beadm setup")
+	}
+	if err := s.lock(); err != nil {
+		return nil, err
+	}
+	var did []string
+	rec, err := journal.Open(s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if rec != nil {
+		what, err := s.recoverRecord(ctx, rec)
+		if err != nil {
+			return nil, err
+		}
+		did = append(did, what)
+	}
+	ls, err := s.Loader.State(ctx)
+	if err != nil {
+		return did, err
+	}
+	if tr := s.State.Trial; tr != nil && tr.Phase == state.Armed && ls.Trial != tr.BE.ID() && ls.Tried != tr.BE.ID() {
+		did = append(did, "the trial of "+s.nameOf(ctx, tr.BE)+" is not armed: forgotten")
+		s.State.Trial = nil
+		if err := s.save(); err != nil {
+			return did, err
+		}
+	}
+	if s.State.Owed != nil {
+		running, err := s.running(ctx)
+		if err != nil {
+			return did, err
+		}
+		if s.State.Owed.To == running.UUID {
+			from := s.nameOf(ctx, s.State.Owed.From)
+			if err := s.takeOver(ctx, running, be.NewToken(), false); err != nil {
+				return did, be.E(be.Recovery, "cannot bring over what %s wrote: %w", from, err)
+			}
+			s.State.Owed = nil
+			if err := s.save(); err != nil {
+				return did, err
+			}
+			did = append(did, "brought over what "+from+" wrote")
+		}
+	}
+	for _, what := range did {
+		s.record("recover", "", what)
+	}
+	return did, nil
+}
+
+func (s *Session) recoverJournal(ctx context.Context) error {
+	rec, err := journal.Open(s.Dir)
+	if err != nil || rec == nil {
+		return err
+	}
+	what, err := s.recoverRecord(ctx, rec)
+	if err == nil {
+		s.Report.Note("recovered first: %s", what)
+		s.record("recover", "", what)
+	}
+	return err
+}
+
+func (s *Session) recoverRecord(ctx context.Context, rec *journal.Record) (string, error) {
+	plan, err := s.rebuild(rec)
+	if err != nil {
+		return "", err
+	}
+	finished, err := journal.Recover(ctx, s.Dir, rec, plan)
+	if err != nil {
+		return "", err
+	}
+	// Steps write the state; read what they left.
+	if s.State, err = s.Dir.Load(); err != nil {
+		return "", err
+	}
+	if finished {
+		return rec.Op + " was finished", nil
+	}
+	return rec.Op + " was undone", nil
+}
+
+// rebuild makes the plan of a record again. It must be able to read what
+// every released version wrote.
+func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
+	switch rec.Op {
+	case "create":
+		return rebuilt(rec, s.createPlan)
+	case "destroy":
+		return rebuilt(rec, func(a destroyArgs) journal.Plan { return s.destroyPlan(a, nil) })
+	case "activate":
+		return rebuilt(rec, s.activatePlan)
+	case "confirm":
+		return rebuilt(rec, s.confirmPlan)
+	case "rollback":
+		return rebuilt(rec, s.rollbackPlan)
+	}
+	return journal.Plan{}, be.E(be.Recovery, "an operation %q is open that this beadm does not know: use the beadm that began it", rec.Op)
+}
+
+func rebuilt[A any](rec *journal.Record, plan func(A) journal.Plan) (journal.Plan, error) {
+	var args A
+	if err := json.Unmarshal(rec.Args, &args); err != nil {
+		return journal.Plan{}, be.E(be.Recovery, "cannot read the journal of %s: %w", rec.Op, err)
+	}
+	return plan(args), nil
+}

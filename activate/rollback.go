@@ -1,0 +1,84 @@
+package activate
+
+import (
+	"context"
+	"time"
+
+	"beadm/be"
+	"beadm/be/journal"
+	"beadm/be/state"
+)
+
+// Rollback makes the previous boot environment the default at once; its next
+// boot brings over everything that was written meanwhile. During a trial it
+// ends the trial: the default never changed.
+func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err error) {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	if trial := s.State.Trial; trial != nil && trial.Phase == state.Armed {
+		to = s.nameOf(ctx, trial.From)
+		if dryRun {
+			s.Report.Note("would take back the armed trial of %s", s.nameOf(ctx, trial.BE))
+			return to, nil
+		}
+		return to, s.disarm(ctx)
+	}
+	if trial := s.State.Trial; trial != nil {
+		to = s.nameOf(ctx, trial.From)
+		if dryRun {
+			s.Report.Note("would end the trial of %s; %s boots next", s.nameOf(ctx, trial.BE), to)
+			return to, nil
+		}
+		trial.Verdict = &state.Verdict{Reason: state.ReasonOperator, At: time.Now().UTC()}
+		if err := s.save(); err != nil {
+			return to, err
+		}
+		s.record("rollback", to, "of the trial of "+s.nameOf(ctx, trial.BE))
+		return to, nil
+	}
+	if s.State.Previous == "" {
+		return "", be.E(be.NotFound, "there is no previous boot environment to roll back to: activate one by name")
+	}
+	b, err := s.byUUID(ctx, s.State.Previous)
+	if err != nil {
+		return "", err
+	}
+	if !b.Running {
+		if err := s.checkBootable(ctx, b); err != nil {
+			return "", err
+		}
+	}
+	plan := s.rollbackPlan(rollbackArgs{Name: b.Name, UUID: b.UUID, Default: s.State.Default})
+	if dryRun {
+		s.printPlan(plan)
+		return b.Name, nil
+	}
+	if err := s.run(ctx, plan); err != nil {
+		return "", err
+	}
+	s.record("rollback", b.Name, "")
+	return b.Name, nil
+}
+
+type rollbackArgs struct {
+	Name    string  `json:"name"`
+	UUID    be.UUID `json:"uuid"`
+	Default be.UUID `json:"default"`
+}
+
+func (s *Session) rollbackPlan(a rollbackArgs) journal.Plan {
+	id := a.UUID.ID()
+	return journal.Plan{Op: "rollback", Args: a, Commit: 1,
+		Committed: func(ctx context.Context) (bool, error) {
+			st, err := s.Loader.State(ctx)
+			return st.Default == id, err
+		},
+		Steps: []journal.Step{
+			{Name: "flush everything to where the loader reads it", Do: func(ctx context.Context) error { return s.Store.Flush(ctx) }},
+			{Name: "make " + a.Name + " the default", Do: func(ctx context.Context) error { return s.Loader.SetDefault(ctx, id) }},
+			{Name: "record that", Do: func(ctx context.Context) error { return s.becameDefault(ctx, a.UUID, a.Default) }},
+		}}
+}

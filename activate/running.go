@@ -1,0 +1,252 @@
+package activate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"beadm/activate/boot"
+	"beadm/be"
+	"beadm/be/state"
+)
+
+// BootResult says what Boot found and did.
+type BootResult struct {
+	BE     string
+	Trial  bool // this is the trial boot of BE
+	Failed *state.Failure
+	From   string // the boot environment that changes came from
+	Owed   error  // what could not be done and stays owed; never holds a boot
+}
+
+// ErrTrialBoot is what Boot's error wraps when it is a trial that must be
+// reset now: the old boot environment is to come back.
+var ErrTrialBoot = errors.New("the trial cannot go on")
+
+// Boot runs in the boot environment mounted at Root before any service and
+// before init reads /etc. It compares it with the one that ran last and, if
+// that is another, brings over everything it wrote. It never leaves a boot
+// waiting: outside a trial what it could not do stays owed.
+//
+// Whatever a power cut interrupts here is done again at the next boot: `last`
+// is written last.
+func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
+	claimed, claimsTrial := boot.Cmdline(t.Cmdline)
+	running, err := t.running(ctx)
+	if err != nil {
+		return res, trialError(claimsTrial, err)
+	}
+	res.BE = running.Name
+	s, err := t.Look(ctx)
+	if err != nil {
+		return res, trialError(claimsTrial, err)
+	}
+	defer s.Close()
+	if s.Dir == nil {
+		return res, nil // not set up: nothing of ours to do
+	}
+	if err := s.lock(); err != nil {
+		return res, trialError(claimsTrial, err)
+	}
+	st := s.State
+	ls, err := s.Loader.State(ctx)
+	if err != nil {
+		return res, trialError(claimsTrial, err)
+	}
+	trial := st.Trial
+	// R4: the loader's claim counts only for the root that is really mounted.
+	isTrial := trial != nil && trial.BE == running.UUID &&
+		(ls.Tried == running.ID() || claimsTrial && claimed == running.ID())
+	res.Trial = isTrial && !trial.Once
+
+	if isTrial {
+		trial.Phase, trial.TryingAt, trial.Services = state.Trying, time.Now().UTC(), false
+		if err := s.save(); err != nil {
+			return res, trialError(res.Trial, err)
+		}
+	} else if trial != nil {
+		res.Failed, err = s.settle(ctx, running, ls)
+		if err != nil {
+			return res, err
+		}
+	} else if ls.Tried != "" {
+		if err := s.Loader.ClearTried(ctx); err != nil {
+			return res, err
+		}
+	}
+
+	owed := s.mountShare(ctx, running, isTrial)
+	if owed != nil && res.Trial {
+		return res, s.failTrial(ctx, state.ReasonBoot, owed)
+	}
+	if st.Last != running.UUID || st.Owed != nil {
+		activation := be.NewToken()
+		if trial != nil {
+			activation = trial.Activation
+		}
+		if st.Last != "" && st.Last != running.UUID {
+			res.From = s.nameOf(ctx, st.Last)
+		}
+		if err := s.takeOver(ctx, running, activation, res.Failed != nil && res.Failed.Reason != state.ReasonOperator); err != nil {
+			if res.Trial {
+				return res, s.failTrial(ctx, state.ReasonBoot, err)
+			}
+			owed = errors.Join(owed, err)
+		}
+	}
+	if isTrial {
+		if err := s.armDeadman(ctx, trial); err != nil && res.Trial {
+			return res, s.failTrial(ctx, state.ReasonBoot, err)
+		}
+		trial.Services = true
+		if trial.Once {
+			// Once services run, nothing is left to decide.
+			st.Trial = nil
+			owed = errors.Join(owed, s.Loader.ClearTried(ctx))
+		}
+	}
+	if owed == nil {
+		st.Owed = nil
+	} else if st.Last != "" && st.Last != running.UUID {
+		st.Owed = &state.Owed{From: st.Last, To: running.UUID, Why: owed.Error(), At: time.Now().UTC()}
+	}
+	st.Last = running.UUID
+	st.Know(running.UUID).Name = running.Name
+	if err := s.save(); err != nil {
+		return res, trialError(res.Trial, err)
+	}
+	if res.From != "" || res.Failed != nil || isTrial {
+		s.record("boot", running.Name, bootDetail(res))
+	}
+	res.Owed = owed
+	return res, nil
+}
+
+func bootDetail(r BootResult) string {
+	switch {
+	case r.Failed != nil:
+		return fmt.Sprintf("back from the failed trial of %s: %s %s", r.Failed.Name, r.Failed.Reason, r.Failed.Detail)
+	case r.Trial:
+		return "trial, from " + r.From
+	}
+	return "from " + r.From
+}
+
+func trialError(trial bool, err error) error {
+	if trial {
+		return fmt.Errorf("%w: %w", ErrTrialBoot, err)
+	}
+	return err
+}
+
+// failTrial records why the trial in which this runs ends.
+func (s *Session) failTrial(ctx context.Context, reason string, cause error) error {
+	s.State.Trial.Verdict = &state.Verdict{Reason: reason, Detail: cause.Error(), At: time.Now().UTC()}
+	if err := s.save(); err != nil {
+		cause = errors.Join(cause, err)
+	}
+	return fmt.Errorf("%w: %w", ErrTrialBoot, cause)
+}
+
+// settle ends a trial that is not the one running: it failed if its token was
+// consumed, and was not tried otherwise.
+func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*state.Failure, error) {
+	t := s.State.Trial
+	id := t.BE.ID()
+	name := s.nameOf(ctx, t.BE)
+	if t.Phase == state.Armed && ls.Trial == id {
+		// Disarmed first: from here on a cut must not start it.
+		if err := s.Loader.Disarm(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if t.Phase == state.Armed && ls.Tried != id {
+		s.State.Trial, s.State.NotTried = nil, name
+		if err := s.save(); err != nil {
+			return nil, err
+		}
+		s.record("not tried", name, running.Name+" was started instead")
+		return nil, nil
+	}
+	if t.Once && t.Services {
+		s.State.Trial = nil
+		return nil, errors.Join(s.save(), s.Loader.ClearTried(ctx))
+	}
+	v := state.Verdict{Reason: state.ReasonNoUserland, At: t.ArmedAt}
+	switch {
+	case t.Verdict != nil:
+		v = *t.Verdict
+	case t.Phase == state.Trying && t.Services:
+		v = state.Verdict{Reason: state.ReasonReset, Detail: "a panic, a power cut or a reboot", At: t.TryingAt}
+	case t.Phase == state.Trying:
+		v = state.Verdict{Reason: state.ReasonBoot, Detail: "it was reset before services", At: t.TryingAt}
+	default:
+		v.Detail = "the loader started it and nothing more was heard"
+		v.At = time.Now().UTC()
+	}
+	f := state.Failure{Activation: t.Activation, BE: t.BE, Name: name, Verdict: v}
+	known := false
+	for _, old := range s.State.Failures {
+		known = known || old.Activation == f.Activation
+	}
+	if !known {
+		s.State.Failures = append(s.State.Failures, f)
+	}
+	s.State.Trial = nil
+	// The state first: were the token's trace cleared first, a cut would leave
+	// a trial of which nobody could say whether it was tried.
+	if err := s.save(); err != nil {
+		return nil, err
+	}
+	if err := s.Loader.ClearTried(ctx); err != nil {
+		return nil, err
+	}
+	s.record("failed", name, v.Reason+": "+v.Detail)
+	return &f, nil
+}
+
+// takeOver brings what the boot environment that ran last wrote until it
+// ended into the running one. securityOnly is for the way back from a failed
+// trial with nobody there to decide.
+func (s *Session) takeOver(ctx context.Context, running be.BE, activation string, securityOnly bool) error {
+	from := s.State.Last
+	if o := s.State.Owed; o != nil && o.To == running.UUID {
+		from = o.From
+	}
+	if err := s.snapshotShare(ctx, activation); err != nil {
+		return err
+	}
+	if err := s.arrive(ctx); err != nil {
+		return err
+	}
+	if from == "" || from == running.UUID {
+		return s.beginRun(ctx, running.UUID, s.Root)
+	}
+	old, err := s.byUUID(ctx, from)
+	if be.KindOf(err) == be.NotFound {
+		return s.beginRun(ctx, running.UUID, s.Root)
+	}
+	if err != nil {
+		return err
+	}
+	dir := s.path("last")
+	if err := s.private(dir); err != nil {
+		return err
+	}
+	if err := s.Store.Mount(ctx, old.Name, dir, true); err != nil {
+		return fmt.Errorf("cannot mount %s, which ran last: %w", old.Name, err)
+	}
+	defer func() {
+		s.Store.Unmount(context.WithoutCancel(ctx), old.Name, true)
+		os.Remove(dir)
+	}()
+	if err := s.endRun(ctx, old.UUID, dir, securityOnly); err != nil {
+		return err
+	}
+	if err := s.reconcileEnded(ctx, old.UUID, running.UUID, dir, s.Root, securityOnly); err != nil {
+		return err
+	}
+	return s.beginRun(ctx, running.UUID, s.Root)
+}

@@ -1,0 +1,236 @@
+package activate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"beadm/be"
+	"beadm/be/rooted"
+	"beadm/be/state"
+)
+
+// SetupOptions are those of beadm setup.
+type SetupOptions struct {
+	Loader state.LoaderConfig
+	Binary string // the program to put into the boot environment; empty: the running one
+	DryRun bool
+}
+
+// Setup makes a host ready: the state file system, our init in the running
+// boot environment, the loader's configuration with an entry and the default
+// for what runs now. Everything it does may be repeated.
+func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
+	running, err := t.running(ctx)
+	if err != nil {
+		return err
+	}
+	if opts.DryRun {
+		t.Report.Note("would create the state file system of %s", t.Store.Location())
+		t.Report.Note("would put beadm into %s as %s", running.Name, initPath)
+		t.Report.Note("would install the %s configuration with %s as the default", opts.Loader.Kind, running.Name)
+		return nil
+	}
+	t.Report.Step("create the state file system")
+	if err := t.Store.CreateVolume(ctx, be.StateVolume); err != nil {
+		return err
+	}
+	s := &Session{Target: t}
+	defer s.Close()
+	if err := s.mountState(ctx); err != nil {
+		return err
+	}
+	if s.Dir, err = state.Open(s.path("state"), t.Store.GUID(), true); err != nil {
+		return err
+	}
+	if err := s.lock(); err != nil {
+		return err
+	}
+	if err := s.checkIdentity(); err != nil && be.KindOf(err) != be.Denied {
+		return err
+	} else if err != nil && existsInRoot(t.Root, "/"+identityFile) {
+		return err
+	}
+	if err := Allow(s.State, "setup", running.UUID); err != nil {
+		return err
+	}
+	if running, err = t.Store.Adopt(ctx, running.Name); err != nil {
+		return err
+	}
+	t.Report.Step("put beadm into " + running.Name)
+	identity, err := s.identity()
+	if err != nil {
+		return err
+	}
+	if err := putBeadm(t.Root, opts.Binary, identity); err != nil {
+		return err
+	}
+	t.Report.Step("install the configuration of " + opts.Loader.Kind)
+	conf := opts.Loader
+	if conf.Args == nil {
+		conf.Args = kernelArgs(t.Cmdline)
+	}
+	if s.Loader, err = s.openLoader(ctx, conf); err != nil {
+		return err
+	}
+	s.State.Loader = conf
+	entry, err := s.entry(ctx, running, t.Root)
+	if err != nil {
+		return err
+	}
+	if err := t.Store.Flush(ctx); err != nil {
+		return err
+	}
+	if err := s.Loader.Install(ctx, entry); err != nil {
+		return err
+	}
+	if err := s.Loader.Put(ctx, entry); err != nil {
+		return err
+	}
+	if s.State.Default == "" {
+		s.State.Default = running.UUID
+	}
+	if s.State.Last == "" {
+		s.State.Last = running.UUID
+		if err := s.beginRun(ctx, running.UUID, t.Root); err != nil {
+			return err
+		}
+	}
+	s.State.Know(running.UUID).Name = running.Name
+	if s.State.Default == running.UUID {
+		// It boots: it did.
+		s.State.Know(running.UUID).Good = true
+	}
+	if err := s.save(); err != nil {
+		return err
+	}
+	if err := s.Loader.Probe(ctx); err != nil {
+		return fmt.Errorf("beadm is set up, but no trial can be armed: %w", err)
+	}
+	s.record("setup", running.Name, conf.Kind)
+	return nil
+}
+
+// identity of the host, made when there is none.
+func (s *Session) identity() ([]byte, error) {
+	file := s.Dir.Path("identity")
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		data = []byte(string(be.NewUUID()) + "\n")
+		err = state.WriteFile(file, data)
+	}
+	return data, err
+}
+
+// SetupBE puts beadm into a boot environment that is mounted at dir.
+func (t *Target) SetupBE(ctx context.Context, dir, binary string) error {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	all, err := s.Store.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		if b.Mountpoint != filepath.Clean(dir) {
+			continue
+		}
+		identity, err := s.identity()
+		if err != nil {
+			return err
+		}
+		return putBeadm(dir, binary, identity)
+	}
+	return be.E(be.NotFound, "no boot environment of %s is mounted at %s", s.Store.Location(), dir)
+}
+
+// putBeadm installs the program as our init and as the command. Each file is
+// the old one or the new after a power cut.
+func putBeadm(dir, binary string, identity []byte) error {
+	if binary == "" {
+		var err error
+		if binary, err = os.Executable(); err != nil {
+			return fmt.Errorf("cannot find the running program: %w", err)
+		}
+	}
+	src, err := os.Open(binary)
+	if err != nil {
+		return fmt.Errorf("cannot read beadm: %w", err)
+	}
+	defer src.Close()
+	data, err := io.ReadAll(src)
+	if err != nil {
+		return fmt.Errorf("cannot read beadm: %w", err)
+	}
+	root, err := rooted.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.MkdirAll("/usr/lib/beadm", 0o755); err != nil {
+		return err
+	}
+	if old, err := root.ReadFile(initPath); err != nil || !bytes.Equal(old, data) {
+		if err := root.WriteFileAtomic(initPath, data, rooted.Attr{Mode: 0o755}); err != nil {
+			return fmt.Errorf("cannot install beadm: %w", err)
+		}
+	}
+	if _, err := root.Lstat("/usr/sbin/beadm"); errors.Is(err, fs.ErrNotExist) {
+		if err := root.SymlinkAtomic("../lib/beadm/init", "/usr/sbin/beadm", 0, 0); err != nil {
+			return fmt.Errorf("cannot install beadm: %w", err)
+		}
+	}
+	if err := root.MkdirAll("/etc/beadm", 0o755); err != nil {
+		return err
+	}
+	if old, err := root.ReadFile("/" + identityFile); err == nil && bytes.Equal(old, identity) {
+		return nil
+	}
+	return root.WriteFileAtomic("/"+identityFile, identity, rooted.Attr{Mode: 0o600})
+}
+
+// holdsBeadm says why the root at dir could not come back from a trial by
+// itself, or nil.
+func holdsBeadm(dir string) error {
+	root, err := rooted.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	info, err := root.Stat(initPath)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("it holds no beadm")
+	case err != nil:
+		return err
+	case !info.IsRegular() || info.Perm()&0o111 == 0 || info.Size == 0:
+		return fmt.Errorf("%s in it is not a program", initPath)
+	}
+	return nil
+}
+
+func existsInRoot(dir, path string) bool {
+	root, err := rooted.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	_, err = root.Stat(path)
+	return err == nil
+}
+
+func readInRoot(dir, path string) ([]byte, error) {
+	root, err := rooted.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.ReadFile(path)
+}

@@ -1,0 +1,140 @@
+package activate
+
+import (
+	"context"
+	"time"
+
+	"beadm/be"
+	"beadm/be/journal"
+	"beadm/be/state"
+)
+
+// Status is what beadm status shows; its JSON is the published form.
+type Status struct {
+	State    string             `json:"state"` // idle, armed, trying, once, failed
+	Running  string             `json:"running"`
+	Default  string             `json:"default"`
+	Next     string             `json:"next"` // what boots next
+	Previous string             `json:"previous,omitempty"`
+	Trial    *TrialStatus       `json:"trial,omitempty"`
+	Failure  *state.Failure     `json:"failure,omitempty"`
+	NotTried string             `json:"not_tried,omitempty"`
+	Owed     string             `json:"owed,omitempty"`
+	Open     string             `json:"open_operation,omitempty"` // recover ends it
+	Setup    bool               `json:"setup"`
+	Loader   string             `json:"loader,omitempty"`
+	Checks   []state.CheckState `json:"checks,omitempty"` // of the running boot environment's last trial
+}
+
+// TrialStatus is the activation under way.
+type TrialStatus struct {
+	BE      string    `json:"be"`
+	From    string    `json:"from"`
+	ArmedAt time.Time `json:"armed_at"`
+	Phase   string    `json:"phase"`
+	Ends    time.Time `json:"ends,omitzero"` // when the dead-man timer resets it
+}
+
+// Status reads; it changes nothing and needs no lock.
+func (t *Target) Status(ctx context.Context) (Status, error) {
+	s, err := t.Look(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	defer s.Close()
+	out := Status{State: s.State.Word(), Setup: s.Dir != nil, Loader: s.State.Loader.Kind, NotTried: s.State.NotTried, Failure: s.State.UnreadFailure()}
+	if running, err := s.running(ctx); err == nil {
+		out.Running = running.Name
+		if k := s.State.BEs[running.UUID]; k != nil {
+			out.Checks = k.Checks
+		}
+	} else if be.KindOf(err) != be.NoStore {
+		return out, err
+	}
+	if s.Dir == nil {
+		return out, nil
+	}
+	if s.State.Default != "" {
+		out.Default = s.nameOf(ctx, s.State.Default)
+	}
+	if s.State.Previous != "" {
+		out.Previous = s.nameOf(ctx, s.State.Previous)
+	}
+	out.Next = out.Default
+	if tr := s.State.Trial; tr != nil {
+		out.Trial = &TrialStatus{BE: s.nameOf(ctx, tr.BE), From: s.nameOf(ctx, tr.From), ArmedAt: tr.ArmedAt, Phase: string(tr.Phase)}
+		if tr.Phase == state.Armed {
+			out.Next = out.Trial.BE
+		} else if !tr.Once {
+			out.Trial.Ends = tr.TryingAt.Add(tr.ConfirmWithin)
+		}
+	}
+	if o := s.State.Owed; o != nil {
+		out.Owed = "what " + s.nameOf(ctx, o.From) + " wrote is not in " + s.nameOf(ctx, o.To) + " yet: " + o.Why
+	}
+	rec, err := journal.Open(s.Dir)
+	if err != nil {
+		return out, err
+	}
+	if rec != nil {
+		out.Open = rec.Op + ": " + rec.Name
+	}
+	return out, nil
+}
+
+// Acknowledge marks the failures as read.
+func (t *Target) Acknowledge(ctx context.Context) error {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for i := range s.State.Failures {
+		s.State.Failures[i].Acknowledged = true
+	}
+	s.State.NotTried = ""
+	return s.save()
+}
+
+// Listed is a boot environment with what the state machine says of it.
+type Listed struct {
+	be.BE
+	Next  bool // boots next: the default, or an armed trial
+	Trial bool // armed, or running as a trial
+	Once  bool
+	Deflt bool
+	Good  bool
+}
+
+// List returns all boot environments with their state, as the store sorts
+// them.
+func (t *Target) List(ctx context.Context) ([]Listed, error) {
+	s, err := t.Look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	all, err := s.Store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	next := s.State.Default
+	if tr := s.State.Trial; tr != nil && tr.Phase == state.Armed {
+		next = tr.BE
+	}
+	var out []Listed
+	for _, b := range all {
+		l := Listed{BE: b}
+		if b.UUID != "" {
+			tr := s.State.Trial
+			l.Next, l.Deflt = b.UUID == next, b.UUID == s.State.Default
+			l.Trial = tr != nil && tr.BE == b.UUID
+			l.Once = l.Trial && tr.Once
+			if k := s.State.BEs[b.UUID]; k != nil {
+				l.Good = k.Good
+			}
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}

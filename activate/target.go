@@ -1,0 +1,265 @@
+// Package activate switches a target from one boot environment to another and
+// back: plan, journal, commit, boot, confirm or failback. A target is the host
+// or a guest; both run the same state machine (beadm(8), STATES).
+package activate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"beadm/activate/boot"
+	"beadm/be"
+	"beadm/be/journal"
+	"beadm/be/state"
+)
+
+// Reporter hears what happens. Its methods are called from one goroutine.
+type Reporter interface {
+	Step(what string)                // a step begins
+	Note(format string, args ...any) // something the user should know
+	Warn(format string, args ...any) // done, but look at it
+}
+
+// Target is what is patched.
+type Target struct {
+	Store   be.Store
+	Root    string // directory of the running root: "/" for the host
+	Runtime string // directory for our mounts, root's alone, empty after a boot
+	Report  Reporter
+	// OpenLoader opens the loader that the state names.
+	OpenLoader func(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error)
+	// Cmdline is what the kernel was started with; nil for a guest.
+	Cmdline []byte
+	Conf    Conf
+	// AnyHost accepts a store that another host set up.
+	AnyHost bool
+}
+
+// Session is one command's hold on a target: the state file system is mounted
+// until Close.
+type Session struct {
+	*Target
+	Dir    *state.Dir // nil before setup
+	State  *state.State
+	Loader boot.Loader // nil before setup
+	unlock func()
+	undo   []func()
+}
+
+// Look opens the target for reading. Before setup the State is empty and Dir
+// is nil, which is no error.
+func (t *Target) Look(ctx context.Context) (*Session, error) {
+	s := &Session{Target: t, State: &state.State{Version: state.Version}}
+	exists, err := t.Store.VolumeExists(ctx, be.StateVolume)
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		return s, nil
+	}
+	if err := s.mountState(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.Dir, err = state.Open(s.path("state"), t.Store.GUID(), false)
+	if be.KindOf(err) == be.NoStore {
+		return s, nil
+	}
+	if err == nil {
+		s.State, err = s.Dir.Load()
+	}
+	if err == nil && s.State.Loader.Kind != "" {
+		s.Loader, err = s.openLoader(ctx, s.State.Loader)
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Write opens the target for a command that changes something: it is the one
+// writer until Close, and what an earlier one left open is recovered first.
+func (t *Target) Write(ctx context.Context) (*Session, error) {
+	s, err := t.Look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.Dir == nil {
+		s.Close()
+		return nil, be.E(be.NoStore, "beadm is not set up here: run beadm setup")
+	}
+	if err := s.lock(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if err := s.checkIdentity(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if err := s.recoverJournal(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Session) lock() error {
+	unlock, err := s.Dir.Lock()
+	if err != nil {
+		return err
+	}
+	s.unlock = unlock
+	// What was read before the lock may be another writer's past.
+	s.State, err = s.Dir.Load()
+	return err
+}
+
+func (s *Session) mountState(ctx context.Context) error {
+	dir := s.path("state")
+	if err := s.private(dir); err != nil {
+		return err
+	}
+	was := isMountPoint(dir)
+	if err := s.Store.MountVolume(ctx, be.StateVolume, dir); err != nil {
+		return fmt.Errorf("cannot mount the state file system: %w", err)
+	}
+	if !was {
+		s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
+	}
+	return nil
+}
+
+func (s *Session) openLoader(ctx context.Context, conf state.LoaderConfig) (boot.Loader, error) {
+	dir := s.path("loader")
+	if err := s.private(dir); err != nil {
+		return nil, err
+	}
+	was := isMountPoint(dir)
+	l, err := s.OpenLoader(ctx, conf, dir)
+	if err == nil && !was && isMountPoint(dir) {
+		s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
+	}
+	return l, err
+}
+
+// path of one of our own directories.
+func (t *Target) path(elem ...string) string {
+	return filepath.Join(append([]string{t.Runtime}, elem...)...)
+}
+
+// private makes one of our own directories, which nobody else may enter: a
+// user must not find setuid programs of an inactive boot environment.
+func (t *Target) private(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make %s: %w", dir, err)
+	}
+	return os.Chmod(t.Runtime, 0o700)
+}
+
+// Close releases the lock and unmounts what this session mounted.
+func (s *Session) Close() {
+	if s.unlock != nil {
+		s.unlock()
+		s.unlock = nil
+	}
+	for i := len(s.undo) - 1; i >= 0; i-- {
+		s.undo[i]()
+	}
+	s.undo = nil
+}
+
+// save keeps the state durably.
+func (s *Session) save() error { return s.Dir.Save(s.State) }
+
+// record adds to the history; a history that cannot be written is a warning,
+// never a reason to stop.
+func (s *Session) record(what, name, detail string) {
+	if err := s.Dir.Record(state.Event{What: what, BE: name, Detail: detail}); err != nil {
+		s.Report.Warn("%v", err)
+	}
+}
+
+func (s *Session) run(ctx context.Context, plan journal.Plan) error {
+	return journal.Run(ctx, s.Dir, plan, s.Report.Step)
+}
+
+// find returns the boot environment of that name.
+func (t *Target) find(ctx context.Context, name string) (be.BE, error) {
+	if err := be.CheckName(name); err != nil {
+		return be.BE{}, err
+	}
+	all, err := t.Store.List(ctx)
+	if err != nil {
+		return be.BE{}, err
+	}
+	for _, b := range all {
+		if b.Name == name {
+			return b, nil
+		}
+	}
+	return be.BE{}, be.E(be.NotFound, "there is no boot environment %s: beadm list shows those there are", name)
+}
+
+func (t *Target) byUUID(ctx context.Context, uuid be.UUID) (be.BE, error) {
+	all, err := t.Store.List(ctx)
+	if err != nil {
+		return be.BE{}, err
+	}
+	for _, b := range all {
+		if b.UUID == uuid && uuid != "" {
+			return b, nil
+		}
+	}
+	return be.BE{}, be.E(be.NotFound, "the boot environment with uuid %q is gone", uuid)
+}
+
+// running returns the boot environment mounted at Root.
+func (t *Target) running(ctx context.Context) (be.BE, error) {
+	all, err := t.Store.List(ctx)
+	if err != nil {
+		return be.BE{}, err
+	}
+	for _, b := range all {
+		if b.Running {
+			return b, nil
+		}
+	}
+	return be.BE{}, be.E(be.NoStore, "no boot environment of %s is mounted at %s", t.Store.Location(), t.Root)
+}
+
+// nameOf is for messages: the name of uuid, or what it was called last.
+func (s *Session) nameOf(ctx context.Context, uuid be.UUID) string {
+	if b, err := s.byUUID(ctx, uuid); err == nil {
+		return b.Name
+	}
+	if k := s.State.BEs[uuid]; k != nil && k.Name != "" {
+		return k.Name
+	}
+	return string(uuid)
+}
+
+// checkIdentity refuses state that another host made.
+func (s *Session) checkIdentity() error {
+	if s.AnyHost {
+		return nil
+	}
+	theirs, err := os.ReadFile(s.Dir.Path("identity"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read the identity of the store: %w", err)
+	}
+	ours, err := os.ReadFile(filepath.Join(s.Root, identityFile))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot read the identity of this host: %w", err)
+	}
+	if string(ours) != string(theirs) {
+		return be.E(be.Denied, "the store %s was set up by another host: give --foreign if it is to be changed from here", s.Store.Location())
+	}
+	return nil
+}

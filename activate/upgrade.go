@@ -1,0 +1,97 @@
+package activate
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"beadm/be"
+)
+
+// UpgradeOptions are those of beadm upgrade.
+type UpgradeOptions struct {
+	Command  []string // empty: the package manager's own full upgrade
+	Activate bool
+	Trial    ActivateOptions
+	DryRun   bool
+	Stdin    *os.File
+	Stdout   *os.File
+	Stderr   *os.File
+}
+
+// Upgrade runs a package manager in a boot environment that does not run,
+// where it reaches neither the loader nor the running system. The boot
+// environment is created if it is not there. When the command fails the boot
+// environment stays for another try or to be destroyed.
+func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) error {
+	s, err := t.Write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := be.CheckName(name); err != nil {
+		return err
+	}
+	b, err := s.find(ctx, name)
+	switch {
+	case be.KindOf(err) == be.NotFound:
+		if err := Allow(s.State, "upgrade"); err != nil {
+			return err
+		}
+		if opts.DryRun {
+			s.Report.Note("would create %s and run the command in it", name)
+			return nil
+		}
+		if b, err = s.create(ctx, name, CreateOptions{}); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	}
+	if err := Allow(s.State, "upgrade", b.UUID); err != nil {
+		return err
+	}
+	switch {
+	case b.Running:
+		return be.E(be.InUse, "cannot upgrade %s: it is running; upgrade a clone of it", name)
+	case b.Incomplete:
+		return be.E(be.InUse, "cannot upgrade %s: it is incomplete; destroy it first", name)
+	case b.Mountpoint != "":
+		return be.E(be.InUse, "cannot upgrade %s: it is mounted at %s; unmount it first", name, b.Mountpoint)
+	}
+	if opts.DryRun {
+		s.Report.Note("would run the command in %s", name)
+		return nil
+	}
+	dir := s.path("upgrade")
+	if err := s.private(dir); err != nil {
+		return err
+	}
+	s.Report.Step("mount " + name)
+	if err := s.mountStaged(ctx, name, dir, false); err != nil {
+		return err
+	}
+	s.Report.Step("run the command in " + name)
+	runErr := RunOffline(ctx, dir, opts)
+	if errors.Is(runErr, errNoCommand) {
+		runErr = be.E(be.Usage, "cannot upgrade %s: no package manager was found in it; give the command after --", name)
+	}
+	if err := s.unmountStaged(context.WithoutCancel(ctx), name, dir, false); err != nil {
+		return errors.Join(runErr, err)
+	}
+	if runErr != nil {
+		s.record("upgrade failed", name, runErr.Error())
+		return runErr
+	}
+	if err := s.Store.Flush(ctx); err != nil {
+		return err
+	}
+	s.record("upgrade", name, "")
+	if err := s.checkBootable(ctx, b); err != nil {
+		return err
+	}
+	if opts.Activate {
+		return s.activate(ctx, name, opts.Trial)
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+
+	"beadm/activate"
+	"beadm/be"
+)
+
+type streams struct {
+	in       *os.File
+	out, err io.Writer
+}
+
+// run is the whole program but for os.Exit.
+func run(args []string, io streams) int {
+	switch {
+	case os.Getpid() == 1 && filepath.Base(args[0]) == "init":
+		return earlyInit(args)
+	case len(args) == 3 && args[1] == activate.OfflineStage && os.Getpid() == 1:
+		code, err := activate.OfflineMain(args[2])
+		if err != nil {
+			fmt.Fprintf(io.err, "beadm: %v\n", err)
+		}
+		return code
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	app := newApp(io)
+	err := app.RunContext(ctx, reorder(app, args))
+	return report(io.err, err)
+}
+
+// report says what is wrong in one sentence and returns the exit code.
+func report(w io.Writer, err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintf(w, "beadm: interrupted: %v\n", err)
+		return 130
+	}
+	fmt.Fprintf(w, "beadm: %v\n", err)
+	return be.KindOf(err).ExitCode()
+}
+
+// commands lists every command. A test walks them.
+func commands() []*cli.Command {
+	return []*cli.Command{
+		listCommand(), createCommand(), destroyCommand(), mountCommand(), unmountCommand(),
+		renameCommand(), describeCommand(),
+		upgradeCommand(), activateCommand(), rollbackCommand(),
+		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
+		setupCommand(), shareCommand(), syncCommand(), versionCommand(),
+		trialFailedCommand(), trialDeadmanCommand(),
+	}
+}
+
+func newApp(io streams) *cli.App {
+	return &cli.App{
+		Name:                      "beadm",
+		Usage:                     "manage boot environments: clone, patch, try, fall back",
+		UsageText:                 "beadm [global options] COMMAND [options] [arguments]",
+		Description:               "A boot environment is a bootable clone of the system. Patch one while the\nsystem works, activate it, reboot: it gets one trial boot, and the machine\nreturns by itself if that does not prove healthy.",
+		Version:                   version(),
+		HideVersion:               true,
+		Reader:                    io.in,
+		Writer:                    io.out,
+		ErrWriter:                 io.err,
+		EnableBashCompletion:      true,
+		DisableSliceFlagSeparator: true,
+		// Errors become exit codes in one place, report.
+		ExitErrHandler:  func(*cli.Context, error) {},
+		OnUsageError:    usageError,
+		CommandNotFound: func(*cli.Context, string) {},
+		Before: func(c *cli.Context) error {
+			logrus.SetOutput(io.err)
+			logrus.SetLevel(logrus.WarnLevel)
+			logrus.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true})
+			if c.Bool("verbose") {
+				logrus.SetLevel(logrus.InfoLevel)
+			}
+			if c.Bool("debug") {
+				logrus.SetLevel(logrus.DebugLevel)
+			}
+			return nil
+		},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "beroot", Aliases: []string{"r"}, EnvVars: []string{"BEADM_BEROOT"}, Usage: "where the boot environments live: `LOC` is POOL/ROOT or a directory on btrfs"},
+			&cli.StringFlag{Name: "root", EnvVars: []string{"BEADM_ROOT"}, Value: "/", Usage: "the root that runs is mounted at `DIR`"},
+			&cli.StringFlag{Name: "config", EnvVars: []string{"BEADM_CONFIG"}, Usage: "read `FILE` in place of /etc/beadm/beadm.conf"},
+			&cli.BoolFlag{Name: "json", EnvVars: []string{"BEADM_JSON"}, Usage: "print JSON"},
+			&cli.BoolFlag{Name: "foreign", EnvVars: []string{"BEADM_FOREIGN"}, Usage: "change a store that another host set up"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, EnvVars: []string{"BEADM_VERBOSE"}, Usage: "say each step"},
+			&cli.BoolFlag{Name: "debug", EnvVars: []string{"BEADM_DEBUG"}, Usage: "say each program that is called"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return be.E(be.Usage, "there is no command %q: beadm help lists those there are", c.Args().First())
+			}
+			cli.ShowAppHelp(c)
+			return be.E(be.Usage, "give a command")
+		},
+		Commands: commands(),
+	}
+}
+
+func usageError(c *cli.Context, err error, _ bool) error {
+	what := "beadm"
+	if c.Command != nil && c.Command.Name != "" {
+		what = c.Command.HelpName
+	}
+	return be.E(be.Usage, "%w: see %s --help", err, what)
+}
+
+// reorder puts the flags of a command before its arguments: cli/v2 takes what
+// follows the first argument for arguments, so that `activate NAME -t` would
+// be a permanent activation of two names. Nothing after -- is touched.
+func reorder(app *cli.App, args []string) []string {
+	if len(args) == 0 {
+		return args
+	}
+	out := []string{args[0]}
+	flags, cmds := app.Flags, app.Commands
+	rest := args[1:]
+	for {
+		var named *cli.Command
+		head, tail := splitFlags(flags, rest, true)
+		out = append(out, head...)
+		if len(tail) > 0 && tail[0] != "--" {
+			for _, c := range cmds {
+				if c.HasName(tail[0]) {
+					named = c
+				}
+			}
+		}
+		if named == nil {
+			// The last command: its flags stand anywhere.
+			before, after := splitFlags(flags, tail, false)
+			return append(append(out, before...), after...)
+		}
+		out = append(out, tail[0])
+		rest, flags, cmds = tail[1:], named.Flags, named.Subcommands
+	}
+}
+
+// splitFlags takes the flags out of args, up to -- or, if leading, up to the
+// first argument that is none.
+func splitFlags(flags []cli.Flag, args []string, leading bool) (taken, left []string) {
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			return taken, append(left, args[i:]...)
+		}
+		if len(a) < 2 || a[0] != '-' {
+			if leading {
+				return taken, args[i:]
+			}
+			left = append(left, a)
+			continue
+		}
+		taken = append(taken, a)
+		if !strings.Contains(a, "=") && takesValue(flags, strings.TrimLeft(a, "-")) && i+1 < len(args) {
+			i++
+			taken = append(taken, args[i])
+		}
+	}
+	return taken, left
+}
+
+func takesValue(flags []cli.Flag, name string) bool {
+	for _, f := range flags {
+		for _, n := range f.Names() {
+			if n == name {
+				_, isBool := f.(*cli.BoolFlag)
+				return !isBool
+			}
+		}
+	}
+	return false
+}
+
+// args checks how many arguments there are, and returns them.
+func args(c *cli.Context, least, most int) ([]string, error) {
+	n := c.Args().Len()
+	if n < least || most >= 0 && n > most {
+		return nil, be.E(be.Usage, "%s takes %s: see %s --help", c.Command.HelpName, count(least, most), c.Command.HelpName)
+	}
+	return c.Args().Slice(), nil
+}
+
+func count(least, most int) string {
+	switch {
+	case most == 0:
+		return "no argument"
+	case least == most && least == 1:
+		return "one argument"
+	case least == most:
+		return fmt.Sprintf("%d arguments", least)
+	case most < 0:
+		return fmt.Sprintf("at least %d arguments", least)
+	}
+	return fmt.Sprintf("%d to %d arguments", least, most)
+}
+
+// version is the module's, set by the Go command from the version control.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "unreleased"
+}
+
+func versionCommand() *cli.Command {
+	return &cli.Command{Name: "version", Usage: "print the version", Action: func(c *cli.Context) error {
+		if _, err := args(c, 0, 0); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.App.Writer, "beadm %s\n", version())
+		return nil
+	}}
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"beadm/activate"
+	"beadm/be"
+	"beadm/cmd/beadm/render"
+)
+
+func dryRun() cli.Flag {
+	return &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "say what would be done, change nothing"}
+}
+
+func listCommand() *cli.Command {
+	return &cli.Command{
+		Name: "list", Usage: "list the boot environments", ArgsUsage: "[BE]",
+		Description: "Active shows N for the one that runs now, R for the one that boots next\n(an armed trial too), T for one that boots once.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "H", Usage: "for scripts: no header, fixed fields"},
+			&cli.StringFlag{Name: "dialect", Usage: "fields of -H: `D` is illumos (7, by semicolons) or bectl (5, by tabs)", Value: render.NativeDialect()},
+			&cli.StringFlag{Name: "k", Usage: "sort by `KEY`: name, date, space", Value: "date"},
+			&cli.StringFlag{Name: "K", Usage: "sort by `KEY`, descending"},
+		},
+		Action: func(c *cli.Context) error {
+			a, err := args(c, 0, 1)
+			if err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			list, err := t.List(c.Context)
+			if err != nil {
+				return err
+			}
+			if len(a) == 1 {
+				if err := be.CheckName(a[0]); err != nil {
+					return err
+				}
+				list = only(list, a[0])
+				if len(list) == 0 {
+					return be.E(be.NotFound, "there is no boot environment %s: beadm list shows those there are", a[0])
+				}
+			}
+			key, descending := c.String("k"), false
+			if c.IsSet("K") {
+				key, descending = c.String("K"), true
+			}
+			if err := render.Sort(list, key, descending); err != nil {
+				return err
+			}
+			switch {
+			case c.Bool("json"):
+				return render.ListJSON(c.App.Writer, list)
+			case c.Bool("H"):
+				return render.ListFields(c.App.Writer, list, c.String("dialect"))
+			}
+			return render.ListText(c.App.Writer, list)
+		},
+	}
+}
+
+func only(list []activate.Listed, name string) []activate.Listed {
+	for _, l := range list {
+		if l.Name == name {
+			return []activate.Listed{l}
+		}
+	}
+	return nil
+}
+
+func createCommand() *cli.Command {
+	return &cli.Command{
+		Name: "create", Usage: "clone a boot environment", ArgsUsage: "BE",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "e", Usage: "clone `SOURCE`, a BE or a BE@SNAP, in place of the running one"},
+			&cli.StringFlag{Name: "d", Usage: "describe it as `TEXT`"},
+			&cli.StringSliceFlag{Name: "o", Usage: "set the property `P=V` on its root"},
+			&cli.BoolFlag{Name: "empty", Usage: "make an empty one"},
+			&cli.BoolFlag{Name: "activate", Aliases: []string{"a"}, Usage: "activate it afterwards"},
+			dryRun(),
+		},
+		Action: func(c *cli.Context) error {
+			a, err := args(c, 1, 1)
+			if err != nil {
+				return err
+			}
+			if err := be.CheckName(a[0]); err != nil {
+				return err
+			}
+			if c.Bool("empty") && c.IsSet("e") {
+				return be.E(be.Usage, "-e and --empty exclude each other")
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			_, err = t.Create(c.Context, a[0], activate.CreateOptions{
+				From: c.String("e"), Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"),
+			})
+			if err == nil && c.Bool("activate") && !c.Bool("dry-run") {
+				err = t.Activate(c.Context, a[0], activate.ActivateOptions{})
+			}
+			return err
+		},
+	}
+}
+
+func destroyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "destroy", Usage: "destroy a boot environment", ArgsUsage: "BE",
+		Description: "Asks unless -F. Never the one that runs, the default, or one of an armed trial.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "F", Usage: "do not ask"},
+			&cli.BoolFlag{Name: "f", Usage: "unmount it first"},
+			dryRun(),
+		},
+		Action: func(c *cli.Context) error {
+			a, err := args(c, 1, 1)
+			if err != nil {
+				return err
+			}
+			if err := be.CheckName(a[0]); err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			// Also before it asks: nobody is asked about what is refused.
+			report, err := t.Destroy(c.Context, a[0], c.Bool("f"), true)
+			if err != nil {
+				return err
+			}
+			if c.Bool("dry-run") {
+				for _, gone := range report.Removes {
+					fmt.Fprintf(c.App.Writer, "would remove %s\n", gone)
+				}
+				for _, p := range report.Promotes {
+					fmt.Fprintf(c.App.Writer, "would promote %s\n", p)
+				}
+				if report.Frees > 0 {
+					fmt.Fprintf(c.App.Writer, "would free %s\n", render.Size(report.Frees))
+				}
+				return nil
+			}
+			if !c.Bool("F") {
+				fmt.Fprintf(c.App.ErrWriter, "Are you sure you want to destroy %s?\nThis action cannot be undone (y/[n]): ", a[0])
+				answer, _ := bufio.NewReader(c.App.Reader).ReadString('\n')
+				if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+					return be.E(be.Decision, "%s has not been destroyed", a[0])
+				}
+			}
+			_, err = t.Destroy(c.Context, a[0], c.Bool("f"), false)
+			return err
+		},
+	}
+}
+
+func mountCommand() *cli.Command {
+	return &cli.Command{
+		Name: "mount", Usage: "mount a boot environment and print where", ArgsUsage: "BE [DIR]",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "s", Usage: "`MODE` ro or rw", Value: "rw"}},
+		Action: func(c *cli.Context) error {
+			a, err := args(c, 1, 2)
+			if err != nil {
+				return err
+			}
+			if m := c.String("s"); m != "ro" && m != "rw" {
+				return be.E(be.Usage, "-s takes ro or rw, not %q", m)
+			}
+			if err := be.CheckName(a[0]); err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			dir := ""
+			if len(a) == 2 {
+				dir = a[1]
+			}
+			at, err := t.Mount(c.Context, a[0], dir, c.String("s") == "ro")
+			if err == nil {
+				fmt.Fprintln(c.App.Writer, at)
+			}
+			return err
+		},
+	}
+}
+
+func unmountCommand() *cli.Command {
+	return &cli.Command{
+		Name: "unmount", Aliases: []string{"umount"}, Usage: "unmount a boot environment", ArgsUsage: "BE",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "f", Usage: "also when files in it are open"}},
+		Action: func(c *cli.Context) error {
+			a, err := args(c, 1, 1)
+			if err != nil {
+				return err
+			}
+			if err := be.CheckName(a[0]); err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			return t.Unmount(c.Context, a[0], c.Bool("f"))
+		},
+	}
+}
+
+func renameCommand() *cli.Command {
+	return &cli.Command{
+		Name: "rename", Usage: "rename a boot environment that does not run", ArgsUsage: "BE NEW",
+		Flags: []cli.Flag{dryRun()},
+		Action: func(c *cli.Context) error {
+			a, err := args(c, 2, 2)
+			if err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			return t.Rename(c.Context, a[0], a[1], c.Bool("dry-run"))
+		},
+	}
+}
+
+func describeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "describe", Usage: "describe a boot environment", ArgsUsage: "BE TEXT",
+		Flags: []cli.Flag{dryRun()},
+		Action: func(c *cli.Context) error {
+			a, err := args(c, 2, 2)
+			if err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			return t.Describe(c.Context, a[0], a[1], c.Bool("dry-run"))
+		},
+	}
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/activate"
+	"beadm/activate/boot"
+)
+
+// bootTime is the longest that boot may take before the system's own init:
+// after it a trial is reset, and any other boot goes on.
+const bootTime = 5 * time.Minute
+
+// earlyInit is PID 1 between the initramfs and the system's init: it mounts
+// what is not mounted yet, runs boot, and becomes init. It accepts whatever
+// the initramfs has done already. However boot ends, a boot that is no trial
+// goes on to init.
+func earlyInit(args []string) int {
+	os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	early := func(source, dir, fs string, flags uintptr, data string) {
+		if err := unix.Mount(source, dir, fs, flags, data); err != nil && !errors.Is(err, unix.EBUSY) {
+			fmt.Fprintf(os.Stderr, "beadm: cannot mount %s: %v\n", dir, err)
+		}
+	}
+	mounted := func(dir string) bool {
+		var a, b unix.Stat_t
+		return unix.Lstat(dir, &a) == nil && unix.Lstat(filepath.Dir(dir), &b) == nil && a.Dev != b.Dev
+	}
+	if !mounted("/proc") {
+		early("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	}
+	if !mounted("/sys") {
+		early("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	}
+	if !mounted("/dev") {
+		early("devtmpfs", "/dev", "devtmpfs", unix.MS_NOSUID, "mode=755")
+	}
+	if !mounted("/run") {
+		early("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755")
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REMOUNT, ""); err != nil {
+		fmt.Fprintf(os.Stderr, "beadm: cannot remount / read-write: %v\n", err)
+	}
+	cmdline, _ := os.ReadFile("/proc/cmdline")
+	_, trial := boot.Cmdline(cmdline)
+
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				done <- fmt.Errorf("boot panicked: %v", r)
+			}
+		}()
+		done <- earlyBoot(cmdline)
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(bootTime):
+		err = fmt.Errorf("boot did not end within %s", bootTime)
+		if trial {
+			err = fmt.Errorf("%w: %w", activate.ErrTrialBoot, err)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "beadm: %v\n", err)
+	}
+	if trial && err != nil {
+		// Whatever went wrong: a trial that boot could not prepare must not
+		// start services.
+		fmt.Fprintln(os.Stderr, "beadm: the trial cannot go on: resetting into the old boot environment")
+		activate.ForceReset()
+		time.Sleep(time.Minute)
+	}
+	args[0] = "/sbin/init"
+	err = syscall.Exec("/sbin/init", args, os.Environ())
+	fmt.Fprintf(os.Stderr, "beadm: cannot start /sbin/init: %v\n", err)
+	return 1 // PID 1 ends: the kernel panics, and panic= resets
+}
+
+func earlyBoot(cmdline []byte) error {
+	ctx := context.Background()
+	store, done, err := openStore(ctx, "", "/")
+	if err != nil {
+		return err
+	}
+	defer done()
+	all, err := store.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		if b.Running {
+			if err := store.CompleteMounts(ctx, b.Name, "/"); err != nil {
+				return err
+			}
+		}
+	}
+	conf, err := readConf("", "/")
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "beadm: %v\n", err)
+		conf = activate.DefaultConf()
+	}
+	t := &activate.Target{Store: store, Root: "/", Runtime: filepath.Join("/run/beadm", store.GUID()),
+		Report: talk{os.Stderr}, OpenLoader: openLoader, Cmdline: cmdline, Conf: conf, AnyHost: true}
+	res, err := t.Boot(ctx)
+	if err != nil {
+		return err
+	}
+	if f := res.Failed; f != nil {
+		fmt.Fprintf(os.Stderr, "beadm: back in %s: the trial of %s %s: %s\n", res.BE, f.Name, f.Reason, f.Detail)
+	}
+	if res.Trial {
+		fmt.Fprintf(os.Stderr, "beadm: trial of %s\n", res.BE)
+	}
+	if res.Owed != nil {
+		fmt.Fprintf(os.Stderr, "beadm: not carried over yet: %v\n", res.Owed)
+	}
+	return nil
+}

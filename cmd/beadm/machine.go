@@ -1,0 +1,365 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"beadm/activate"
+	"beadm/be"
+	"beadm/be/state"
+	"beadm/cmd/beadm/render"
+)
+
+// trialFlags are those of activate and of upgrade -a.
+func trialFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "strict", Usage: "refuse when a file of the synclist is in conflict"},
+		&cli.BoolFlag{Name: "no-auto-confirm", Usage: "wait for beadm confirm by hand"},
+		&cli.DurationFlag{Name: "confirm-within", Usage: "return to the old one when it is not confirmed within `T`"},
+		&cli.BoolFlag{Name: "reboot", Usage: "reboot at once"},
+	}
+}
+
+func trialOptions(c *cli.Context) (activate.ActivateOptions, error) {
+	o := activate.ActivateOptions{
+		Strict: c.Bool("strict"), NoAutoConfirm: c.Bool("no-auto-confirm"),
+		ConfirmWithin: c.Duration("confirm-within"), DryRun: c.Bool("dry-run"),
+	}
+	if c.IsSet("confirm-within") && o.ConfirmWithin < time.Second {
+		return o, be.E(be.Usage, "--confirm-within takes a time of at least a second, like 10m")
+	}
+	return o, nil
+}
+
+func activateCommand() *cli.Command {
+	return &cli.Command{
+		Name: "activate", Usage: "give a boot environment one trial boot", ArgsUsage: "BE",
+		Description: "The default does not change. The next boot is BE's; if it is not confirmed,\nthe boot after that is the old one's again.",
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "t", Usage: "boot it once and never make it the default"},
+			&cli.BoolFlag{Name: "T", Usage: "take an armed trial back"},
+			&cli.BoolFlag{Name: "permanent", Usage: "make it the default at once, without a trial"},
+			dryRun(),
+		}, trialFlags()...),
+		Action: func(c *cli.Context) error {
+			if c.Bool("t") && c.Bool("T") || c.Bool("t") && c.Bool("permanent") || c.Bool("T") && c.Bool("permanent") {
+				return be.E(be.Usage, "-t, -T and --permanent exclude each other")
+			}
+			if c.Bool("T") {
+				if _, err := args(c, 0, 1); err != nil {
+					return err
+				}
+				t, done, err := target(c)
+				if err != nil {
+					return err
+				}
+				defer done()
+				return t.Deactivate(c.Context, c.Bool("dry-run"))
+			}
+			a, err := args(c, 1, 1)
+			if err != nil {
+				return err
+			}
+			if err := be.CheckName(a[0]); err != nil {
+				return err
+			}
+			opts, err := trialOptions(c)
+			if err != nil {
+				return err
+			}
+			opts.Once, opts.Permanent = c.Bool("t"), c.Bool("permanent")
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			if err := t.Activate(c.Context, a[0], opts); err != nil {
+				return err
+			}
+			return maybeReboot(c, t)
+		},
+	}
+}
+
+func maybeReboot(c *cli.Context, t *activate.Target) error {
+	if !c.Bool("reboot") || c.Bool("dry-run") {
+		return nil
+	}
+	if t.Root != "/" {
+		return be.E(be.Usage, "--reboot is for the host: restart the guest with its own tool")
+	}
+	return activate.Reboot(c.Context)
+}
+
+func rollbackCommand() *cli.Command {
+	return &cli.Command{
+		Name: "rollback", Usage: "make the previous boot environment the default again",
+		Description: "During a trial it ends the trial. All that was written to the shared data\nmeanwhile stays; the files of the synclist come along.",
+		Flags:       []cli.Flag{&cli.BoolFlag{Name: "reboot", Usage: "reboot at once"}, dryRun()},
+		Action: func(c *cli.Context) error {
+			if _, err := args(c, 0, 0); err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			to, err := t.Rollback(c.Context, c.Bool("dry-run"))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.App.ErrWriter, "%s boots next\n", to)
+			return maybeReboot(c, t)
+		},
+	}
+}
+
+func upgradeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "upgrade", Usage: "patch a boot environment that does not run", ArgsUsage: "BE [-- COMMAND...]",
+		Description: "BE is created from the running one if it is not there. COMMAND, or the\npackage manager's full upgrade, runs in it and reaches neither the boot\nloader nor the running system.",
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "activate", Aliases: []string{"a"}, Usage: "activate it when the command succeeded"},
+			dryRun(),
+		}, trialFlags()...),
+		Action: func(c *cli.Context) error {
+			if c.Args().Len() == 0 {
+				return be.E(be.Usage, "give the boot environment to upgrade: see beadm upgrade --help")
+			}
+			a := c.Args().Slice()
+			if len(a) > 1 && a[1] == "--" {
+				a = append(a[:1], a[2:]...)
+			}
+			opts, err := trialOptions(c)
+			if err != nil {
+				return err
+			}
+			if c.Bool("reboot") && !c.Bool("activate") {
+				return be.E(be.Usage, "--reboot needs -a")
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			err = t.Upgrade(c.Context, a[0], activate.UpgradeOptions{
+				Command: a[1:], Activate: c.Bool("activate"), Trial: opts, DryRun: c.Bool("dry-run"),
+				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+			})
+			if err != nil {
+				return err
+			}
+			return maybeReboot(c, t)
+		},
+	}
+}
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", Usage: "say what runs, what boots next, and what went wrong",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "acknowledge", Usage: "mark the failures as read"}},
+		Action: func(c *cli.Context) error {
+			if _, err := args(c, 0, 0); err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			if c.Bool("acknowledge") {
+				return t.Acknowledge(c.Context)
+			}
+			st, err := t.Status(c.Context)
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return render.JSON(c.App.Writer, st)
+			}
+			return render.StatusText(c.App.Writer, st)
+		},
+	}
+}
+
+func confirmCommand() *cli.Command {
+	return &cli.Command{
+		Name: "confirm", Usage: "make the boot environment on trial the default",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "auto", Usage: "when the checks have held; end the trial if they fail"}, dryRun()},
+		Action: func(c *cli.Context) error {
+			if _, err := args(c, 0, 0); err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			if c.Bool("auto") && !c.Bool("dry-run") {
+				return t.WatchTrial(c.Context, 2*time.Second, forceReset)
+			}
+			return t.Confirm(c.Context, activate.ConfirmOptions{DryRun: c.Bool("dry-run")})
+		},
+	}
+}
+
+func bootCommand() *cli.Command {
+	return &cli.Command{
+		Name: "boot", Usage: "what runs before any service: carry over what the other one wrote",
+		Description: "Started by beadm's init in every boot environment, and by a guest's host\nbefore it starts the guest. Exit 14: this trial cannot go on; start the\ndefault instead.",
+		Action: func(c *cli.Context) error {
+			if _, err := args(c, 0, 0); err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			t.AnyHost = true
+			res, err := t.Boot(c.Context)
+			if err != nil {
+				return bootError(err)
+			}
+			if res.Owed != nil {
+				t.Report.Warn("not carried over yet, beadm recover tries again: %v", res.Owed)
+			}
+			return nil
+		},
+	}
+}
+
+func recoverCommand() *cli.Command {
+	return &cli.Command{
+		Name: "recover", Usage: "finish or undo what was interrupted",
+		Action: func(c *cli.Context) error {
+			if _, err := args(c, 0, 0); err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			t.AnyHost = true
+			did, err := t.Recover(c.Context)
+			for _, what := range did {
+				fmt.Fprintln(c.App.Writer, what)
+			}
+			return err
+		},
+	}
+}
+
+func historyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "history", Usage: "say what happened",
+		Action: func(c *cli.Context) error {
+			if _, err := args(c, 0, 0); err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			s, err := t.Look(c.Context)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			events := []state.Event{}
+			if s.Dir != nil {
+				if events, err = s.Dir.History(); err != nil {
+					return err
+				}
+			}
+			if c.Bool("json") {
+				return render.JSON(c.App.Writer, events)
+			}
+			for _, e := range events {
+				fmt.Fprintf(c.App.Writer, "%s  %-18s %-16s %s\n", e.At.Local().Format("2006-01-02 15:04:05"), e.What, e.BE, e.Detail)
+			}
+			return nil
+		},
+	}
+}
+
+func setupCommand() *cli.Command {
+	return &cli.Command{
+		Name: "setup", Usage: "make this host ready for trials, or put beadm into a mounted boot environment",
+		ArgsUsage:   "[DIR]",
+		Description: "Creates the state file system, puts beadm into the running boot environment\nand installs the boot loader's configuration. With DIR: only puts beadm into\nthe boot environment mounted there.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, or stub for a guest", Value: "grub"},
+			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration", Value: "/boot/beadm"},
+			&cli.StringFlag{Name: "binary", Usage: "install `FILE` in place of the running program"},
+			dryRun(),
+		},
+		Action: func(c *cli.Context) error {
+			a, err := args(c, 0, 1)
+			if err != nil {
+				return err
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			if len(a) == 1 {
+				return t.SetupBE(c.Context, a[0], c.String("binary"))
+			}
+			conf, err := loaderConfig(c.String("loader"), c.String("loader-dir"))
+			if err != nil {
+				return err
+			}
+			return t.Setup(c.Context, activate.SetupOptions{Loader: conf, Binary: c.String("binary"), DryRun: c.Bool("dry-run")})
+		},
+	}
+}
+
+func trialFailedCommand() *cli.Command {
+	return &cli.Command{
+		Name: "trial-failed", Hidden: true, Usage: "end the trial that runs: record why, reset",
+		Action: func(c *cli.Context) error {
+			t, done, err := target(c)
+			if err == nil {
+				defer done()
+				reason := state.ReasonCheck
+				if c.Args().First() == "emergency" {
+					reason = state.ReasonEmergency
+				}
+				t.AnyHost = true
+				err = t.FailTrial(c.Context, reason, c.Args().Get(1), nil)
+			}
+			forceReset()
+			return err
+		},
+	}
+}
+
+func trialDeadmanCommand() *cli.Command {
+	return &cli.Command{
+		Name: "trial-deadman", Hidden: true, Usage: "end the trial that runs when its time is up",
+		Action: func(c *cli.Context) error {
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			return t.Deadman(c.Context, func(ctx context.Context, trial *state.Trial) error {
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-time.After(trial.ConfirmWithin):
+					return nil
+				}
+			}, forceReset)
+		},
+	}
+}

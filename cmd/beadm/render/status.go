@@ -1,0 +1,60 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"beadm/activate"
+)
+
+// StatusText writes a status for people, what is wrong first.
+func StatusText(w io.Writer, s activate.Status) error {
+	say := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	if !s.Setup {
+		say("beadm is not set up here: run beadm setup")
+		if s.Running != "" {
+			say("running:  %s", s.Running)
+		}
+		return nil
+	}
+	if f := s.Failure; f != nil {
+		detail := ""
+		if f.Detail != "" {
+			detail = ": " + f.Detail
+		}
+		say("FAILED:   the trial of %s at %s %s%s", f.Name, when(f.At), f.Reason, detail)
+		say("          %s runs again; beadm status --acknowledge ends this notice", s.Running)
+	}
+	if s.Owed != "" {
+		say("OWED:     %s", s.Owed)
+	}
+	if s.Open != "" {
+		say("OPEN:     %s was interrupted: run beadm recover", s.Open)
+	}
+	if s.NotTried != "" {
+		say("note:     %s was armed and not tried: another was started", s.NotTried)
+	}
+	say("state:    %s", s.State)
+	say("running:  %s", s.Running)
+	say("default:  %s", s.Default)
+	if s.Next != s.Default {
+		say("next:     %s (one trial)", s.Next)
+	}
+	if s.Previous != "" {
+		say("previous: %s", s.Previous)
+	}
+	if t := s.Trial; t != nil && !t.Ends.IsZero() {
+		say("trial:    %s is on trial until %s, then %s comes back", t.BE, when(t.Ends), t.From)
+	}
+	for _, c := range s.Checks {
+		if c.OK {
+			say("check:    %s ok", c.Name)
+		} else {
+			say("check:    %s FAILED: %s", c.Name, c.Detail)
+		}
+	}
+	return nil
+}
+
+func when(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

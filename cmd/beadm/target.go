@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+
+	"beadm/activate"
+	"beadm/be"
+	"beadm/be/btrfs"
+	"beadm/be/zfs"
+)
+
+// talk is the reporter of a person's terminal: steps with -v, the rest always,
+// all of it on standard error.
+type talk struct{ w io.Writer }
+
+func (t talk) Step(what string)                { logrus.Info(what) }
+func (t talk) Note(format string, args ...any) { fmt.Fprintf(t.w, format+"\n", args...) }
+func (t talk) Warn(format string, args ...any) { logrus.Warnf(format, args...) }
+
+// target opens what the global options name. done must be called.
+func target(c *cli.Context) (t *activate.Target, done func(), err error) {
+	root := filepath.Clean(c.String("root"))
+	if os.Geteuid() != 0 {
+		return nil, nil, be.E(be.Denied, "%s must be run as root", c.Command.HelpName)
+	}
+	store, done, err := openStore(c.Context, c.String("beroot"), root)
+	if err != nil {
+		return nil, nil, err
+	}
+	conf, err := readConf(c.String("config"), root)
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	t = &activate.Target{
+		Store: store, Root: root, Runtime: filepath.Join("/run/beadm", store.GUID()),
+		Report: talk{c.App.ErrWriter}, OpenLoader: openLoader, Conf: conf, AnyHost: c.Bool("foreign"),
+	}
+	if root == "/" {
+		t.Cmdline, _ = os.ReadFile("/proc/cmdline")
+	}
+	return t, done, nil
+}
+
+func openStore(ctx context.Context, beroot, root string) (be.Store, func(), error) {
+	if strings.HasPrefix(beroot, "/") {
+		s, err := btrfs.Open(ctx, btrfs.Config{BERoot: beroot, Root: root, Logger: logrus.StandardLogger()})
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, func() { s.Close() }, nil
+	}
+	z, zErr := zfs.Open(ctx, zfs.Config{BERoot: beroot, Root: root, Logger: logrus.StandardLogger()})
+	if zErr == nil {
+		return z, func() {}, nil
+	}
+	if beroot != "" || be.KindOf(zErr) != be.NoStore {
+		return nil, nil, zErr
+	}
+	s, err := btrfs.Open(ctx, btrfs.Config{Root: root, Logger: logrus.StandardLogger()})
+	if be.KindOf(err) == be.NoStore {
+		return nil, nil, be.E(be.NoStore, "there are no boot environments at %s: its root is neither a ZFS dataset nor a btrfs subvolume; give --beroot", root)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, func() { s.Close() }, nil
+}
+
+func readConf(file, root string) (activate.Conf, error) {
+	given := file != ""
+	if !given {
+		file = filepath.Join(root, "etc/beadm/beadm.conf")
+	}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) && !given {
+		return activate.DefaultConf(), nil
+	}
+	if err != nil {
+		return activate.Conf{}, be.E(be.Usage, "cannot read the configuration: %w", err)
+	}
+	return activate.ParseConf(file, data)
+}

@@ -1,0 +1,159 @@
+package grub
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"beadm/activate/boot"
+	"beadm/be"
+)
+
+// maxTitle is how many characters of a title the menu shows.
+const maxTitle = 100
+
+// entryText is the menu fragment of one boot environment. The kernel and the
+// initrd are read from the boot environment itself.
+//
+// A trial that GRUB cannot start resets: its token is gone, so the default
+// boots. Anything else that cannot be started returns, and GRUB goes on with
+// the numbers of $fallback. Being one compound statement, a fragment that is
+// damaged does nothing at all.
+func entryText(e boot.Entry) ([]byte, error) {
+	if err := boot.CheckID(e.ID); err != nil {
+		return nil, err
+	}
+	search, err := searchFor(e.Root)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range []string{e.Kernel, e.Initrd} {
+		if !strings.HasPrefix(path, "/") {
+			return nil, be.E(be.Unbootable, "the kernel or initrd of %s has no absolute path but %q", e.ID, path)
+		}
+	}
+	kernel, err := word("kernel", e.Root.Prefix+e.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	initrd, err := word("initrd", e.Root.Prefix+e.Initrd)
+	if err != nil {
+		return nil, err
+	}
+	args := ""
+	for _, arg := range append(append([]string(nil), e.Root.Args...), e.Args...) {
+		w, err := word("kernel argument", arg)
+		if err != nil {
+			return nil, err
+		}
+		args += " " + w
+	}
+	args += " '" + boot.ArgBE + "=" + e.ID + "'"
+	trial := args + " '" + boot.ArgTrial + "=1'"
+	for _, arg := range e.TrialArgs {
+		w, err := word("kernel argument", arg)
+		if err != nil {
+			return nil, err
+		}
+		trial += " " + w
+	}
+	module := ""
+	if m, ok := modules[e.Root.FS]; ok {
+		module = "\tinsmod " + m + "\n"
+	}
+	return seal(fmt.Sprintf(`# beadm: menu entry, version %d
+if menuentry %s --id '%s' --class gnu-linux --class os --unrestricted {
+%s	if [ "$beadm_id" = '%s' ]; then
+		if %s; then
+			if linux "($beadm_root)"%s%s; then
+				if initrd "($beadm_root)"%s; then
+					boot
+				fi
+			fi
+		fi
+		echo 'The trial of %s cannot be started: restarting into the default.'
+		reboot
+	else
+		if %s; then
+			if linux "($beadm_root)"%s%s; then
+				if initrd "($beadm_root)"%s; then
+					boot
+				fi
+			fi
+		fi
+		echo '%s cannot be started.'
+	fi
+}
+then
+	set beadm_new=1
+fi
+`, version, title(e), e.ID, module, e.ID,
+		search, kernel, trial, initrd, e.ID,
+		search, kernel, args, initrd, e.ID)), nil
+}
+
+// modules that GRUB needs to read a file system. One it has not is reported
+// by GRUB and does no harm.
+var modules = map[string]string{
+	"zfs": "zfs", "btrfs": "btrfs", "xfs": "xfs", "vfat": "fat",
+	"ext2": "ext2", "ext3": "ext2", "ext4": "ext2",
+}
+
+// searchFor is the command that sets $beadm_root to the device with the root.
+func searchFor(root be.RootRef) (string, error) {
+	how, what := "--fs-uuid", root.FSUUID
+	if what == "" {
+		how, what = "--label", root.Label
+	}
+	if what == "" {
+		return "", be.E(be.Unbootable, "GRUB cannot find the root: the store gave neither a UUID nor a label of a file system that it reads")
+	}
+	w, err := word("UUID or label", what)
+	if err != nil {
+		return "", err
+	}
+	return "search --no-floppy " + how + " --set=beadm_root " + w, nil
+}
+
+// word quotes one word of a GRUB script that also reaches the kernel
+// unchanged. GRUB puts backslashes before quotes and backslashes and quotes
+// around blanks, so what has those is refused, like all that is not printable
+// ASCII; and a word that begins with - would be an option.
+func word(what, s string) (string, error) {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '\'' || c == '"' || c == '\\' {
+			return "", be.E(be.Unbootable, "GRUB cannot be given the %s %q: character %q is not allowed there", what, s, string(rune(c)))
+		}
+	}
+	if s == "" || s[0] == '-' {
+		return "", be.E(be.Unbootable, "GRUB cannot be given the %s %q", what, s)
+	}
+	return "'" + s + "'", nil
+}
+
+// title quotes any bytes so that they are one word, no option, and one line.
+// In single quotes nothing but the quote is special to GRUB
+// (grub-core/script/yylex.l).
+func title(e boot.Entry) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range strings.ToValidUTF8(e.Title, "?") {
+		switch {
+		case n == maxTitle:
+			continue
+		case r == utf8.RuneError, !unicode.IsPrint(r): // also direction marks and line separators
+			r = '?'
+		}
+		b.WriteRune(r)
+		n++
+	}
+	t := strings.TrimSpace(b.String())
+	if t == "" {
+		t = e.ID
+	}
+	if strings.HasPrefix(t, "-") {
+		t = " " + t
+	}
+	return "'" + strings.ReplaceAll(t, "'", `'\''`) + "'"
+}

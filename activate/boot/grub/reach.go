@@ -1,0 +1,88 @@
+package grub
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"beadm/activate/boot"
+	"beadm/activate/boot/durable"
+	"beadm/be"
+)
+
+// The lines that Hook puts at the head of another's configuration.
+const (
+	hookBegin = "### BEGIN beadm ###\n"
+	hookEnd   = "### END beadm ###\n"
+)
+
+// hookText hands over to our grub.cfg. If that cannot be read, GRUB goes on
+// with what follows, which is what it did before.
+func hookText(uuid string) string {
+	return hookBegin + fmt.Sprintf(`# Boot environments are chosen there. Written by "beadm setup".
+if search --no-floppy --fs-uuid --set=beadm_dev %s; then
+	configfile ($beadm_dev)/beadm/grub.cfg
+fi
+`, uuid) + hookEnd
+}
+
+// maxHooked is more than any stub has that a distribution puts beside GRUB on
+// the ESP. A generated grub.cfg is longer, and would be generated again.
+const maxHooked = 2048
+
+// stubs are the small files that GRUB on UEFI reads first: three lines that
+// lead to the grub.cfg in a root. Signed images of Debian, Ubuntu and Fedora
+// have EFI/<distribution> built in as where to look.
+func stubs(dir string) []string {
+	files, err := filepath.Glob(filepath.Join(dir, "[Ee][Ff][Ii]", "*", "grub.cfg"))
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, f := range files {
+		b, err := durable.Read(f, maxHooked)
+		if err == nil && strings.Contains(string(b), "configfile") {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// hook puts hookText before what is in every stub. Such a file is what the
+// machine starts with, so it is replaced like an entry: old or new, whole.
+func (l *Loader) hook(uuid string) error {
+	for _, file := range stubs(l.cfg.Dir) {
+		b, err := durable.Read(file, maxHooked)
+		if err != nil {
+			return be.E(be.NoStore, "cannot read %s: %w", file, err)
+		}
+		text := string(b)
+		if before, rest, ok := strings.Cut(text, hookBegin); ok {
+			if _, after, ok := strings.Cut(rest, hookEnd); ok {
+				text = before + after
+			}
+		}
+		if err := l.cfg.Disk.Replace(file, []byte(hookText(uuid)+text)); err != nil {
+			return be.E(be.NoStore, "cannot put the call of our configuration into %s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+// DefaultReached believes that GRUB comes to our grub.cfg if a stub on the
+// partition says so, or if the running kernel was started by an entry of ours.
+func DefaultReached(ctx context.Context, dir string) error {
+	for _, file := range stubs(dir) {
+		if b, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(b), hookBegin) {
+			return nil
+		}
+	}
+	if b, err := os.ReadFile("/proc/cmdline"); err == nil {
+		if id, _ := boot.Cmdline(b); id != "" {
+			return nil
+		}
+	}
+	return be.E(be.NoStore, "GRUB does not come to %s yet: have the grub.cfg that it reads first (on UEFI EFI/<distribution>/grub.cfg, on BIOS one on this partition, after grub-install --boot-directory=%s) begin with \"configfile\" of that file, and restart once", filepath.Join(dir, "beadm", "grub.cfg"), dir)
+}

@@ -1,0 +1,169 @@
+// Package decide says, for one path, what a switch does to it: the table of
+// synclist(5). It is pure.
+package decide
+
+import (
+	"beadm/sync/manifest"
+	"beadm/sync/synclist"
+)
+
+// Verdict is what is to be done.
+type Verdict string
+
+// The verdicts.
+const (
+	Leave    Verdict = "leave"
+	Copy     Verdict = "copy"     // content and metadata
+	Meta     Verdict = "metadata" // metadata only
+	Merge    Verdict = "merge"    // by record or line; what cannot be merged is a conflict
+	Append   Verdict = "append"   // what was added there
+	Prepend  Verdict = "prepend"  //
+	Remove   Verdict = "remove"   //
+	Conflict Verdict = "conflict" // reported, nothing done here
+	Kept     Verdict = "kept"     // KEEP: changed there, never carried
+	NotGone  Verdict = "not-gone" // removed there; Live Upgrade never deletes
+	Replace  Verdict = "replace"  // no base: outgoing's, incoming's kept beside it
+)
+
+// Path is the four states of one path; nil is absence.
+type Path struct {
+	Old, New  *manifest.Entry // outgoing's delta
+	Base, Now *manifest.Entry // incoming, when last in step and now
+	NoBase    bool            // Old or Base is not known
+}
+
+// Decide returns the verdict and, where a user will ask, the reason.
+func Decide(action synclist.Action, p Path) (Verdict, string) {
+	if p.NoBase {
+		return noBase(action, p)
+	}
+	if manifest.Same(p.Old, p.New) {
+		return Leave, ""
+	}
+	if manifest.Same(p.New, p.Now) {
+		return Leave, "" // alike already
+	}
+	switch action {
+	case synclist.Keep:
+		return Kept, "changed there; the synclist says KEEP"
+	case synclist.Exclude:
+		return Leave, ""
+	}
+	if special(p.New) || special(p.Now) {
+		return Conflict, "a device, FIFO or socket is not carried"
+	}
+	untouched := manifest.Same(p.Base, p.Now)
+	merge := action == synclist.Merge
+
+	if p.New == nil { // removed there
+		switch {
+		case p.Now == nil:
+			return Leave, ""
+		case !merge:
+			return NotGone, "removed there; only MERGE removes"
+		case untouched:
+			return Remove, ""
+		}
+		return Conflict, "removed there, changed here"
+	}
+	if p.Now != nil && p.Now.Type != p.New.Type && (p.Now.Type == manifest.Dir || p.New.Type == manifest.Dir) {
+		return Conflict, "a " + word(p.New) + " there, a " + word(p.Now) + " here"
+	}
+	if action == synclist.Append || action == synclist.Prepend {
+		return grow(action, p, untouched)
+	}
+	if untouched {
+		if p.Now != nil && manifest.SameContent(p.New, p.Now) {
+			return Meta, ""
+		}
+		return Copy, ""
+	}
+	if !merge {
+		return Conflict, "changed there and here"
+	}
+	return mergeBoth(p)
+}
+
+// mergeBoth is MERGE where both sides changed.
+func mergeBoth(p Path) (Verdict, string) {
+	switch {
+	case p.Now == nil && p.Base == nil:
+		// Not here, not before, but not untouched: cannot be.
+		return Copy, ""
+	case p.Now == nil:
+		return Conflict, "changed there, removed here"
+	case p.Now.Type != p.New.Type:
+		return Conflict, "a " + word(p.New) + " there, a " + word(p.Now) + " here"
+	case p.Old != nil && manifest.SameContent(p.Old, p.New),
+		manifest.SameContent(p.New, p.Now):
+		// Only metadata is to be brought in; the content here stays.
+		if p.Base != nil && manifest.SameMeta(p.Base, p.Now) {
+			return Meta, ""
+		}
+		return Conflict, "mode, owner or attributes changed there and here"
+	case p.New.Type == manifest.File:
+		return Merge, ""
+	}
+	return Conflict, "changed there and here"
+}
+
+// grow is APPEND and PREPEND: files only, what was added there.
+func grow(action synclist.Action, p Path, untouched bool) (Verdict, string) {
+	verdict := Append
+	if action == synclist.Prepend {
+		verdict = Prepend
+	}
+	switch {
+	case p.New.Type != manifest.File || p.Now != nil && p.Now.Type != manifest.File:
+		if untouched && p.New.Type == manifest.Dir {
+			return Copy, ""
+		}
+		if p.New.Type == manifest.Dir {
+			return Leave, ""
+		}
+		return Conflict, "only files can be appended to"
+	case p.Now == nil && p.Base == nil:
+		return Copy, ""
+	case p.Now == nil:
+		return verdict, "" // rotated away here: what is new goes into a new file
+	case p.Old != nil && manifest.SameContent(p.Old, p.New):
+		return Leave, "" // metadata is not carried by appending
+	}
+	return verdict, ""
+}
+
+// noBase is the rule where nobody knows what both sides had in common.
+func noBase(action synclist.Action, p Path) (Verdict, string) {
+	const why = "no common state is known"
+	switch {
+	case p.New == nil, manifest.Same(p.New, p.Now), action == synclist.Exclude:
+		return Leave, ""
+	case action == synclist.Keep:
+		return Kept, why + "; the synclist says KEEP"
+	case special(p.New) || special(p.Now):
+		return Conflict, "a device, FIFO or socket is not carried"
+	case p.Now == nil:
+		return Copy, why
+	case p.New.Type == manifest.Dir && p.Now.Type == manifest.Dir,
+		manifest.SameContent(p.New, p.Now):
+		return Meta, why
+	case p.New.Type == manifest.Dir || p.Now.Type == manifest.Dir:
+		return Conflict, "a " + word(p.New) + " there, a " + word(p.Now) + " here"
+	case action == synclist.Append || action == synclist.Prepend:
+		// Its own log is not put aside for another's.
+		return Conflict, why + ": not appended"
+	}
+	return Replace, why + ": outgoing's taken, incoming's kept beside it"
+}
+
+func special(e *manifest.Entry) bool { return e != nil && e.Type == manifest.Special }
+
+func word(e *manifest.Entry) string {
+	switch e.Type {
+	case manifest.Dir:
+		return "directory"
+	case manifest.Link:
+		return "link"
+	}
+	return string(e.Type)
+}

@@ -140,3 +140,18 @@ func setAttr(src, dst int, st *unix.Stat_t) error {
 	}
 	return unix.Fchmod(dst, uint32(st.Mode)&0o7777)
 }
+
+// Mounted says whether the open directory is the top of a mount.
+func Mounted(dir *os.File) (bool, error) { return isMount(int(dir.Fd())) }
+
+func renameLooking(dirfd int, from, to string) error {
+	var st unix.Stat_t
+	err := unix.Fstatat(dirfd, to, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil {
+		return unix.EEXIST
+	}
+	if !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return unix.Renameat(dirfd, from, dirfd, to)
+}

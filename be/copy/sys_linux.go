@@ -60,3 +60,14 @@ func copyRange(in, out *os.File, at int64, n int) (int, error) {
 func mknodat(dirfd int, name string, mode uint32, dev uint64) error {
 	return unix.Mknodat(dirfd, name, mode, int(dev))
 }
+
+// renameNoReplace within one directory. ZFS before 2.2 knows no flags; what
+// is looked at first there cannot be replaced by rename(2) unless it is an
+// empty directory.
+func renameNoReplace(dirfd int, from, to string) error {
+	err := unix.Renameat2(dirfd, from, dirfd, to, unix.RENAME_NOREPLACE)
+	if err == unix.EINVAL || err == unix.ENOSYS {
+		return renameLooking(dirfd, from, to)
+	}
+	return err
+}

@@ -34,3 +34,5 @@ func isMount(fd int) (bool, error) {
 func clone(_, _ *os.File) bool { return false }
 
 func copyRange(_, _ *os.File, _ int64, _ int) (int, error) { return 0, errors.ErrUnsupported }
+
+func renameNoReplace(dirfd int, from, to string) error { return renameLooking(dirfd, from, to) }

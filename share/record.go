@@ -1,0 +1,81 @@
+package share
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"beadm/be"
+)
+
+// Recorder makes the state of an operation durable: when it returns, Recover
+// will be given this state, or a later one, after whatever happens.
+type Recorder func(step string, state []byte) error
+
+// phase is how far a relocation has come. Every phase is recorded before the
+// first effect that belongs to it.
+type phase string
+
+const (
+	copying    phase = "copying"    // copies under their hidden names; nothing else changed
+	stopping   phase = "stopping"   // the same, and the journal released and Units stopped, maybe
+	exchanging phase = "exchanging" // copies complete and durable; each path is the old or the new
+	done       phase = "done"
+)
+
+const recordVersion = 1
+
+// record is what Recover needs to finish or to undo.
+type record struct {
+	Version int      `json:"version"`
+	Op      string   `json:"op"` // "init" or "undo"
+	Root    string   `json:"root"`
+	Phase   phase    `json:"phase"`
+	Names   []string `json:"names"`
+	Units   []string `json:"units,omitempty"`   // to start again
+	Release bool     `json:"release,omitempty"` // the journal may have been released
+}
+
+func (r *record) save(to Recorder, p phase) error {
+	r.Version, r.Phase = recordVersion, p
+	if to == nil {
+		return nil
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	effect("record " + string(p))
+	if err := to("share "+r.Op+": "+string(p), data); err != nil {
+		return fmt.Errorf("cannot record how far it came: %w", err)
+	}
+	return nil
+}
+
+func parseRecord(state []byte) (record, error) {
+	var r record
+	if err := json.Unmarshal(state, &r); err != nil {
+		return r, be.E(be.Recovery, "cannot read the record of a relocation: %w", err)
+	}
+	if r.Version != recordVersion {
+		return r, be.E(be.Recovery, "cannot read the record of a relocation: it is of version %d, this beadm knows %d", r.Version, recordVersion)
+	}
+	if r.Op != "init" && r.Op != "undo" {
+		return r, be.E(be.Recovery, "cannot read the record of a relocation: %w", errors.New("operation "+r.Op+" is unknown"))
+	}
+	for _, n := range r.Names {
+		if n == "" || n[0] == '.' || !nameOnly(n) {
+			return r, be.E(be.Recovery, "cannot read the record of a relocation: it names %q", n)
+		}
+	}
+	return r, nil
+}
+
+func nameOnly(n string) bool {
+	for _, c := range []byte(n) {
+		if c == '/' || c == 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,338 @@
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/be"
+)
+
+// List returns all boot environments sorted by creation time, then name.
+func (s *Store) List(context.Context) ([]be.BE, error) {
+	list, _, err := s.list()
+	return list, err
+}
+
+// Adopt marks a boot environment as ours. Any subvolume in the BE root can be
+// adopted by its name, with or without a leading @.
+func (s *Store) Adopt(ctx context.Context, name string) (be.BE, error) {
+	woods, err := s.scan()
+	if err != nil {
+		return be.BE{}, err
+	}
+	e, err := s.findIn(woods, name)
+	if be.KindOf(err) == be.NotFound {
+		for _, sv := range woods.held(s.dirID, s.dirIno) {
+			if shownName(sv.name) == name && !strings.HasPrefix(sv.name, "@beadm") && sv.name != shareVolume {
+				e, err = entry{subvolume: sv, be: name}, nil
+			}
+		}
+	}
+	if err != nil {
+		return be.BE{}, err
+	}
+	if err := s.adopt(e); err != nil {
+		return be.BE{}, problem(err, "cannot adopt boot environment %s", name)
+	}
+	return s.listed(name)
+}
+
+func (s *Store) adopt(e entry) error {
+	if e.uuid != "" {
+		return nil
+	}
+	fd, err := s.openEntry(e.name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return s.writable(fd, e.readOnly, func() error {
+		// A copied description is another one's; it goes before the mark
+		// makes it this one's.
+		if err := s.setAttr(fd, descriptionAttr, ""); err != nil {
+			return err
+		}
+		if err := s.setAttr(fd, policyAttr, ""); err != nil {
+			return err
+		}
+		return s.setAttr(fd, markAttr, e.subvolume.uuid+" "+string(be.NewUUID()))
+	})
+}
+
+// Create makes a boot environment under a partial name and renames it when it
+// is whole.
+func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error) {
+	b, err := s.create(ctx, opts)
+	if err != nil {
+		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
+	}
+	return b, nil
+}
+
+func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err error) {
+	set, err := parseProperties(opts.Properties)
+	if err != nil {
+		return b, err
+	}
+	woods, err := s.scan()
+	if err != nil {
+		return b, err
+	}
+	entries, err := s.entries(woods)
+	if err != nil {
+		return b, err
+	}
+	final := bePrefix + opts.Name
+	for _, e := range entries {
+		if e.be == opts.Name && e.partial {
+			return b, be.E(be.InUse, "an unfinished one of that name is there; destroy it first")
+		}
+		if e.be == opts.Name || e.name == final {
+			return b, be.E(be.InUse, "it exists already; choose another name")
+		}
+	}
+	partial := partialPrefix + opts.Name
+	dir := int(s.dir.Fd())
+	if err := s.sweepAuto(woods); err != nil {
+		return b, err
+	}
+	made := "" // the automatic snapshot, if this call made it
+	var from entry
+	defer func() {
+		if err == nil {
+			return
+		}
+		undo := s.deleteTree(dir, partial)
+		if made != "" {
+			undo = errors.Join(undo, s.destroySnapshot(from.uuid, made))
+		}
+		if undo != nil {
+			err = be.E(be.Recovery, "%w; and undoing it failed: %w; destroy %s to finish", err, undo, opts.Name)
+		}
+	}()
+	if opts.From == "" {
+		err := s.do(func() error { return subvolCreate(dir, partial) }, "create subvolume %s", partial)
+		if err != nil {
+			return b, err
+		}
+	} else {
+		if from, err = s.findIn(woods, opts.From); err != nil {
+			return b, err
+		}
+		if from.uuid == "" {
+			if err := s.adopt(from); err != nil {
+				return b, err
+			}
+			if from, err = s.find(opts.From); err != nil {
+				return b, err
+			}
+		}
+		snap := opts.Snapshot
+		if snap == "" {
+			if snap = opts.AutoSnapshot; snap == "" {
+				snap = stamp()
+			}
+			if err := s.snapshot(ctx, from, snap, true); err != nil {
+				return b, err
+			}
+			made = snap
+		}
+		src, err := s.openSnapshot(string(from.uuid), snap)
+		if err != nil {
+			return b, snapshotProblem(err, opts.From, snap)
+		}
+		defer unix.Close(src)
+		all := func(string) bool { return true } // a snapshot holds only what belongs
+		if err := s.copyTree(ctx, src, dir, partial, "", all); err != nil {
+			return b, err
+		}
+	}
+	uuid := opts.UUID
+	if uuid == "" {
+		uuid = be.NewUUID()
+	}
+	readOnly := from.subvolume != nil && from.readOnly
+	if err := s.finish(partial, final, uuid, opts.Description, set, readOnly); err != nil {
+		return b, err
+	}
+	return s.listed(opts.Name)
+}
+
+// finish gives a partial boot environment what makes it one, and its name.
+func (s *Store) finish(partial, final string, uuid be.UUID, description string, set properties, readOnly bool) error {
+	fd, err := s.openEntry(partial)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := s.nameRoot(fd, s.join(final)); err != nil {
+		return err
+	}
+	if err := s.setAttr(fd, snapshotAttr, ""); err != nil {
+		return err
+	}
+	if err := s.setAttr(fd, descriptionAttr, description); err != nil {
+		return err
+	}
+	if set.compression != nil {
+		if err := s.setAttr(fd, "btrfs.compression", *set.compression); err != nil {
+			return err
+		}
+	}
+	id, err := subvolumeID(fd)
+	if err != nil {
+		return err
+	}
+	woods, err := s.scan()
+	if err != nil {
+		return err
+	}
+	if err := s.setAttr(fd, markAttr, woods.byID[id].uuid+" "+string(uuid)); err != nil {
+		return err
+	}
+	if set.readOnly != nil {
+		readOnly = *set.readOnly
+	}
+	if readOnly {
+		if err := s.do(func() error { return setReadOnly(fd, true) }, "make it read-only"); err != nil {
+			return err
+		}
+	}
+	// All of it before the name: whoever finds the name after a power cut
+	// finds a whole boot environment.
+	if err := s.sync(); err != nil {
+		return err
+	}
+	dir := int(s.dir.Fd())
+	err = s.do(func() error {
+		return unix.Renameat2(dir, partial, dir, final, unix.RENAME_NOREPLACE)
+	}, "rename %s to %s", partial, final)
+	if err != nil {
+		return err
+	}
+	if err := s.sync(); err != nil {
+		// Nobody has seen the name yet; without it the undoing finds the rest.
+		return errors.Join(err, unix.Renameat2(dir, final, dir, partial, unix.RENAME_NOREPLACE))
+	}
+	return nil
+}
+
+func (s *Store) sync() error {
+	return s.do(func() error { return unix.Syncfs(s.fd()) }, "commit")
+}
+
+// properties are those of btrfs that can be given with -o.
+type properties struct {
+	compression *string
+	readOnly    *bool
+}
+
+func parseProperties(list []string) (properties, error) {
+	var p properties
+	for _, text := range list {
+		name, value, ok := strings.Cut(text, "=")
+		switch {
+		case !ok:
+			return p, be.E(be.Usage, "property %q is not NAME=VALUE", text)
+		case name == "compression":
+			p.compression = &value
+		case name == "ro" && (value == "true" || value == "false"):
+			on := value == "true"
+			p.readOnly = &on
+		default:
+			return p, be.E(be.Usage, "property %q is none of btrfs: there are compression=zlib|lzo|zstd and ro=true|false", text)
+		}
+	}
+	return p, nil
+}
+
+// Rename changes the name, and the fstab inside that names the subvolume. Who
+// else names its path, loader entries first, is the caller's to change.
+func (s *Store) Rename(ctx context.Context, from, to string) error {
+	return problem(s.rename(from, to), "cannot rename boot environment %s to %s", from, to)
+}
+
+func (s *Store) rename(from, to string) error {
+	woods, err := s.scan()
+	if err != nil {
+		return err
+	}
+	e, err := s.findIn(woods, from)
+	if err != nil {
+		return err
+	}
+	list, err := s.entries(woods)
+	if err != nil {
+		return err
+	}
+	if from == to {
+		return nil
+	}
+	if taken(list, to) {
+		return be.E(be.InUse, "%s exists already; choose another name", to)
+	}
+	fd, err := s.openEntry(e.name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	// The mark first: the name @rootfs alone does not make a boot
+	// environment, so one that is renamed back must keep being one.
+	if err := s.adopt(e); err != nil {
+		return err
+	}
+	dir := int(s.dir.Fd())
+	move := func(a, b string) error {
+		return s.do(func() error {
+			return unix.Renameat2(dir, a, dir, b, unix.RENAME_NOREPLACE)
+		}, "rename %s to %s", a, b)
+	}
+	name := func(path string) error {
+		return s.writable(fd, e.readOnly, func() error { return s.nameRoot(fd, path) })
+	}
+	// fstab is used only to remount a root that is mounted already, so in a
+	// power cut between the two the boot goes on; the name goes first because
+	// the loader's entry depends on it and is to be in doubt the shortest.
+	final := bePrefix + to
+	if err := move(e.name, final); err != nil {
+		return errors.Join(err, undoRename(dir, final, e.name))
+	}
+	err = name(s.join(final))
+	if err == nil {
+		err = s.sync()
+	}
+	if err != nil {
+		return errors.Join(err, name(s.join(e.name)), undoRename(dir, final, e.name))
+	}
+	return nil
+}
+
+// undoRename renames back, if there is something to rename.
+func undoRename(dir int, from, to string) error {
+	err := unix.Renameat2(dir, from, dir, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+// Describe replaces the description.
+func (s *Store) Describe(ctx context.Context, name, text string) error {
+	e, err := s.find(name)
+	if err == nil {
+		err = s.adopt(e)
+	}
+	if err != nil {
+		return problem(err, "cannot describe boot environment %s", name)
+	}
+	fd, err := s.openEntry(e.name)
+	if err != nil {
+		return problem(err, "cannot describe boot environment %s", name)
+	}
+	defer unix.Close(fd)
+	err = s.writable(fd, e.readOnly, func() error { return s.setAttr(fd, descriptionAttr, text) })
+	return problem(err, "cannot describe boot environment %s", name)
+}

@@ -1,0 +1,142 @@
+package btrfs
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/be"
+	"beadm/be/storetest"
+)
+
+// needBtrfs skips where no btrfs can be mounted, and says why.
+func needBtrfs(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: mounting a btrfs takes root")
+	}
+	b, err := os.ReadFile("/proc/filesystems")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(b, []byte("\tbtrfs\n")) {
+		if out, err := exec.Command("modprobe", "btrfs").CombinedOutput(); err != nil {
+			t.Skipf("NOT RUN: this kernel has no btrfs: %v: %s", err, out)
+		}
+	}
+}
+
+func run(t *testing.T, argv ...string) string {
+	t.Helper()
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
+	}
+	return string(out)
+}
+
+// newDisk makes a btrfs on a loop device and mounts its top level.
+func newDisk(t *testing.T) (device, top string) {
+	t.Helper()
+	needBtrfs(t)
+	img := filepath.Join(t.TempDir(), "btrfs.img")
+	f, err := os.Create(img)
+	if err == nil {
+		err = f.Truncate(256 << 20)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	run(t, "mkfs.btrfs", "-q", img)
+	device = strings.TrimSpace(run(t, "losetup", "-f", "--show", img))
+	t.Cleanup(func() { run(t, "losetup", "-d", device) })
+	top = mountAt(t, device, "subvolid=5")
+	return device, top
+}
+
+func mountAt(t *testing.T, device, options string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount(device, dir, "btrfs", 0, options); err != nil {
+		t.Fatalf("mount %s: %v", options, err)
+	}
+	t.Cleanup(func() {
+		for i := 0; unix.Unmount(dir, unix.MNT_DETACH) == nil && i < 9; i++ {
+		}
+	})
+	return dir
+}
+
+func openStore(t *testing.T, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// newEnv is a system as Debian's installer leaves it, with two nested
+// subvolumes of its own and one inside another.
+func newEnv(t *testing.T) *storetest.Env {
+	device, top := newDisk(t)
+	run(t, "btrfs", "-q", "subvolume", "create", top+"/@rootfs")
+	write(t, top+"/@rootfs/etc/fstab", "UUID=x / btrfs rw,noatime,subvolid=256,subvol=/@rootfs 0 0\n")
+	subs := []string{"var/lib/data", "var/lib/data/deep/inner", "srv"}
+	for _, sub := range subs {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(top, "@rootfs", sub)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		run(t, "btrfs", "-q", "subvolume", "create", filepath.Join(top, "@rootfs", sub))
+	}
+	root := mountAt(t, device, "subvol=@rootfs")
+	at := func(name, path string) string {
+		if name == "rootfs" {
+			return filepath.Join(top, "@rootfs", path)
+		}
+		return filepath.Join(top, "@be-"+name, path)
+	}
+	return &storetest.Env{
+		Open:         func(t *testing.T) be.Store { return openStore(t, Config{Root: root}) },
+		OpenAt:       func(t *testing.T, loc string) be.Store { return openStore(t, Config{Root: root, BERoot: loc}) },
+		Root:         root,
+		Running:      "rootfs",
+		MountSource:  device,
+		Subordinates: subs,
+		SetMark: func(t *testing.T, name, path, value string) {
+			if err := unix.Setxattr(at(name, path), "trusted.test", []byte(value), 0); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Mark: func(t *testing.T, name, path string) string {
+			b := make([]byte, 100)
+			n, err := unix.Getxattr(at(name, path), "trusted.test", b)
+			if err != nil {
+				return fmt.Sprint(err)
+			}
+			return string(b[:n])
+		},
+		Intercept: func(s be.Store, f func(when, what string) error) { s.(*Store).effect = f },
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestContract(t *testing.T) { storetest.Run(t, storetest.Fixture{New: newEnv}) }

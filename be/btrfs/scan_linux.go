@@ -1,0 +1,303 @@
+package btrfs
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/be"
+)
+
+// entry is a boot environment found on disk.
+type entry struct {
+	*subvolume
+	be      string // its name
+	uuid    be.UUID
+	partial bool
+}
+
+// scan reads all subvolumes of the file system.
+func (s *Store) scan() (*forest, error) {
+	items, err := search(s.fd(), rootTreeID, fsTreeID, lastFree)
+	if err != nil {
+		return nil, problem(err, "cannot read the subvolumes of file system %s", s.fsid)
+	}
+	return plant(items)
+}
+
+// dirPath is the path of a directory from the top level.
+func (s *Store) dirPath(woods *forest, subvol, inode uint64) (string, error) {
+	path := ""
+	for {
+		part, err := inodePath(s.fd(), subvol, inode)
+		if err != nil {
+			return "", err
+		}
+		path = strings.Trim(part+"/"+path, "/")
+		if subvol == fsTreeID {
+			return path, nil
+		}
+		sv := woods.byID[subvol]
+		if sv == nil {
+			return "", fmt.Errorf("subvolume %d is gone", subvol)
+		}
+		path = strings.Trim(sv.name+"/"+path, "/")
+		subvol, inode = sv.parent, sv.dir
+	}
+}
+
+// entries finds the boot environments in the BE root, in no order.
+func (s *Store) entries(woods *forest) ([]entry, error) {
+	var list, adopted []entry
+	for _, sv := range woods.held(s.dirID, s.dirIno) {
+		switch name, is := strings.CutPrefix(sv.name, bePrefix); {
+		case is:
+			if be.CheckName(name) != nil {
+				continue
+			}
+			uuid, err := s.uuidOf(sv)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, entry{subvolume: sv, be: name, uuid: uuid})
+		case strings.HasPrefix(sv.name, partialPrefix):
+			name := strings.TrimPrefix(sv.name, partialPrefix)
+			if be.CheckName(name) != nil {
+				continue
+			}
+			uuid, err := s.uuidOf(sv)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, entry{subvolume: sv, be: name, uuid: uuid, partial: true})
+		case sv.name == stateVolume || sv.name == shareVolume:
+		default:
+			uuid, err := s.uuidOf(sv)
+			if err != nil {
+				return nil, err
+			}
+			if uuid != "" || sv.id == s.nowID {
+				adopted = append(adopted, entry{subvolume: sv, be: shownName(sv.name), uuid: uuid})
+			}
+		}
+	}
+	for _, e := range adopted {
+		for taken(list, e.be) {
+			e.be += ".orig"
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+func taken(list []entry, name string) bool {
+	for _, e := range list {
+		if e.be == name {
+			return true
+		}
+	}
+	return false
+}
+
+// shownName is the name of a boot environment that the installer made.
+func shownName(subvol string) string {
+	name := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._:+-", r)) {
+			return r
+		}
+		return '-'
+	}, strings.TrimLeft(subvol, "@"))
+	name = strings.TrimLeft(name, "._:+-")
+	if len(name) > be.MaxName {
+		name = name[:be.MaxName]
+	}
+	if name == "" {
+		return "default"
+	}
+	return name
+}
+
+// find finds a whole boot environment by name.
+func (s *Store) find(name string) (entry, error) {
+	woods, err := s.scan()
+	if err != nil {
+		return entry{}, err
+	}
+	return s.findIn(woods, name)
+}
+
+func (s *Store) findIn(woods *forest, name string) (entry, error) {
+	list, err := s.entries(woods)
+	if err != nil {
+		return entry{}, err
+	}
+	partial := false
+	for _, e := range list {
+		if e.be == name && !e.partial {
+			return e, nil
+		}
+		partial = partial || e.be == name
+	}
+	if partial {
+		return entry{}, be.E(be.InUse, "boot environment %s is incomplete: an operation on it did not finish; destroy it", name)
+	}
+	return entry{}, be.E(be.NotFound, "there is no boot environment %s in %s: see beadm list", name, s.Location())
+}
+
+// openEntry opens the root directory of a subvolume in the BE root.
+func (s *Store) openEntry(name string) (int, error) {
+	return beneath(int(s.dir.Fd()), name)
+}
+
+// uuidOf reads the UUID of a boot environment, empty if the mark is not there
+// or was copied from another subvolume.
+func (s *Store) uuidOf(sv *subvolume) (be.UUID, error) {
+	fd, err := s.openEntry(sv.name)
+	if errors.Is(err, unix.ENOENT) { // deleted since the scan
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot open subvolume %s: %w", s.join(sv.name), err)
+	}
+	defer unix.Close(fd)
+	mark, err := getAttr(fd, markAttr)
+	if err != nil {
+		return "", err
+	}
+	own, uuid, _ := strings.Cut(mark, " ")
+	if own != sv.uuid || own == "" {
+		return "", nil
+	}
+	parsed, err := be.ParseUUID(uuid)
+	if err != nil {
+		return "", nil
+	}
+	return parsed, nil
+}
+
+// getAttr is empty where the attribute is not there.
+func getAttr(fd int, attr string) (string, error) {
+	b := make([]byte, 64<<10)
+	n, err := unix.Fgetxattr(fd, attr, b)
+	if errors.Is(err, unix.ENODATA) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", attr, err)
+	}
+	return string(b[:n]), nil
+}
+
+// List describes the boot environments. Space is what the subvolume holds
+// alone, by its quota group; without quotas nothing cheap knows, and it is 0.
+func (s *Store) list() ([]be.BE, *forest, error) {
+	woods, err := s.scan()
+	if err != nil {
+		return nil, nil, err
+	}
+	entries, err := s.entries(woods)
+	if err != nil {
+		return nil, nil, err
+	}
+	table, err := readMounts()
+	if err != nil {
+		return nil, nil, err
+	}
+	held, err := s.exclusive()
+	if err != nil {
+		return nil, nil, err
+	}
+	var list []be.BE
+	for _, e := range entries {
+		b, err := s.describe(woods, e, table, held)
+		if err != nil {
+			return nil, nil, err
+		}
+		list = append(list, b)
+	}
+	sort.Slice(list, func(i, j int) bool {
+		if !list[i].Created.Equal(list[j].Created) {
+			return list[i].Created.Before(list[j].Created)
+		}
+		return list[i].Name < list[j].Name
+	})
+	return list, woods, nil
+}
+
+func (s *Store) describe(woods *forest, e entry, table *mounts, held map[uint64]int64) (be.BE, error) {
+	b := be.BE{
+		Name: e.be, UUID: e.uuid, Policy: "static",
+		Location: "/" + s.join(e.name), Created: e.created,
+		Running: e.id == s.nowID, ReadOnly: e.readOnly, Incomplete: e.partial,
+	}
+	for _, sv := range append(s.snapshotsOf(woods, e.uuid), e.subvolume) {
+		b.Space += held[sv.id]
+	}
+	if b.Running {
+		b.Mountpoint = s.cfg.Root
+	} else if m := s.mountsOf(table, e.name); len(m) > 0 {
+		b.Mountpoint = m[0].Mountpoint
+	}
+	if origin := woods.byUUID(e.parentUUID); origin != nil {
+		name, snap, err := s.snapshotName(woods, origin)
+		if err != nil {
+			return b, err
+		}
+		if name != "" {
+			b.Origin = name + "@" + snap
+		}
+	}
+	if e.uuid == "" { // its attributes are another one's
+		return b, nil
+	}
+	fd, err := s.openEntry(e.name)
+	if err != nil {
+		return b, fmt.Errorf("cannot open boot environment %s: %w", e.be, err)
+	}
+	defer unix.Close(fd)
+	if b.Description, err = getAttr(fd, descriptionAttr); err != nil {
+		return b, err
+	}
+	policy, err := getAttr(fd, policyAttr)
+	if policy != "" {
+		b.Policy = policy
+	}
+	return b, err
+}
+
+// exclusive is the bytes that each subvolume holds alone, where quotas count.
+func (s *Store) exclusive() (map[uint64]int64, error) {
+	items, err := search(s.fd(), quotaTreeID, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	held := map[uint64]int64{}
+	for _, it := range items {
+		if it.kind == qgroupInfo && len(it.data) >= 32 && it.offset>>48 == 0 {
+			held[it.offset] = int64(binary.LittleEndian.Uint64(it.data[24:]))
+		}
+	}
+	return held, nil
+}
+
+// listed is the one of that name out of list.
+func (s *Store) listed(name string) (be.BE, error) {
+	list, _, err := s.list()
+	if err != nil {
+		return be.BE{}, err
+	}
+	for _, b := range list {
+		if b.Name == name {
+			return b, nil
+		}
+	}
+	return be.BE{}, be.E(be.NotFound, "there is no boot environment %s in %s: see beadm list", name, s.Location())
+}
+
+// stamp is a time as snapshots without a name of their own are called.
+func stamp() string { return "beadm-" + time.Now().UTC().Format("2006-01-02-150405.000") }

@@ -1,0 +1,383 @@
+package btrfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/be"
+)
+
+// Store is the boot environments below one directory of a btrfs. Close it.
+type Store struct {
+	cfg    Config
+	source string // device to mount from
+	fsid   string
+	top    *os.File // directory of the top level, in a mount of its own
+	dir    *os.File // the BE root
+	path   string   // of the BE root from the top level, no slash at the ends
+	dirID  uint64   // subvolume that holds the BE root
+	dirIno uint64   // its inode there
+	nowID  uint64   // subvolume mounted at cfg.Root; 0 if that is elsewhere
+
+	// effect, if set, is called before and after everything that changes the
+	// file system. An error from it before stands for a failure of it.
+	effect func(when, what string) error
+}
+
+const (
+	before = "before"
+	after  = "after"
+)
+
+// Open finds the store. It is of kind NoStore where there is none.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.Root == "" {
+		cfg.Root = "/"
+	}
+	s := &Store{cfg: cfg}
+	if err := s.open(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	table, err := readMounts()
+	if err != nil {
+		return err
+	}
+	now, err := locate(s.cfg.Root, table)
+	if err != nil && s.cfg.BERoot == "" {
+		return err
+	}
+	var wantID, wantIno uint64
+	switch root := s.cfg.BERoot; {
+	case root == "":
+		if now == nil {
+			return be.E(be.NoStore, "no btrfs boot environments at %s: it is not on a btrfs; give --beroot DIRECTORY", s.cfg.Root)
+		}
+		if now.inode != firstFree {
+			return be.E(be.NoStore, "no btrfs boot environments at %s: it is a directory inside a subvolume and not a subvolume; give --beroot DIRECTORY", s.cfg.Root)
+		}
+		if now.subvol == fsTreeID {
+			return be.E(be.NoStore, "no btrfs boot environments at %s: it is the top level of the file system and cannot be exchanged; move the system into a subvolume first", s.cfg.Root)
+		}
+		s.source, s.fsid = now.source, now.fsid
+	case strings.HasPrefix(root, "btrfs:"):
+		fsid, path, _ := strings.Cut(strings.TrimPrefix(root, "btrfs:"), ":")
+		s.fsid, s.path = fsid, strings.Trim(path, "/")
+		if s.source, err = deviceOf(fsid); err != nil {
+			return err
+		}
+	default:
+		at, err := locate(root, table)
+		if err != nil {
+			return err
+		}
+		if at == nil {
+			return be.E(be.NoStore, "no btrfs boot environments in %s: it is not on a btrfs", root)
+		}
+		s.source, s.fsid, wantID, wantIno = at.source, at.fsid, at.subvol, at.inode
+	}
+	if s.top, err = openTop(s.source); err != nil {
+		return problem(err, "cannot open the btrfs on %s", s.source)
+	}
+	if got, err := fsUUID(s.fd()); err != nil || got != s.fsid {
+		return problem(errors.Join(err, fmt.Errorf("it holds file system %s, not %s", got, s.fsid)), "cannot open the btrfs on %s", s.source)
+	}
+	if now != nil && now.fsid == s.fsid && now.inode == firstFree {
+		s.nowID = now.subvol
+	}
+	if s.cfg.BERoot == "" {
+		woods, err := s.scan()
+		if err != nil {
+			return err
+		}
+		sv := woods.byID[s.nowID]
+		if sv == nil {
+			return be.E(be.NoStore, "no btrfs boot environments at %s: its subvolume has been deleted", s.cfg.Root)
+		}
+		wantID, wantIno = sv.parent, sv.dir
+	}
+	if wantID != 0 {
+		woods, err := s.scan()
+		if err != nil {
+			return err
+		}
+		if s.path, err = s.dirPath(woods, wantID, wantIno); err != nil {
+			return problem(err, "cannot find the directory that holds the boot environments")
+		}
+	}
+	fd, err := beneath(s.fd(), s.path)
+	if err != nil {
+		return be.E(be.NoStore, "no btrfs boot environments in /%s of file system %s: %w", s.path, s.fsid, err)
+	}
+	s.dir = os.NewFile(uintptr(fd), s.path)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	s.dirIno = st.Ino
+	s.dirID, err = subvolumeID(fd)
+	return err
+}
+
+// Close lets go of the file system. What was mounted for the caller stays.
+func (s *Store) Close() error {
+	if s.dir != nil {
+		s.dir.Close()
+	}
+	if s.top != nil {
+		return s.top.Close()
+	}
+	return nil
+}
+
+// Caps: a BE with nested subvolumes is as many snapshots, one after another.
+func (s *Store) Caps() be.Caps {
+	return be.Caps{Kind: "btrfs", Snapshots: true, Hosts: true}
+}
+
+// Location is the directory given as BERoot, or btrfs:FSUUID:/PATH.
+func (s *Store) Location() string {
+	if s.cfg.BERoot != "" {
+		return s.cfg.BERoot
+	}
+	return "btrfs:" + s.fsid + ":/" + s.path
+}
+
+// GUID is the file system's UUID, and for a BE root other than the top level
+// a digest of which directory it is, whatever it is called.
+func (s *Store) GUID() string {
+	if s.dirID == fsTreeID && s.dirIno == firstFree {
+		return s.fsid
+	}
+	id := fmt.Sprint(s.dirID)
+	if woods, err := s.scan(); err == nil && woods.byID[s.dirID] != nil && s.dirID != fsTreeID {
+		id = woods.byID[s.dirID].uuid
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s:%d", id, s.dirIno))
+	return fmt.Sprintf("%s-%x", s.fsid, sum[:4])
+}
+
+// Free is what statfs says.
+func (s *Store) Free(context.Context) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(s.fd(), &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
+
+// Flush commits the file system's transaction. fsync alone writes to the log
+// tree, which no loader reads.
+func (s *Store) Flush(context.Context) error {
+	return unix.Syncfs(s.fd())
+}
+
+// SetDefaultRoot does nothing: the root is selected by rootflags=subvol=.
+func (s *Store) SetDefaultRoot(ctx context.Context, name string) error {
+	_, err := s.find(name)
+	return err
+}
+
+// RootRef names the subvolume by its path from the top level.
+func (s *Store) RootRef(ctx context.Context, name string) (be.RootRef, error) {
+	e, err := s.find(name)
+	if err != nil {
+		return be.RootRef{}, err
+	}
+	path := s.join(e.name)
+	if strings.ContainsAny(path, " \t\n\"',\\$") {
+		return be.RootRef{}, be.E(be.Unbootable, "cannot boot boot environment %s: its subvolume /%s has a name that kernel arguments cannot carry; rename it", name, path)
+	}
+	return be.RootRef{
+		FS:     "btrfs",
+		FSUUID: s.fsid,
+		Prefix: "/" + path,
+		Args:   []string{"root=UUID=" + s.fsid, "rootflags=subvol=" + path},
+	}, nil
+}
+
+func (s *Store) fd() int { return int(s.top.Fd()) }
+
+// join is the path of a name in the BE root from the top level.
+func (s *Store) join(name string) string {
+	if s.path == "" {
+		return name
+	}
+	return s.path + "/" + name
+}
+
+// do has one effect on the file system.
+func (s *Store) do(f func() error, format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	if s.cfg.Logger != nil {
+		s.cfg.Logger.Debugf("btrfs %s: %s", s.fsid, what)
+	}
+	if s.effect != nil {
+		if err := s.effect(before, what); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	if err := f(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if s.effect != nil {
+		return s.effect(after, what)
+	}
+	return nil
+}
+
+// problem makes an error a user can act on of what a system call said.
+func problem(err error, format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	var known *be.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &known):
+		return be.E(known.Kind, "%s: %w", what, err)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return be.E(be.Undone, "%s: the file system is full; destroy boot environments or snapshots that are no longer needed (%w)", what, err)
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return be.E(be.Denied, "%s: not permitted; run it as root (%w)", what, err)
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.ETXTBSY):
+		return be.E(be.InUse, "%s: it is in use (%w)", what, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// openTop mounts the top level for this process alone, attached nowhere.
+func openTop(source string) (*os.File, error) {
+	fd, err := mountTop(source, false)
+	if errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL) {
+		// A file system that had an error stays read-only; what is in it can
+		// still be listed.
+		if ro, roErr := mountTop(source, true); roErr == nil {
+			fd, err = ro, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	// The mount's own descriptor is only a place; ioctl wants an open file.
+	dir, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(dir), source), nil
+}
+
+func mountTop(source string, readOnly bool) (int, error) {
+	fs, err := unix.Fsopen("btrfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("fsopen: %w", err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigSetString(fs, "source", source); err != nil {
+		return -1, fmt.Errorf("fsconfig: %w", err)
+	}
+	if err := unix.FsconfigSetString(fs, "subvolid", "5"); err != nil {
+		return -1, fmt.Errorf("fsconfig: %w", err)
+	}
+	if readOnly {
+		if err := unix.FsconfigSetFlag(fs, "ro"); err != nil {
+			return -1, fmt.Errorf("fsconfig: %w", err)
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, fmt.Errorf("fsconfig: %w", err)
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("fsmount: %w", err)
+	}
+	return fd, nil
+}
+
+// beneath opens a directory below another one, on no condition by a link.
+func beneath(dirfd int, path string) (int, error) {
+	if path == "" {
+		path = "."
+	}
+	return unix.Openat2(dirfd, path, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+}
+
+// place is where in a btrfs a directory is.
+type place struct {
+	source, fsid  string
+	subvol, inode uint64
+}
+
+// locate is nil if dir is not on a btrfs.
+func locate(dir string, table *mounts) (*place, error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, be.E(be.NoStore, "no boot environments at %s: %w", dir, err)
+	}
+	defer unix.Close(fd)
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return nil, err
+	}
+	if fs.Type != unix.BTRFS_SUPER_MAGIC {
+		return nil, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	p := &place{inode: st.Ino}
+	if p.subvol, err = subvolumeID(fd); err != nil {
+		return nil, problem(err, "cannot read the btrfs at %s", dir)
+	}
+	if p.fsid, err = fsUUID(fd); err != nil {
+		return nil, problem(err, "cannot read the btrfs at %s", dir)
+	}
+	m, err := table.of(fd)
+	if err != nil {
+		return nil, err
+	}
+	p.source = m.Source
+	// The source is what mount was told, /dev/root for one.
+	if st, err := os.Stat(p.source); err != nil || st.Mode()&os.ModeDevice == 0 {
+		if p.source, err = deviceOf(p.fsid); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// deviceOf finds a device of a file system, mounted or not.
+func deviceOf(fsid string) (string, error) {
+	if be.UUID(fsid).ID() == "" || strings.ContainsAny(fsid, "/.") {
+		return "", be.E(be.NoStore, "no btrfs boot environments: %q is not the UUID of a file system", fsid)
+	}
+	if list, err := os.ReadDir(filepath.Join("/sys/fs/btrfs", fsid, "devices")); err == nil {
+		for _, e := range list {
+			// A device mapper name has its slash as an exclamation mark.
+			dev := "/dev/" + strings.ReplaceAll(e.Name(), "!", "/")
+			if _, err := os.Stat(dev); err == nil {
+				return dev, nil
+			}
+		}
+	}
+	dev, err := filepath.EvalSymlinks("/dev/disk/by-uuid/" + fsid)
+	if err != nil {
+		return "", be.E(be.NoStore, "no btrfs boot environments: no device holds file system %s", fsid)
+	}
+	return dev, nil
+}

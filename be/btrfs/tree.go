@@ -1,0 +1,167 @@
+package btrfs
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Keys and sizes of btrfs' on-disk format (btrfs_tree.h).
+const (
+	fsTreeID     = 5 // the top level
+	rootTreeID   = 1
+	quotaTreeID  = 8
+	firstFree    = 256 // inode of every subvolume's root directory, and the first subvolume's id
+	lastFree     = ^uint64(255)
+	rootItemKey  = 132
+	rootRefKey   = 156
+	qgroupInfo   = 242
+	rootItemSize = 439
+	rootReadOnly = 1 << 0
+)
+
+// subvolume is one subvolume as the root tree describes it.
+type subvolume struct {
+	id         uint64
+	parent     uint64 // subvolume that holds it; 0 for the top level
+	dir        uint64 // inode of the directory that holds it
+	name       string
+	uuid       string
+	parentUUID string // of the subvolume it is a snapshot of
+	readOnly   bool
+	created    time.Time
+}
+
+// item is one result of a tree search.
+type item struct {
+	objectid uint64
+	kind     uint32
+	offset   uint64
+	data     []byte
+}
+
+// forest is all subvolumes of a file system.
+type forest struct {
+	byID     map[uint64]*subvolume
+	children map[uint64][]*subvolume
+}
+
+// plant makes a forest of the items of the root tree. A root item that no
+// reference leads to is a deleted subvolume which the kernel still cleans up.
+func plant(items []item) (*forest, error) {
+	f := &forest{byID: map[uint64]*subvolume{}, children: map[uint64][]*subvolume{}}
+	roots := map[uint64]*subvolume{}
+	for _, it := range items {
+		if it.kind != rootItemKey || it.objectid != fsTreeID && (it.objectid < firstFree || it.objectid > lastFree) {
+			continue
+		}
+		sv, err := parseRootItem(it.objectid, it.data)
+		if err != nil {
+			return nil, err
+		}
+		// A snapshot's root item may be there in two generations (offset);
+		// the later one, which comes later, is the one that counts.
+		roots[it.objectid] = sv
+	}
+	for _, it := range items {
+		if it.kind != rootRefKey {
+			continue
+		}
+		sv := roots[it.offset]
+		if sv == nil {
+			return nil, fmt.Errorf("the root tree names subvolume %d but does not hold it", it.offset)
+		}
+		dir, name, err := parseRootRef(it.data)
+		if err != nil {
+			return nil, err
+		}
+		sv.parent, sv.dir, sv.name = it.objectid, dir, name
+		f.byID[sv.id] = sv
+		f.children[sv.parent] = append(f.children[sv.parent], sv)
+	}
+	if top := roots[fsTreeID]; top != nil {
+		f.byID[fsTreeID] = top
+	}
+	return f, nil
+}
+
+var errShort = errors.New("an item of the root tree is shorter than btrfs writes it")
+
+func parseRootItem(id uint64, b []byte) (*subvolume, error) {
+	sv := &subvolume{id: id}
+	if len(b) < 216 {
+		return nil, errShort
+	}
+	sv.readOnly = binary.LittleEndian.Uint64(b[208:])&rootReadOnly != 0
+	if len(b) < rootItemSize { // made before Linux 3.6: no UUIDs, no times
+		return sv, nil
+	}
+	// The second half is valid only if the same kernel wrote both.
+	if binary.LittleEndian.Uint64(b[160:]) != binary.LittleEndian.Uint64(b[239:]) {
+		return sv, nil
+	}
+	sv.uuid = formatUUID(b[247:263])
+	sv.parentUUID = formatUUID(b[263:279])
+	sv.created = time.Unix(int64(binary.LittleEndian.Uint64(b[339:])), int64(binary.LittleEndian.Uint32(b[347:])))
+	return sv, nil
+}
+
+func parseRootRef(b []byte) (dir uint64, name string, err error) {
+	if len(b) < 18 {
+		return 0, "", errShort
+	}
+	n := int(binary.LittleEndian.Uint16(b[16:]))
+	if len(b) < 18+n {
+		return 0, "", errShort
+	}
+	return binary.LittleEndian.Uint64(b), string(b[18 : 18+n]), nil
+}
+
+// formatUUID is empty for sixteen zeros.
+func formatUUID(b []byte) string {
+	for _, c := range b {
+		if c != 0 {
+			return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+		}
+	}
+	return ""
+}
+
+// held lists the subvolumes that lie directly in one directory.
+func (f *forest) held(parent, dir uint64) []*subvolume {
+	var list []*subvolume
+	for _, sv := range f.children[parent] {
+		if sv.dir == dir {
+			list = append(list, sv)
+		}
+	}
+	return list
+}
+
+// byUUID finds a subvolume by its own UUID.
+func (f *forest) byUUID(uuid string) *subvolume {
+	if uuid == "" {
+		return nil
+	}
+	for _, sv := range f.byID {
+		if sv.uuid == uuid {
+			return sv
+		}
+	}
+	return nil
+}
+
+// hasCopies reports whether sv has been the source of a snapshot that is
+// still there.
+func (f *forest) hasCopies(sv *subvolume) bool {
+	if sv.uuid == "" {
+		return false
+	}
+	for _, other := range f.byID {
+		if other.parentUUID == sv.uuid {
+			return true
+		}
+	}
+	return false
+}

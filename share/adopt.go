@@ -110,7 +110,7 @@ func put(r *rooted.Root, p Path) error {
 	if err := r.SymlinkAtomic(LinkTarget(p.Name), old, 0, 0); err != nil {
 		return err
 	}
-	err = r.Exchange(p.Path, old)
+	err = exchange(r, p.Path, old)
 	if err == nil || !cannotExchange(err) {
 		return err
 	}

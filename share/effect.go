@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"beadm/be/rooted"
 )
 
 // onEffect is told of every effect before it happens. Tests die there.
@@ -16,6 +18,16 @@ func effect(what string) {
 	if onEffect != nil {
 		onEffect(what)
 	}
+}
+
+// noExchange makes tests go the way of file systems that cannot.
+var noExchange bool
+
+func exchange(r *rooted.Root, a, b string) error {
+	if noExchange {
+		return errors.ErrUnsupported
+	}
+	return r.Exchange(a, b)
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

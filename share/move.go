@@ -134,12 +134,15 @@ type tree struct {
 	copy     *copier.Copier
 }
 
+type fileID struct{ dev, ino uint64 }
+
 type move struct {
 	o     Options
 	r     *rooted.Root
 	rec   record
 	trees []*tree
 	res   Result
+	tails map[fileID]bool // inodes whose late lines have been brought over
 }
 
 func newMove(o Options, op string) (*move, error) {
@@ -562,7 +565,7 @@ func (m *move) swap(ctx context.Context, t *tree) error {
 // the next boot finds the path absent and the copy, which is whole, beside.
 func putBack(r *rooted.Root, name string) error {
 	p, back := "/var/"+name, OldDir+"/"+backPrefix+name
-	err := r.Exchange(p, back)
+	err := exchange(r, p, back)
 	if err == nil {
 		return r.Remove(back)
 	}
@@ -656,12 +659,24 @@ func (m *move) late(t *tree, live *os.File, path string, was int64) error {
 		defer into.Close()
 		src, dst = next, into
 	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(int(src.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	id := fileID{uint64(st.Dev), st.Ino}
+	if m.tails[id] {
+		return nil // under another of its names
+	}
 	if was >= 0 {
 		appended, err := appendTail(src, dst, name, was)
 		if err != nil {
 			return err
 		}
 		if appended {
+			if m.tails == nil {
+				m.tails = map[fileID]bool{}
+			}
+			m.tails[id] = true
 			return nil
 		}
 		if nothing, err := adds(src, dst, name); err == nil && nothing {

@@ -32,7 +32,8 @@ type Disk struct {
 	Step func(effect string) error
 
 	// Settle, if set, replaces the default of putting a whole file system
-	// where a loader without journal replay reads it.
+	// where a loader without journal replay reads it. SyncDir is enough for
+	// readers that mount the file system.
 	Settle func(dir string) error
 }
 
@@ -60,6 +61,17 @@ func (d Disk) Sync(dir string) error {
 		}
 		return settle(dir)
 	})
+}
+
+// SyncDir makes the names in dir durable for whoever mounts the file system.
+// The content of files is so already when they get their names.
+func SyncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
 }
 
 // Overwrite replaces the whole of an existing file of one sector by data, of

@@ -30,7 +30,7 @@ const (
 set prefix=($root)/nothing
 normal ($root)/start.cfg
 `
-	// cut is what a line of a test adds.
+	// startText stands for the file that a machine's GRUB reads first.
 	startText = `serial --unit=0 --speed=115200
 terminal_input serial
 terminal_output serial
@@ -117,8 +117,9 @@ var bootSectors = sync.OnceValues(func() ([]byte, error) {
 
 // machine is one disk.
 type machine struct {
-	img  string
-	args []string // more for QEMU
+	img      string
+	readOnly bool
+	until    string // on the console: turn it off then
 }
 
 // build makes the disk from a directory that is the root of its FAT
@@ -151,12 +152,18 @@ func build(t *testing.T, dir string) *machine {
 	for _, e := range list {
 		command(t, "mcopy", "-s", "-i", m.fat(), filepath.Join(dir, e.Name()), "::/")
 	}
+	m.start(t, startText)
+	return m
+}
+
+// start sets what GRUB does before our configuration.
+func (m *machine) start(t *testing.T, text string) {
+	t.Helper()
 	start := filepath.Join(t.TempDir(), "start.cfg")
-	if err := os.WriteFile(start, []byte(startText), 0o600); err != nil {
+	if err := os.WriteFile(start, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command(t, "mcopy", "-i", m.fat(), start, "::/start.cfg")
-	return m
+	command(t, "mcopy", "-o", "-i", m.fat(), start, "::/start.cfg")
 }
 
 func (m *machine) fat() string { return fmt.Sprintf("%s@@%d", m.img, fatStart*512) }
@@ -178,23 +185,43 @@ var (
 	loaded = regexp.MustCompile(`LOADED \([^)]*\)/roots/(b[0-9a-f]{12})/initrd\.img`)
 )
 
+// console collects what is said, and calls seen once it holds until.
+type console struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	until string
+	seen  func()
+}
+
+func (c *console) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.text.Write(b)
+	if c.until != "" && strings.Contains(c.text.String(), c.until) {
+		c.seen()
+	}
+	return len(b), nil
+}
+
 // power turns the machine on and returns what it said until it turned itself
-// off, was reset (with stop), or a minute had passed.
+// off, or said m.until.
 func (m *machine) power(t *testing.T) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 12*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	args := append([]string{"-accel", "tcg,tb-size=64", "-m", "128", "-machine", "q35", "-nodefaults", "-nographic",
-		"-serial", "stdio", "-monitor", "none"}, m.args...)
-	if m.args == nil {
-		args = append(args, "-drive", "file="+m.img+",if=virtio,format=raw,cache=writethrough")
+	drive := "file=" + m.img + ",if=virtio,format=raw,cache=writethrough"
+	if m.readOnly {
+		drive += ",readonly=on"
 	}
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,tb-size=64", "-m", "128", "-machine", "q35",
+		"-nodefaults", "-nographic", "-serial", "stdio", "-monitor", "none", "-drive", drive)
+	out := &console{until: m.until, seen: cancel}
+	cmd.Stdout, cmd.Stderr = out, out
 	err := cmd.Run()
-	text := ansi.ReplaceAllString(out.String(), "")
-	if err != nil {
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	text := ansi.ReplaceAllString(out.text.String(), "")
+	if err != nil && (m.until == "" || !strings.Contains(text, m.until)) {
 		t.Fatalf("QEMU: %v %v\n%s", err, ctx.Err(), text)
 	}
 	return text

@@ -1,0 +1,5 @@
+package grub
+
+import "context"
+
+func vouched(context.Context, string) error { return nil }

@@ -262,10 +262,7 @@ func (m *move) work(ctx context.Context) error {
 			}
 		}
 	}
-	if err := m.quiet(ctx); err != nil {
-		return err
-	}
-	if err := m.settle(ctx); err != nil {
+	if err := m.still(ctx); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -351,6 +348,34 @@ func (m *move) pass(ctx context.Context, t *tree, live bool) error {
 		return be.E(be.Other, "cannot copy %s: %w", t.from, err)
 	}
 	return nil
+}
+
+// still makes the copies true and durable while nobody has the directories
+// open. What starts during the last pass is stopped like the rest, and the
+// pass is made again.
+func (m *move) still(ctx context.Context) error {
+	for i := 0; ; i++ {
+		if err := m.quiet(ctx); err != nil {
+			return err
+		}
+		err := m.settle(ctx)
+		if err == nil {
+			var holders []Holder
+			if holders, err = findHolders(ctx, m.r, m.dirs(), m.o.Units); err != nil {
+				return be.E(be.Other, "cannot see who has the directories open: %w", err)
+			}
+			if len(holders) == 0 {
+				return nil
+			}
+			_, err = m.allowed(holders)
+			if err == nil {
+				err = be.E(be.InUse, "cannot move %s: in use again and again by %s", strings.Join(m.asSeen(), ", "), holdersText(holders))
+			}
+		}
+		if be.KindOf(err) != be.InUse || i == 5 {
+			return err
+		}
+	}
 }
 
 // quiet makes everybody let go of the directories, or refuses.

@@ -432,6 +432,7 @@ func TestWritersLoseNothing(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	check()
 	u.Start(ctx, []string{"mail.service", "log.service", "spool.service", "tmp.service"})
+	time.Sleep(500 * time.Millisecond)
 	if err := Commit(ctx, root, root+"/var/share"); err != nil {
 		t.Fatal(err)
 	}

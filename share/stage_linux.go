@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -93,11 +94,17 @@ func unmountShare(r *rooted.Root) error {
 		if err != nil || !mounted {
 			return err
 		}
-		parent, err := copier.OpenDir(r, "/var")
+		// Where Stage has followed the links to.
+		at, err := r.Resolve(MountPoint)
 		if err != nil {
 			return err
 		}
-		err = unix.Unmount(fdPath(parent)+"/share", unix.UMOUNT_NOFOLLOW)
+		i := strings.LastIndexByte(at, '/')
+		parent, err := copier.OpenDir(r, at[:i]+"/")
+		if err != nil {
+			return err
+		}
+		err = unix.Unmount(fdPath(parent)+at[i:], unix.UMOUNT_NOFOLLOW)
 		parent.Close()
 		if err != nil {
 			return err

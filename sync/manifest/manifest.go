@@ -19,8 +19,9 @@ type Manifest struct {
 	Version int           `json:"version"`
 	BE      be.UUID       `json:"be"`
 	Taken   time.Time     `json:"taken"`
-	List    synclist.List `json:"list"`   // in force there and then
-	Shared  []Text        `json:"shared"` // on the list, but in the shared dataset
+	List    synclist.List `json:"list"`           // in force there and then
+	Note    string        `json:"note,omitempty"` // why List is not what the BE's file says
+	Shared  []Text        `json:"shared"`         // on the list, but in the shared dataset
 	Entries []*Entry      `json:"entries"`
 
 	index map[string]*Entry

@@ -21,7 +21,8 @@ import (
 
 // Store keeps manifests and blobs.
 type Store struct {
-	dir string
+	dir   string
+	under *Store // read where dir has nothing: a scratch store's real one
 }
 
 // ID names a stored manifest.
@@ -43,6 +44,16 @@ func OpenStore(dir string) (*Store, error) {
 		}
 	}
 	return &Store{dir: dir}, nil
+}
+
+// Scratch makes a store in an empty directory that reads what s has and
+// writes nothing to it, for plans that are only looked at.
+func (s *Store) Scratch(dir string) (*Store, error) {
+	scratch, err := OpenStore(dir)
+	if err == nil {
+		scratch.under = s
+	}
+	return scratch, err
 }
 
 func (s *Store) blobPath(hash string) string {
@@ -131,6 +142,9 @@ func (s *Store) Open(hash string) (*os.File, error) {
 		return nil, fmt.Errorf("cannot read stored content: %q is no hash", hash)
 	}
 	f, err := os.Open(s.blobPath(hash))
+	if errors.Is(err, fs.ErrNotExist) && s.under != nil {
+		return s.under.Open(hash)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read stored content: %w", err)
 	}
@@ -179,6 +193,9 @@ func (s *Store) Load(id ID) (*Manifest, error) {
 		return nil, fmt.Errorf("cannot read a manifest: %q is no name of one", id)
 	}
 	data, err := os.ReadFile(s.manifestPath(id))
+	if errors.Is(err, fs.ErrNotExist) && s.under != nil {
+		return s.under.Load(id)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read a manifest: %w", err)
 	}

@@ -1,0 +1,332 @@
+package reconcile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/be/rooted"
+	"beadm/sync/manifest"
+)
+
+// errCut is a cut made by a test: nothing is cleaned up after it, as after a
+// power cut.
+var errCut = errors.New("cut")
+
+// apply carries out a plan. The order is argued from a power cut at each
+// line: whatever is on disk then, the next Reconcile comes to the same end.
+func (a *Archive) apply(x *index, p *planner, now *manifest.Manifest) error {
+	if err := a.sweepTemp(p); err != nil {
+		return err
+	}
+	staged, err := a.stage(p)
+	if err != nil {
+		if !errors.Is(err, errCut) {
+			for _, s := range staged {
+				s.file.Discard()
+			}
+		}
+		return err
+	}
+	// First barrier: content. A name must not be on disk before what it
+	// names; one syncfs a file system is cheaper than an fsync a file.
+	if err := a.barrier(p, "content"); err != nil {
+		return err
+	}
+	pend := &pending{Paths: p.moved}
+	if now != nil && p.sw.Upto == Mark {
+		if err := a.effect("mark"); err != nil {
+			return err
+		}
+		if pend.Upto, err = a.store.Save(now); err != nil {
+			return err
+		}
+	}
+	// The intent is durable before the first name changes: cut from here on,
+	// the next Reconcile knows what it finds for its own work, not for a
+	// change that somebody made here.
+	if len(p.ops) > 0 {
+		p.to.Pending = pend
+		if err := a.save(x); err != nil {
+			return err
+		}
+	}
+	if err := a.commit(p, staged); err != nil {
+		return err
+	}
+	// Second barrier: names. Only when they are on disk may the marks say
+	// that this boot environment has had the changes.
+	if err := a.barrier(p, "names"); err != nil {
+		return err
+	}
+	return a.settle(x, p, pend.Upto)
+}
+
+// staged is a file that waits for its name.
+type stagedOp struct {
+	op   *op
+	file *rooted.Staged
+}
+
+// sweepTemp removes what a cut apply staged and did not name.
+func (a *Archive) sweepTemp(p *planner) error {
+	dirs := map[string]bool{"/etc": true}
+	for _, name := range p.paths {
+		dirs[path.Dir(name)] = true
+	}
+	for dir := range dirs {
+		if err := a.effect("sweep " + dir); err != nil {
+			return err
+		}
+		if err := p.root.SweepTemp(dir); err != nil && !benign(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Archive) stage(p *planner) (staged []stagedOp, err error) {
+	var ops []*op
+	for _, o := range p.ops {
+		if err := p.ctx.Err(); err != nil {
+			return staged, err
+		}
+		if err := a.effect("stage " + o.path); err != nil {
+			return staged, err
+		}
+		s, err := p.stageOne(o)
+		if err != nil && (o.vital || !benign(err)) {
+			return staged, err
+		}
+		if err != nil {
+			p.giveUp(o, err)
+			continue
+		}
+		ops = append(ops, o)
+		if s != nil {
+			staged = append(staged, stagedOp{o, s})
+		}
+	}
+	p.ops = ops
+	return staged, nil
+}
+
+// benign errors are about one path that is not what it was taken for; they
+// are reported and the others go on. No space, a read-only file system or a
+// failing disk are not.
+func benign(err error) bool {
+	for _, e := range []error{unix.EBUSY, unix.ENOTSUP, unix.ENOTDIR, unix.EISDIR, unix.ELOOP,
+		unix.ENOENT, unix.EEXIST, unix.ENOTEMPTY, unix.ENAMETOOLONG, rooted.ErrNotRegular} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// giveUp reports a path that could not be written.
+func (p *planner) giveUp(o *op, err error) {
+	delete(p.moved, manifest.Text(o.path))
+	for i := range p.items {
+		if p.items[i].Path == manifest.Text(o.path) {
+			p.items[i].Action, p.items[i].Reason = Conflict, err.Error()
+			return
+		}
+	}
+	p.say(o.path, Conflict, err.Error())
+}
+
+func (p *planner) stageOne(o *op) (*rooted.Staged, error) {
+	switch o.kind {
+	case opMkdir:
+		// A directory shows at once; empty, it does nobody harm, and it is
+		// found alike when this is done again.
+		if err := p.parents(o); err != nil {
+			return nil, err
+		}
+		if err := p.root.Mkdir(o.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		return nil, p.root.SetAttr(o.path, o.entry.Attr())
+	case opLink:
+		if err := p.parents(o); err != nil {
+			return nil, err
+		}
+		return p.root.StageSymlink(string(o.entry.Target), o.path, int(o.entry.UID), int(o.entry.GID))
+	case opWrite:
+		if err := p.parents(o); err != nil {
+			return nil, err
+		}
+		in, err := o.open()
+		if err != nil {
+			return nil, err
+		}
+		defer in.Close()
+		sum := sha256.New()
+		size := &counter{}
+		s, err := p.root.Stage(o.path, io.TeeReader(in, io.MultiWriter(sum, size)), o.entry.Attr())
+		if err != nil {
+			return nil, err
+		}
+		hash := hex.EncodeToString(sum.Sum(nil))
+		if o.moved != nil { // known only now
+			o.entry.Hash, o.entry.Size = hash, size.n
+		} else if hash != o.entry.Hash {
+			s.Discard()
+			return nil, fmt.Errorf("%s: the content is not what was recorded", o.path)
+		}
+		return s, nil
+	}
+	return nil, nil
+}
+
+type counter struct{ n int64 }
+
+func (c *counter) Write(b []byte) (int, error) { c.n += int64(len(b)); return len(b), nil }
+
+// parents makes missing directories above what comes: no more open than what
+// they are made for.
+func (p *planner) parents(o *op) error {
+	mode := fs.FileMode(0o755)
+	if o.entry.Mode&0o077 == 0 {
+		mode = 0o700
+	}
+	return p.root.MkdirAll(path.Dir(o.path), mode)
+}
+
+func (a *Archive) commit(p *planner, staged []stagedOp) error {
+	for _, s := range staged {
+		if err := a.effect("rename " + s.op.path); err != nil {
+			return err
+		}
+		if err := s.file.Commit(); err != nil {
+			if s.op.vital || !benign(err) {
+				return err
+			}
+			p.giveUp(s.op, err)
+		}
+	}
+	for _, o := range p.ops {
+		if o.kind != opMeta {
+			continue
+		}
+		if err := a.effect("meta " + o.path); err != nil {
+			return err
+		}
+		attr := o.entry.Attr()
+		attr.Mtime = o.entry.Mtime
+		if err := p.root.SetAttr(o.path, attr); err != nil {
+			if o.vital || !benign(err) {
+				return err
+			}
+			p.giveUp(o, err)
+		}
+	}
+	// Backwards: what is in a directory goes before it.
+	for i := len(p.ops) - 1; i >= 0; i-- {
+		o := p.ops[i]
+		if o.kind != opRemove {
+			continue
+		}
+		if err := a.effect("remove " + o.path); err != nil {
+			return err
+		}
+		if err := p.root.Remove(o.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if !benign(err) {
+				return err
+			}
+			p.giveUp(o, err)
+		}
+	}
+	return nil
+}
+
+// barrier makes all that was done durable, one syncfs for each file system.
+func (a *Archive) barrier(p *planner, what string) error {
+	done := map[uint64]bool{}
+	for _, o := range p.ops {
+		dir := path.Dir(o.path)
+		info, err := p.root.Stat(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if done[info.Dev] {
+			continue
+		}
+		if err := a.effect("barrier " + what); err != nil {
+			return err
+		}
+		if err := p.root.SyncFSAt(dir); err != nil {
+			return err
+		}
+		done[info.Dev] = true
+	}
+	return nil
+}
+
+// settle sets marks and moves the base: after this write the incoming has had
+// it, before it nothing of it.
+func (a *Archive) settle(x *index, p *planner, mark manifest.ID) error {
+	k := p.to
+	var base *manifest.Manifest
+	if p.base != nil {
+		set := map[string]*manifest.Entry{}
+		for name, m := range p.moved {
+			set[string(name)] = m.Base
+		}
+		// Paths that the list names since: from now on there is a base.
+		for _, name := range p.paths {
+			if _, done := set[name]; !done && !p.base.Covers(name) {
+				e, err := p.taker.Entry(p.root, name)
+				if err != nil {
+					return err
+				}
+				set[name] = e
+			}
+		}
+		base = p.base.With(set)
+		base.List = p.newest.List
+	} else {
+		var err error
+		if base, err = p.taker.Take(p.ctx, p.root, p.sw.To, p.newest.List); err != nil {
+			return err
+		}
+	}
+	if len(p.moved) > 0 || p.base == nil {
+		if err := a.effect("base"); err != nil {
+			return err
+		}
+		id, err := a.store.Save(base)
+		if err != nil {
+			return err
+		}
+		k.Base = id
+	}
+	for _, part := range p.parts {
+		switch {
+		case part.security && !part.run.Failed:
+			// Not delivered: a return after a failed trial carries only what
+			// takes rights away, the rest stays owed.
+		case part.security:
+			k.Had[part.run.ID] = hadSecurity
+		case part.run.End != "":
+			k.Had[part.run.ID] = hadAll
+		case mark != "":
+			k.Had[part.run.ID] = had(mark)
+		}
+	}
+	k.Pending = nil
+	for _, item := range (Report{Items: p.items}).Conflicts() {
+		k.Conflicts = append(k.Conflicts, item)
+	}
+	return a.save(x)
+}

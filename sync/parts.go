@@ -1,0 +1,237 @@
+package reconcile
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"beadm/sync/account"
+	"beadm/sync/lines"
+	"beadm/sync/manifest"
+)
+
+// part is a stretch of one run that the incoming boot environment lacks.
+type part struct {
+	run      *run
+	from, to *manifest.Manifest
+	security bool // only what takes rights away
+}
+
+// parts lists what the incoming lacks, in order. now is the outgoing's
+// present state where its run still lasts.
+func (a *Archive) parts(x *index, sw Switch, now *manifest.Manifest) ([]part, error) {
+	var list []part
+	k := x.know(sw.To)
+	for _, r := range x.Runs {
+		if r.BE == sw.To {
+			continue // its own
+		}
+		aside := sw.Mode == Aside && r.Failed && r.BE == sw.From
+		h := k.Had[r.ID]
+		if h == hadAll || h == hadSecurity && !aside {
+			continue
+		}
+		p := part{run: r, security: (r.Failed || sw.Mode == SecurityOnly) && !aside}
+		var err error
+		switch {
+		case r.End != "":
+			p.to, err = a.store.Load(r.End)
+		case r.BE == sw.From && now != nil:
+			p.to = now
+		default:
+			continue // its end was not recorded: owed
+		}
+		if err != nil {
+			return nil, err
+		}
+		from := r.Start
+		if id, ok := h.mark(); ok {
+			from = id
+		}
+		if p.from, err = a.store.Load(from); err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// change is one path composed over all parts.
+type change struct {
+	old, new *manifest.Entry
+	unknown  bool   // old is not known: the list did not name the path then
+	aside    bool   // something of it is not delivered by a security part
+	grown    []step // part by part, for APPEND
+}
+
+type step struct{ old, new *manifest.Entry }
+
+// compose sums up what the parts did to a path. Content and metadata count
+// apart: a part that left one of them alone says nothing about it.
+func compose(store *manifest.Store, parts []part, p string) (change, error) {
+	var c change
+	begun := false
+	for _, part := range parts {
+		old, new := part.from.Get(p), part.to.Get(p)
+		if !part.to.Covers(p) {
+			continue // off the list at the end: nothing is known of its end
+		}
+		if !part.from.Covers(p) {
+			if part.security || new == nil {
+				continue
+			}
+			old, c.unknown = nil, true
+		}
+		if manifest.Same(old, new) {
+			continue
+		}
+		if part.security {
+			less, all, err := securityOf(store, p, old, new)
+			if err != nil {
+				return c, err
+			}
+			c.aside = c.aside || !all
+			if new = less; manifest.Same(old, new) {
+				continue
+			}
+		}
+		if begun {
+			c.new = after(c.new, old, new)
+		} else {
+			c.old, c.new = old, new
+		}
+		begun = true
+		c.grown = append(c.grown, step{old, new})
+	}
+	return c, nil
+}
+
+// after is entry x with what turned old into new done to it.
+func after(x, old, new *manifest.Entry) *manifest.Entry {
+	if x == nil || new == nil || old == nil || manifest.SameMeta(old, new) == manifest.SameContent(old, new) {
+		return new
+	}
+	e := *new
+	if manifest.SameContent(old, new) { // only metadata
+		e = *x
+		e.Mode, e.UID, e.GID, e.Xattrs = new.Mode, new.UID, new.GID, new.Xattrs
+	} else {
+		e.Mode, e.UID, e.GID, e.Xattrs = x.Mode, x.UID, x.GID, x.Xattrs
+	}
+	return &e
+}
+
+// grants says whether a path gives rights by its lines, and whether their
+// order means nothing.
+func grants(p string) (yes, unordered bool) {
+	base, dir := path.Base(p), path.Dir(p)
+	switch {
+	case base == "authorized_keys", base == "authorized_keys2":
+		return true, true
+	case base == "sudoers", path.Base(dir) == "sudoers.d":
+		return true, false
+	}
+	return false, false
+}
+
+// securityOf is the part of old → new that takes rights away: keys, and
+// sudoers files or lines where nothing else changed. all is false if
+// something else is left out.
+func securityOf(store *manifest.Store, p string, old, new *manifest.Entry) (_ *manifest.Entry, all bool, err error) {
+	yes, unordered := grants(p)
+	switch {
+	case !yes || old == nil:
+		return old, false, nil
+	case new == nil:
+		return nil, true, nil
+	case old.Type != manifest.File || new.Type != manifest.File || !old.Stored || !new.Stored:
+		return old, false, nil
+	}
+	was, err := store.Read(old.Hash)
+	if err != nil {
+		return nil, false, err
+	}
+	is, err := store.Read(new.Hash)
+	if err != nil {
+		return nil, false, err
+	}
+	less := lines.Removed(was, is)
+	if !unordered && string(less) != string(is) {
+		return old, false, nil // half a rule is none
+	}
+	e := *old
+	if e.Hash, err = store.PutBytes(less); err != nil {
+		return nil, false, err
+	}
+	e.Size, e.Mtime = int64(len(less)), new.Mtime
+	return &e, string(less) == string(is) && manifest.SameMeta(old, new), nil
+}
+
+// changedPaths are all paths that differ in some part.
+func changedPaths(parts []part) []string {
+	set := map[string]bool{}
+	for _, part := range parts {
+		for _, m := range []*manifest.Manifest{part.from, part.to} {
+			for _, e := range m.Entries {
+				p := string(e.Path)
+				if !set[p] && !manifest.Same(part.from.Get(p), part.to.Get(p)) {
+					set[p] = true
+				}
+			}
+		}
+	}
+	list := make([]string, 0, len(set))
+	for p := range set {
+		list = append(list, p)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// database reads the account files of a manifest, of the kinds asked for.
+func database(store *manifest.Store, m *manifest.Manifest, kinds []account.Kind) (account.Database, error) {
+	db := account.Database{}
+	for _, kind := range kinds {
+		e := m.Get(kind.Path())
+		if e == nil || e.Type != manifest.File || !e.Stored {
+			continue
+		}
+		data, err := store.Read(e.Hash)
+		if err != nil {
+			return nil, err
+		}
+		db[kind] = account.Parse(kind, data)
+	}
+	return db, nil
+}
+
+// accountDeltas composes what the parts did to the account files.
+func accountDeltas(store *manifest.Store, parts []part, kinds []account.Kind) (account.Deltas, error) {
+	sum := account.Deltas{}
+	for _, p := range parts {
+		old, err := database(store, p.from, kinds)
+		if err != nil {
+			return nil, err
+		}
+		new, err := database(store, p.to, kinds)
+		if err != nil {
+			return nil, err
+		}
+		d := account.DiffAll(old, new)
+		if p.security {
+			d = d.Security()
+		}
+		sum = sum.Then(d)
+	}
+	return sum, nil
+}
+
+// besideName is where a version of a path that is not in place is kept: the
+// name begins with a dot, which sudo, cron and run-parts pass over.
+func besideName(p, hash string) string {
+	dir, base := path.Split(p)
+	if len(base) > 200 {
+		base = base[:200]
+	}
+	return dir + manifest.OurPrefix + "kept-" + hash[:min(8, len(hash))] + "-" + strings.TrimPrefix(base, ".")
+}

@@ -1,0 +1,465 @@
+package reconcile
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"beadm/be/rooted"
+	"beadm/sync/decide"
+	"beadm/sync/lines"
+	"beadm/sync/manifest"
+	"beadm/sync/synclist"
+)
+
+// planner makes a plan by reading only: ops for apply, items for the report.
+type planner struct {
+	ctx    context.Context
+	store  *manifest.Store
+	sw     Switch
+	to     *known
+	root   *rooted.Root // incoming
+	base   *manifest.Manifest
+	newest *manifest.Manifest // outgoing's last state; its list rules
+	aside  bool               // which a failed trial's run came to
+	parts  []part
+	taker  manifest.Taker
+
+	items []Item
+	ops   []*op
+	moved map[manifest.Text]*moved
+	paths []string // all that were looked at
+}
+
+type opKind int
+
+const (
+	opMkdir opKind = iota
+	opWrite
+	opLink
+	opMeta
+	opRemove
+)
+
+// op is one path that apply changes. entry is how it will be.
+type op struct {
+	kind  opKind
+	path  string
+	entry *manifest.Entry
+	open  func() (io.ReadCloser, error) // content of a write
+	moved *moved                        // whose hashes are known only once it is written
+	vital bool                          // its failure is not reported but ends it all
+}
+
+// maxAccount and maxText bound what is merged in memory.
+const (
+	maxAccount = 64 << 20
+	maxText    = manifest.Inline
+)
+
+func (p *planner) plan() error {
+	done, err := p.planAccounts()
+	if err != nil {
+		return err
+	}
+	set := map[string]bool{}
+	for _, path := range changedPaths(p.parts) {
+		set[path] = true
+	}
+	for _, e := range p.newest.Entries {
+		if !p.base.Covers(string(e.Path)) {
+			set[string(e.Path)] = true
+		}
+	}
+	if p.to.Pending != nil {
+		for path := range p.to.Pending.Paths {
+			set[string(path)] = true
+		}
+	}
+	for _, s := range p.newest.Shared {
+		p.say(string(s), Shared, "in the shared dataset")
+	}
+	paths := make([]string, 0, len(set))
+	for path := range set {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths) // parents come before what is in them
+	p.paths = paths
+	for _, path := range paths {
+		if done[path] {
+			continue
+		}
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.planPath(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) say(path string, action Action, reason string) *Item {
+	p.items = append(p.items, Item{Path: manifest.Text(path), Action: action, Reason: reason})
+	return &p.items[len(p.items)-1]
+}
+
+// pending is what an earlier, cut apply did to the path, if it did.
+func (p *planner) pending(path string, now *manifest.Entry) *moved {
+	if p.to.Pending == nil {
+		return nil
+	}
+	m := p.to.Pending.Paths[manifest.Text(path)]
+	if m == nil || !manifest.Same(m.After, now) {
+		return nil
+	}
+	return m
+}
+
+func (p *planner) planPath(path string) error {
+	rule, listed := p.newest.List.Match(path)
+	if !listed {
+		return nil
+	}
+	c, err := compose(p.store, p.parts, path)
+	if err != nil {
+		return err
+	}
+	if !p.base.Covers(path) {
+		// No common state: all of it counts, but a failed run's.
+		c.new, c.unknown = p.newest.Get(path), true
+		if p.aside {
+			c.new, c.aside = nil, true
+		}
+	}
+	if c.aside {
+		p.say(path, Left, "changed in a run that was set aside")
+	}
+	if shared, err := p.taker.InShared(p.root, path); err != nil || shared {
+		if err == nil && !manifest.Same(c.old, c.new) {
+			p.say(path, Shared, "in the shared dataset here")
+		}
+		return err
+	}
+	now, err := p.taker.Entry(p.root, path)
+	if err != nil {
+		return err
+	}
+	four := decide.Path{Old: c.old, New: c.new, Base: p.base.Get(path), Now: now, NoBase: c.unknown}
+	if m := p.pending(path, now); m != nil {
+		// Written by a reconcile that was cut: it is no change of this side.
+		p.moved[manifest.Text(path)] = m
+		four.Old, four.Base, four.NoBase = m.Consumed, m.Base, false
+		c.grown = since(c.grown, m.Consumed)
+	}
+	if p.sw.Upto == Live && (rule.Action == synclist.Append || rule.Action == synclist.Prepend) {
+		return nil
+	}
+	verdict, reason := decide.Decide(rule.Action, four)
+	return p.carryOut(path, rule.Action, verdict, reason, four, c.grown)
+}
+
+// since drops the steps that were had up to entry e.
+func since(steps []step, e *manifest.Entry) []step {
+	for i := len(steps) - 1; i >= 0; i-- {
+		if manifest.SameContent(steps[i].new, e) {
+			return steps[i+1:]
+		}
+	}
+	for i := len(steps) - 1; i >= 0 && e != nil; i-- {
+		if n := steps[i].new; n != nil {
+			if _, ok := n.Heads[e.Hash]; ok {
+				return append([]step{{e, n}}, steps[i+1:]...)
+			}
+		}
+	}
+	return steps
+}
+
+func (p *planner) carryOut(path string, action synclist.Action, verdict decide.Verdict, reason string, four decide.Path, grown []step) error {
+	move := func(after, base *manifest.Entry) *moved {
+		m := &moved{After: after, Base: base, Consumed: four.New}
+		p.moved[manifest.Text(path)] = m
+		return m
+	}
+	switch verdict {
+	case decide.Leave:
+		// Changed alike on both sides, its base moves too: a further change
+		// there must find it in step.
+		if !manifest.Same(four.Old, four.New) && manifest.Same(four.New, four.Now) {
+			move(four.Now, four.Now)
+		}
+		return nil
+	case decide.Kept:
+		p.say(path, Kept, reason)
+	case decide.NotGone:
+		p.say(path, Left, reason)
+	case decide.Conflict:
+		item := p.say(path, Conflict, reason)
+		if action == synclist.Merge {
+			saved, err := p.beside(path, four.New)
+			if err != nil {
+				return err
+			}
+			item.Saved = saved
+		}
+	case decide.Remove:
+		p.ops = append(p.ops, &op{kind: opRemove, path: path})
+		p.say(path, Removed, reason)
+		move(nil, nil)
+	case decide.Meta:
+		e := *four.Now
+		e.Mode, e.UID, e.GID, e.Xattrs = four.New.Mode, four.New.UID, four.New.GID, four.New.Xattrs
+		p.ops = append(p.ops, &op{kind: opMeta, path: path, entry: &e})
+		p.say(path, Copied, "mode, owner or attributes")
+		base := four.New
+		if four.Base != nil && !manifest.SameContent(four.New, &e) {
+			b := *four.Base
+			b.Mode, b.UID, b.GID, b.Xattrs = e.Mode, e.UID, e.GID, e.Xattrs
+			base = &b
+		}
+		move(&e, base)
+	case decide.Copy, decide.Replace:
+		var saved manifest.Text
+		if verdict == decide.Replace {
+			var err error
+			if saved, err = p.besideNow(path, four.Now); err != nil {
+				return err
+			}
+		}
+		if err := p.copyEntry(path, four.New, four.Now); err != nil {
+			p.say(path, Conflict, err.Error())
+			return nil
+		}
+		p.say(path, Copied, reason).Saved = saved
+		move(four.New, four.New)
+	case decide.Merge:
+		return p.mergeText(path, four, move)
+	case decide.Append, decide.Prepend:
+		p.grow(path, verdict, four, grown, move)
+	default:
+		return fmt.Errorf("%s: no way to %q", path, verdict)
+	}
+	return nil
+}
+
+// copyEntry makes path as e.
+func (p *planner) copyEntry(path string, e, now *manifest.Entry) error {
+	o := &op{path: path, entry: e}
+	switch e.Type {
+	case manifest.Dir:
+		o.kind = opMkdir
+	case manifest.Link:
+		o.kind = opLink
+	case manifest.File:
+		if !e.Stored {
+			return errors.New("its content was not recorded: too large when the list did not name it")
+		}
+		o.kind = opWrite
+		o.open = func() (io.ReadCloser, error) { return p.store.Open(e.Hash) }
+	default:
+		return errors.New("a device, FIFO or socket is not carried")
+	}
+	p.ops = append(p.ops, o)
+	return nil
+}
+
+// beside plans to keep e, which is not taken, under a name of its own.
+func (p *planner) beside(path string, e *manifest.Entry) (manifest.Text, error) {
+	if e == nil || e.Type != manifest.File || !e.Stored {
+		return "", nil
+	}
+	return p.keep(path, e, func() (io.ReadCloser, error) { return p.store.Open(e.Hash) })
+}
+
+// besideNow plans to keep what is about to be replaced.
+func (p *planner) besideNow(path string, now *manifest.Entry) (manifest.Text, error) {
+	if now.Type != manifest.File {
+		return "", nil // a link's target is in the report of the copy
+	}
+	return p.keep(path, now, func() (io.ReadCloser, error) { return p.root.OpenNoFollow(path) })
+}
+
+func (p *planner) keep(path string, e *manifest.Entry, open func() (io.ReadCloser, error)) (manifest.Text, error) {
+	name := besideName(path, e.Hash)
+	kept := *e
+	// Not more readable than it was, and not setuid: it is only to look at.
+	kept.Mode &= 0o600
+	kept.Xattrs = nil
+	kept.UID, kept.GID = 0, 0
+	if info, err := p.root.Lstat(name); err == nil && info.IsRegular() && info.Size == e.Size {
+		return manifest.Text(name), nil // from a reconcile before
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	p.ops = append(p.ops, &op{kind: opWrite, path: name, entry: &kept, open: open})
+	return manifest.Text(name), nil
+}
+
+// mergeText merges a file that both sides changed.
+func (p *planner) mergeText(path string, four decide.Path, move func(after, base *manifest.Entry) *moved) error {
+	conflict := func(reason string) error {
+		saved, err := p.beside(path, four.New)
+		p.say(path, Conflict, reason).Saved = saved
+		return err
+	}
+	if !four.New.Stored || four.Old != nil && (!four.Old.Stored || four.Old.Type != manifest.File) || four.Now.Size > maxText || four.New.Size > maxText {
+		return conflict("changed there and here, too large to merge")
+	}
+	read := func(e *manifest.Entry) ([]byte, error) {
+		if e == nil {
+			return nil, nil
+		}
+		return p.store.Read(e.Hash)
+	}
+	old, err := read(four.Old)
+	if err != nil {
+		return err
+	}
+	new, err := read(four.New)
+	if err != nil {
+		return err
+	}
+	cur, err := p.root.ReadFileLimit(path, maxText)
+	if err != nil {
+		return err
+	}
+	var merged []byte
+	_, unordered := grants(path)
+	switch {
+	case unordered:
+		merged = lines.Set(old, new, cur)
+	case manifest.SameContent(four.Base, four.Now):
+		merged = new // only metadata changed here
+	default:
+		var ok bool
+		if merged, ok = lines.Merge(old, new, cur); !ok {
+			return conflict("the same lines changed there and here")
+		}
+	}
+	e := *four.Now
+	reason := ""
+	switch {
+	case four.Old != nil && manifest.SameMeta(four.Old, four.New) || manifest.SameMeta(four.New, four.Now):
+	case four.Base != nil && manifest.SameMeta(four.Base, four.Now):
+		e.Mode, e.UID, e.GID, e.Xattrs = four.New.Mode, four.New.UID, four.New.GID, four.New.Xattrs
+	default:
+		reason = "mode, owner or attributes changed there and here: left"
+	}
+	e.Mtime = four.New.Mtime
+	if !bytes.Equal(merged, cur) || !manifest.SameMeta(&e, four.Now) {
+		p.write(path, &e, merged)
+		p.say(path, Merged, reason)
+	}
+	move(&e, four.New)
+	return nil
+}
+
+// write plans a file whose content is in memory, and fills in e.
+func (p *planner) write(path string, e *manifest.Entry, data []byte) *op {
+	sum := sha256.Sum256(data)
+	e.Path, e.Type, e.Hash, e.Size = manifest.Text(path), manifest.File, hex.EncodeToString(sum[:]), int64(len(data))
+	e.Tail, e.Heads, e.Stored = nil, nil, false
+	o := &op{kind: opWrite, path: path, entry: e, open: func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(data)), nil
+	}}
+	p.ops = append(p.ops, o)
+	return o
+}
+
+// grow plans APPEND and PREPEND, part by part, in constant memory.
+func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, grown []step, move func(after, base *manifest.Entry) *moved) {
+	var pieces []func() (io.ReadCloser, error)
+	size := int64(0)
+	for _, s := range grown {
+		if s.new == nil || s.new.Type != manifest.File {
+			continue // rotated away: what comes next is all new
+		}
+		from := int64(0)
+		if s.old != nil && s.old.Type == manifest.File {
+			if n, ok := s.new.Heads[s.old.Hash]; ok && n == s.old.Size {
+				from = n
+			}
+		}
+		e := s.new
+		switch {
+		case from == e.Size:
+			continue
+		case e.Stored:
+			pieces = append(pieces, p.piece(e.Hash, from))
+		case e.Tail != nil && e.Tail.From <= from:
+			pieces = append(pieces, p.piece(e.Tail.Hash, from-e.Tail.From))
+		default:
+			p.say(path, Conflict, "what was added there was not recorded")
+			return
+		}
+		size += e.Size - from
+	}
+	if len(pieces) == 0 {
+		return
+	}
+	e := *four.New
+	if four.Now != nil {
+		e = *four.Now
+		here := func() (io.ReadCloser, error) { return p.root.OpenNoFollow(path) }
+		if verdict == decide.Append {
+			pieces = slices.Insert(pieces, 0, here)
+		} else {
+			pieces = append(pieces, here)
+		}
+	}
+	e.Mtime, e.Tail, e.Heads, e.Stored = four.New.Mtime, nil, nil, false
+	o := &op{kind: opWrite, path: path, entry: &e, open: func() (io.ReadCloser, error) { return chain(pieces) }}
+	o.moved = move(&e, &e)
+	p.ops = append(p.ops, o)
+	p.say(path, Merged, fmt.Sprintf("%d bytes added", size))
+}
+
+func (p *planner) piece(hash string, from int64) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		f, err := p.store.Open(hash)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := f.Seek(from, io.SeekStart); err != nil {
+			f.Close()
+			return nil, err
+		}
+		return f, nil
+	}
+}
+
+// chain reads one after the other.
+func chain(pieces []func() (io.ReadCloser, error)) (io.ReadCloser, error) {
+	c := &chained{}
+	var readers []io.Reader
+	for _, open := range pieces {
+		r, err := open()
+		if err != nil {
+			c.Close()
+			return nil, err
+		}
+		c.open = append(c.open, r)
+		readers = append(readers, r)
+	}
+	c.Reader = io.MultiReader(readers...)
+	return c, nil
+}
+
+type chained struct {
+	io.Reader
+	open []io.Closer
+}
+
+func (c *chained) Close() error {
+	for _, o := range c.open {
+		o.Close()
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+
+	"beadm/be"
+	"beadm/be/rooted"
+	"beadm/sync/manifest"
+)
+
+// Upto says how far the run of the outgoing boot environment is carried.
+type Upto int
+
+const (
+	// EndOfRun: it does not run any more, EndRun was called.
+	EndOfRun Upto = iota
+	// Mark: it runs; Switch.FromRoot is a snapshot of it, which becomes the
+	// incoming's mark on that run.
+	Mark
+	// Live: it runs, and FromRoot is its live tree, for stores without
+	// snapshots. No mark is set, and nothing is appended: that would be done
+	// a second time at the end of the run.
+	Live
+)
+
+// Mode says how much is carried.
+type Mode int
+
+const (
+	// Full is everything; of failed runs what takes rights away.
+	Full Mode = iota
+	// SecurityOnly is what takes rights away, for a return after a failed
+	// trial. Runs that did not fail are not marked as delivered.
+	SecurityOnly
+	// Aside is Full, and the failed runs of Switch.From in full.
+	Aside
+)
+
+// Switch is what Reconcile is asked for.
+type Switch struct {
+	From, To be.UUID // outgoing, incoming
+	FromRoot string  // not read for EndOfRun
+	ToRoot   string  // written to
+	Upto     Upto
+	Mode     Mode
+	DryRun   bool // only report
+	Strict   bool // a conflict is an error of kind be.Decision, and nothing is done
+}
+
+// Reconcile carries into To what it lacks of what the others changed while
+// they ran. When it returns nil that is durable, and doing it again changes
+// nothing. When it fails, or is cut at any point, To has had nothing of it:
+// do it again. The report is filled as far as the plan came.
+func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
+	report := Report{From: sw.From, To: sw.To, DryRun: sw.DryRun, Items: []Item{}}
+	if sw.From == sw.To {
+		return report, fmt.Errorf("cannot reconcile %s with itself", sw.To)
+	}
+	store := a.store
+	if sw.DryRun {
+		// What would be stored goes where it is thrown away again.
+		dir, err := os.MkdirTemp("", "beadm-plan-*")
+		if err != nil {
+			return report, fmt.Errorf("cannot plan the sync: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		if store, err = a.store.Scratch(dir); err != nil {
+			return report, err
+		}
+	}
+	x, err := a.load()
+	if err != nil {
+		return report, err
+	}
+	now, newest, err := a.outgoing(ctx, store, x, sw)
+	if err != nil {
+		return report, err
+	}
+	root, err := rooted.Open(sw.ToRoot)
+	if err != nil {
+		return report, fmt.Errorf("cannot reconcile: %w", err)
+	}
+	defer root.Close()
+
+	p := &planner{
+		ctx: ctx, store: store, sw: sw, to: x.know(sw.To), root: root, newest: newest,
+		taker: manifest.Taker{Store: store, Shared: a.Shared}, moved: map[manifest.Text]*moved{},
+	}
+	if p.parts, err = a.parts(x, sw, now); err != nil {
+		return report, err
+	}
+	for _, r := range slices.Backward(x.Runs) {
+		if r.BE == sw.From {
+			p.aside = r.Failed && sw.Mode != Aside || sw.Mode == SecurityOnly
+			break
+		}
+	}
+	if p.to.Base != "" {
+		if p.base, err = store.Load(p.to.Base); err != nil {
+			return report, err
+		}
+	}
+	if newest.Note != "" {
+		report.Notes = append(report.Notes, newest.Note)
+	}
+	err = p.plan()
+	report.Items = append(report.Items, p.items...)
+	sortItems(report.Items)
+	if err != nil {
+		return report, fmt.Errorf("cannot reconcile: %w", err)
+	}
+	if c := report.Conflicts(); sw.Strict && len(c) > 0 {
+		return report, be.E(be.Decision, "%d files changed on both sides, %s first: decide which to keep, or go on without --strict",
+			len(c), c[0].Path)
+	}
+	if sw.DryRun {
+		return report, nil
+	}
+	err = a.apply(x, p, now)
+	report.Items = append([]Item{}, p.items...)
+	sortItems(report.Items)
+	if err != nil {
+		return report, fmt.Errorf("cannot reconcile: %w", err)
+	}
+	return report, nil
+}
+
+// outgoing returns the state up to which From's lasting run is carried, nil
+// for EndOfRun, and the last known state of From.
+func (a *Archive) outgoing(ctx context.Context, store *manifest.Store, x *index, sw Switch) (now, newest *manifest.Manifest, err error) {
+	if sw.Upto == EndOfRun {
+		if x.present(sw.From) != nil {
+			return nil, nil, fmt.Errorf("cannot reconcile: the end of the run of %s was not recorded", sw.From)
+		}
+		id := x.know(sw.From).Base
+		for _, r := range slices.Backward(x.Runs) {
+			if r.BE == sw.From {
+				id = r.End
+				break
+			}
+		}
+		if id == "" {
+			return nil, nil, fmt.Errorf("cannot reconcile: nothing is known of %s", sw.From)
+		}
+		newest, err = store.Load(id)
+		return nil, newest, err
+	}
+	var since []*manifest.Manifest
+	if r := x.present(sw.From); r != nil {
+		if since, err = a.marks(x, r); err != nil {
+			return nil, nil, err
+		}
+	}
+	now, err = a.take(ctx, store, sw.FromRoot, sw.From, since...)
+	return now, now, err
+}
+
+func sortItems(items []Item) {
+	slices.SortStableFunc(items, func(a, b Item) int {
+		switch {
+		case a.Path < b.Path:
+			return -1
+		case a.Path > b.Path:
+			return 1
+		}
+		return 0
+	})
+}
+
+// OpenConflicts are the items of past switches into a boot environment that
+// somebody should look at.
+func (a *Archive) OpenConflicts(uuid be.UUID) ([]Item, error) {
+	x, err := a.load()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(x.know(uuid).Conflicts), nil
+}

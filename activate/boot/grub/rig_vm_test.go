@@ -209,12 +209,13 @@ func (m *machine) power(t *testing.T) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	drive := "file=" + m.img + ",if=virtio,format=raw,cache=writethrough"
+	drive := "file=" + filepath.Base(m.img) + ",if=virtio,format=raw,cache=writethrough"
 	if m.readOnly {
 		drive += ",readonly=on"
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,tb-size=64", "-m", "128", "-machine", "q35",
 		"-nodefaults", "-nographic", "-serial", "stdio", "-monitor", "none", "-drive", drive)
+	cmd.Dir = filepath.Dir(m.img) // QEMU splits a path at commas
 	out := &console{until: m.until, seen: cancel}
 	cmd.Stdout, cmd.Stderr = out, out
 	err := cmd.Run()

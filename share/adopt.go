@@ -73,6 +73,7 @@ func Adopt(ctx context.Context, root, shareDir, os string, since time.Time) (Ado
 }
 
 func adopt(ctx context.Context, r *rooted.Root, p Path, since time.Time, a *Adoption) error {
+	effect("adopt " + p.Path)
 	if p.State == Absent {
 		// Never there, or a power cut between the two renames of put: the
 		// tree is in OldDir and its newer files are staged.
@@ -86,6 +87,7 @@ func adopt(ctx context.Context, r *rooted.Root, p Path, since time.Time, a *Adop
 	}
 	// The staged names before the link: a power cut must not leave a link
 	// and half of what it hides.
+	effect("sync staged")
 	if err := r.SyncFS(); err != nil {
 		return err
 	}
@@ -110,6 +112,7 @@ func put(r *rooted.Root, p Path) error {
 	if err := r.SymlinkAtomic(LinkTarget(p.Name), old, 0, 0); err != nil {
 		return err
 	}
+	effect("exchange names " + p.Path)
 	err = exchange(r, p.Path, old)
 	if err == nil || !cannotExchange(err) {
 		return err
@@ -170,6 +173,7 @@ func stageNewer(ctx context.Context, r *rooted.Root, p Path, since time.Time, a 
 		if err := stageDirs(r, p, at[:strings.LastIndexByte(at, '/')]); err != nil {
 			return err
 		}
+		effect("stage " + at)
 		var err error
 		if info.IsLink() {
 			var target string
@@ -211,6 +215,7 @@ func stageDir(r *rooted.Root, from, to string) error {
 	if exists(r, to) {
 		return fs.ErrExist
 	}
+	effect("make " + to)
 	src, err := copier.OpenDir(r, from)
 	if err != nil {
 		return err

@@ -65,14 +65,17 @@ func Arrive(ctx context.Context, root, shareDir string, now time.Time) (Arrival,
 	// All of it, contents and names, before the first byte of the staged is
 	// given up: a power cut in between repeats the above, which finds its own
 	// work and holds it for held.
+	effect("sync share")
 	if err := live.SyncFS(); err != nil {
 		return a, be.E(be.Other, "cannot make what was staged durable: %w", err)
 	}
 	for _, name := range names {
+		effect("empty " + name)
 		if err := r.RemoveAll(StagedDir + "/" + name); err != nil {
 			return a, be.E(be.Other, "cannot empty the staging directory: %w", err)
 		}
 	}
+	effect("remove marker")
 	if err := r.RemoveAll(StagedDir + "/" + marker); err != nil {
 		return a, be.E(be.Other, "cannot empty the staging directory: %w", err)
 	}
@@ -145,6 +148,7 @@ func (m *merge) entry(src *os.File, name string, path []string) error {
 		return errors.New("the staged directories are too deep")
 	}
 	at := append(path[:len(path):len(path)], name)
+	effect("bring in " + strings.Join(at, "/"))
 	dst, err := openIn(m.live, path)
 	if err != nil {
 		return err
@@ -202,6 +206,7 @@ func (m *merge) entry(src *os.File, name string, path []string) error {
 // collide sets the staged thing aside, in the shared dataset, where the
 // administrator finds it.
 func (m *merge) collide(src *os.File, name string, at []string, isDir bool) error {
+	effect("set aside " + strings.Join(at, "/"))
 	to := m.aside + "/" + strings.Join(at[:len(at)-1], "/")
 	// Root's alone: it may hold what the directories there protect.
 	if err := m.live.MkdirAll(ArrivedDir, 0o700); err != nil {

@@ -52,6 +52,10 @@ func dieAt(spec string) {
 		_, err = Init(context.Background(), o)
 	case "undo":
 		_, err = Undo(context.Background(), o)
+	case "adopt":
+		_, err = Adopt(context.Background(), o.Root, os.Getenv("SHARE_TEST_LIVE"), "linux", time.Time{})
+	case "arrive":
+		_, err = Arrive(context.Background(), o.Root, os.Getenv("SHARE_TEST_LIVE"), time.Unix(1e9, 0))
 	}
 	if err != nil {
 		fmt.Println(err)

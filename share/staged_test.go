@@ -6,7 +6,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -304,5 +308,82 @@ func TestSnapshotName(t *testing.T) {
 	}
 	if _, _, ok := ParseSnapshotName("beadm-x"); ok {
 		t.Error("parsed nonsense")
+	}
+}
+
+// An adoption and the arrival after it, each killed at every effect and
+// called again, end as if nobody had been killed.
+func TestAdoptAndArriveDieAnywhere(t *testing.T) {
+	for _, without := range []string{"", "1"} {
+		t.Run("exchange"+without, func(t *testing.T) {
+			var want string
+			steps := [2]int{}
+			for round := 0; ; round++ {
+				root := system(t)
+				ctx := context.Background()
+				old := clone(t, aSystem)
+				sh(t, old, `printf 'line\nmore\n' > var/log/syslog; printf new > var/log/fresh; printf other > var/mail/alice; mkdir -p -m 710 var/spool/a/b; touch var/spool/a/b/c`)
+				if _, err := Init(ctx, Options{Root: root, OS: "linux"}); err != nil {
+					t.Fatal(err)
+				}
+				live := root + "/var/share"
+				die := func(op string, n int) bool {
+					cmd := exec.Command(os.Args[0])
+					cmd.Env = append(os.Environ(), fmt.Sprintf("SHARE_TEST_DIE=%s:%d:%s:%s", op, n, t.TempDir()+"/r", old),
+						"SHARE_TEST_LIVE="+live, "SHARE_TEST_NOEXCHANGE="+without)
+					out, err := cmd.CombinedOutput()
+					killed := cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
+					if err != nil && !killed {
+						t.Fatalf("%s: %v: %s", op, err, out)
+					}
+					return killed
+				}
+				// Round 0 is not disturbed; then die in adopt at 1, 2, …, then in
+				// arrive.
+				adoptAt, arriveAt := 0, 0
+				switch {
+				case round == 0:
+				case steps[0] == 0:
+					adoptAt = round
+				default:
+					arriveAt = round - steps[0]
+				}
+				if adoptAt > 0 && !die("adopt", adoptAt) {
+					steps[0] = adoptAt
+				}
+				if _, err := Adopt(ctx, old, live, "linux", time.Time{}); err != nil {
+					t.Fatalf("adopt after %d: %v", adoptAt, err)
+				}
+				finished := arriveAt > 0 && !die("arrive", arriveAt)
+				if _, err := Arrive(ctx, old, live, time.Unix(2e9, 0)); err != nil {
+					t.Fatalf("arrive after %d: %v", arriveAt, err)
+				}
+				got := seen(t, root) + fmt.Sprint(state(t, old))
+				filepath.WalkDir(live+"/"+ArrivedDir, func(at string, d os.DirEntry, err error) error {
+					if err == nil && !d.IsDir() {
+						got += "\n" + filepath.Base(filepath.Dir(at)) + "/" + d.Name() + "=" + read(t, at)
+					}
+					return nil
+				})
+				if on, _ := Staged(old); on {
+					t.Fatal("staged still")
+				}
+				got = regexp.MustCompile(`mtime=\S+`).ReplaceAllString(got, "")
+				if round == 0 {
+					want = got
+					if !strings.Contains(want, "alice=other") || !strings.Contains(want, "syslog=line") {
+						t.Fatal(want)
+					}
+				} else if got != want {
+					t.Fatalf("after adopt %d, arrive %d: got\n%s\nwant\n%s", adoptAt, arriveAt, got, want)
+				}
+				unix.Unmount(live, unix.MNT_DETACH)
+				PrepareMountPoint(old, false)
+				if finished {
+					t.Logf("%d and %d effects", steps[0]-1, arriveAt-1)
+					return
+				}
+			}
+		})
 	}
 }

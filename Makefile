@@ -1,0 +1,43 @@
+# make            builds beadm
+# sudo make test      everything that runs on this machine; installs what it needs
+# sudo make test-vm   real ZFS, real boot loaders, real reboots, in QEMU
+# sudo make demo      one whole patch cycle on a scratch btrfs
+SHELL := /bin/sh
+GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
+PREFIX ?= /usr
+DESTDIR ?=
+BIN := .build/beadm
+
+.PHONY: all build test test-vm demo install vet clean
+
+all: build
+
+build:
+	@mkdir -p .build
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/beadm
+
+vet:
+	$(GO) vet ./...
+	GOOS=freebsd $(GO) vet ./...
+	GOOS=illumos $(GO) vet ./...
+
+test: build
+	sh testdata/install-tools.sh native
+	GO=$(GO) sh testdata/suite.sh native
+
+test-vm: build
+	sh testdata/install-tools.sh vm
+	GO=$(GO) sh testdata/suite.sh vm
+
+demo: build
+	sh testdata/install-tools.sh demo
+	sh testdata/demo/run.sh $(BIN)
+
+install: build
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/lib/beadm/init
+	install -d $(DESTDIR)$(PREFIX)/sbin
+	ln -sf ../lib/beadm/init $(DESTDIR)$(PREFIX)/sbin/beadm
+	install -D -m 0644 man/beadm.8 $(DESTDIR)$(PREFIX)/share/man/man8/beadm.8
+
+clean:
+	rm -rf .build

@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package vmtest needs Linux.
+package vmtest

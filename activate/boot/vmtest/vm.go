@@ -1,0 +1,331 @@
+//go:build linux
+
+package vmtest
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Options of one power-on.
+type Options struct {
+	Memory   int               // MiB; 0: 1024
+	Payload  map[string]string // path in the guest → file here; Install unpacks it
+	ReadOnly bool              // the disk refuses writes
+	Append   string            // not empty: no loader, this kernel command line with the image's kernel
+}
+
+// VM is one power-on of a disk, across the guest's own resets, until it powers
+// off or the power is cut.
+type VM struct {
+	t       testing.TB
+	disk    *Disk
+	cmd     *exec.Cmd
+	dir     string
+	mu      sync.Mutex
+	console bytes.Buffer // of all resets
+	grown   chan struct{}
+	ended   chan struct{}
+	shell   net.Conn
+	lines   chan byte
+	Started time.Time
+}
+
+// Boot switches the machine on. The test's end switches it off.
+func (d *Disk) Boot(opts Options) *VM {
+	t := d.t
+	t.Helper()
+	dir, err := os.MkdirTemp("", "beadm-vm-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &VM{t: t, disk: d, dir: dir, grown: make(chan struct{}), ended: make(chan struct{}), Started: time.Now()}
+	memory := opts.Memory
+	if memory == 0 {
+		memory = 1024
+	}
+	drive := "file=" + d.File + ",if=virtio,format=raw,cache=writeback"
+	if opts.ReadOnly {
+		drive += ",readonly=on"
+	}
+	socket := filepath.Join(dir, "shell")
+	args := []string{
+		"-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max", "-smp", "2", "-m", fmt.Sprint(memory),
+		"-machine", "q35", "-nodefaults", "-nographic", "-device", "virtio-rng-pci",
+		"-serial", "stdio", "-chardev", "socket,id=shell,path=" + socket + ",server=on,wait=off", "-serial", "chardev:shell",
+		"-drive", drive,
+	}
+	if opts.Append != "" {
+		args = append(args, "-kernel", filepath.Join(d.image.Dir, "vmlinuz"), "-initrd", filepath.Join(d.image.Dir, "initrd"), "-append", opts.Append)
+	}
+	if len(opts.Payload) > 0 {
+		file := filepath.Join(dir, "payload.tar")
+		if err := writePayload(file, opts.Payload); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "-drive", "file="+file+",if=virtio,format=raw,readonly=on")
+	}
+	v.cmd = exec.Command("qemu-system-x86_64", args...)
+	out, err := v.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.cmd.Stderr = v.cmd.Stdout
+	if err := v.cmd.Start(); err != nil {
+		t.Fatalf("cannot start QEMU: %v (Debian package qemu-system-x86)", err)
+	}
+	go v.read(out)
+	t.Cleanup(func() {
+		v.Cut()
+		if t.Failed() {
+			t.Logf("the console's last lines:\n%s", lastLines(v.Console(), 60))
+		}
+		os.RemoveAll(dir)
+	})
+	for i := 0; ; i++ {
+		if v.shell, err = net.Dial("unix", socket); err == nil {
+			break
+		}
+		if i == 100 {
+			t.Fatalf("cannot reach the machine's second serial port: %v\n%s", err, v.Console())
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	v.lines = make(chan byte, 1<<20)
+	go func() {
+		defer close(v.lines)
+		buf := make([]byte, 4096)
+		for {
+			n, err := v.shell.Read(buf)
+			for _, b := range buf[:n] {
+				v.lines <- b
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return v
+}
+
+func (v *VM) read(out io.Reader) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := out.Read(buf)
+		v.mu.Lock()
+		v.console.Write(buf[:n])
+		close(v.grown)
+		v.grown = make(chan struct{})
+		v.mu.Unlock()
+		if err != nil {
+			break
+		}
+	}
+	v.cmd.Wait()
+	close(v.ended)
+}
+
+// Console is all that the kernel and the loader said since power-on.
+func (v *VM) Console() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.console.String()
+}
+
+// Cut cuts the power. What the guest wrote to its disk stays, what it still
+// held in memory is lost. A machine that is off stays off.
+func (v *VM) Cut() {
+	v.cmd.Process.Kill()
+	<-v.ended
+	if v.shell != nil {
+		v.shell.Close()
+	}
+}
+
+// Mark is the present end of the console, for WaitFor.
+func (v *VM) Mark() int { return len(v.Console()) }
+
+// WaitFor waits until the console, from mark on, matches; it returns the mark
+// behind the match. It ends the test when limit passes or the machine ends.
+func (v *VM) WaitFor(mark int, pattern string, limit time.Duration) int {
+	v.t.Helper()
+	re := regexp.MustCompile(pattern)
+	deadline := time.After(limit)
+	for {
+		v.mu.Lock()
+		text, grown := v.console.String(), v.grown
+		v.mu.Unlock()
+		if at := re.FindStringIndex(text[mark:]); at != nil {
+			return mark + at[1]
+		}
+		select {
+		case <-grown:
+		case <-v.ended:
+			v.t.Fatalf("the machine ended while the test waited for %q; its last lines:\n%s", pattern, lastLines(v.Console(), 40))
+		case <-deadline:
+			v.t.Fatalf("nothing like %q on the console within %s; its last lines:\n%s", pattern, limit, lastLines(text, 40))
+		}
+	}
+}
+
+// CutAt cuts the power at the moment when the console matches.
+func (v *VM) CutAt(mark int, pattern string, limit time.Duration) {
+	v.t.Helper()
+	v.WaitFor(mark, pattern, limit)
+	v.Cut()
+}
+
+// WaitOff waits until the machine powered itself off.
+func (v *VM) WaitOff(limit time.Duration) {
+	v.t.Helper()
+	select {
+	case <-v.ended:
+	case <-time.After(limit):
+		v.t.Fatalf("the machine is still on after %s; its last lines:\n%s", limit, lastLines(v.Console(), 40))
+	}
+}
+
+// WaitShell waits until the guest's shell answers, after power-on or a reset.
+func (v *VM) WaitShell(limit time.Duration) {
+	v.t.Helper()
+	deadline := time.Now().Add(limit)
+	for i := 0; time.Now().Before(deadline); i++ {
+		word := fmt.Sprintf("ready-%d-%d", i, time.Now().UnixNano())
+		// Split, so that an echo of the line is not the answer.
+		fmt.Fprintf(v.shell, "\nprintf '%%s%%s\\n' '%s' '%s'\n", word[:6], word[6:])
+		if _, ok := v.until(word+"\n", time.Second); ok {
+			v.drain(200 * time.Millisecond)
+			return
+		}
+		select {
+		case <-v.ended:
+			v.t.Fatalf("the machine ended before its shell answered; its last lines:\n%s", lastLines(v.Console(), 40))
+		default:
+		}
+	}
+	v.t.Fatalf("no shell within %s; the console's last lines:\n%s", limit, lastLines(v.Console(), 40))
+}
+
+// until reads from the shell's line up to and with the text.
+func (v *VM) until(text string, limit time.Duration) (string, bool) {
+	deadline := time.After(limit)
+	var got []byte
+	for {
+		select {
+		case b, ok := <-v.lines:
+			if !ok {
+				return string(got), false
+			}
+			if b == '\r' {
+				continue
+			}
+			got = append(got, b)
+			if b == text[len(text)-1] && bytes.HasSuffix(got, []byte(text)) {
+				return string(got), true
+			}
+		case <-deadline:
+			return string(got), false
+		}
+	}
+}
+
+func (v *VM) drain(quiet time.Duration) {
+	for {
+		select {
+		case <-v.lines:
+		case <-time.After(quiet):
+			return
+		}
+	}
+}
+
+// Run runs a command in the guest's shell and returns both its streams as one
+// text and its exit code. It has no input.
+func (v *VM) Run(limit time.Duration, command string) (out string, code int) {
+	v.t.Helper()
+	token := fmt.Sprintf("%x", time.Now().UnixNano())
+	fmt.Fprintf(v.shell, "printf 'begin-%%s\\n' %s; { %s\n} </dev/null 2>&1; printf '\\nend-%%s %%d\\n' %s $?\n", token, command, token)
+	if got, ok := v.until("begin-"+token+"\n", limit); !ok {
+		v.t.Fatalf("the guest's shell does not answer; it said %q; the console's last lines:\n%s", got, lastLines(v.Console(), 40))
+	}
+	out, ok := v.until("\nend-"+token+" ", limit)
+	if !ok {
+		v.t.Fatalf("%q did not end within %s; it said:\n%s\nthe console's last lines:\n%s", command, limit, lastLines(out, 40), lastLines(v.Console(), 40))
+	}
+	out = strings.TrimSuffix(out, "\nend-"+token+" ")
+	status, _ := v.until("\n", 10*time.Second)
+	fmt.Sscan(status, &code)
+	return out, code
+}
+
+// Must runs a command that has to succeed and returns what it said.
+func (v *VM) Must(limit time.Duration, command string) string {
+	v.t.Helper()
+	out, code := v.Run(limit, command)
+	if code != 0 {
+		v.t.Fatalf("%s\nended with %d and said:\n%s", command, code, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+// Install unpacks the payload over the guest's root.
+func (v *VM) Install() {
+	v.t.Helper()
+	v.Must(2*time.Minute, "tar -xf /dev/vdb -C / && sync")
+}
+
+// Send types a command without waiting for its end: for one that reboots.
+func (v *VM) Send(command string) { fmt.Fprintf(v.shell, "%s\n", command) }
+
+func writePayload(file string, files map[string]string) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := tar.NewWriter(f)
+	for to, from := range files {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(from)
+		if err != nil {
+			return err
+		}
+		if err := w.WriteHeader(&tar.Header{Name: strings.TrimPrefix(to, "/"), Mode: int64(info.Mode().Perm()), Size: int64(len(data)), ModTime: time.Now()}); err != nil {
+			return err
+		}
+		if _, err := w.Write(data); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	// A virtio disk has whole sectors, and tar reads in blocks of 10 KiB.
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return f.Truncate((info.Size() + 10239) / 10240 * 10240)
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	return strings.Join(lines, "\n")
+}

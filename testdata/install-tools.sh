@@ -1,0 +1,25 @@
+#!/bin/sh
+# install-tools.sh native|vm|demo installs, from Debian's packages, what the
+# tests or the demonstration need and this machine does not have.
+set -eu
+native="btrfs-progs e2fsprogs dosfstools mtools grub-common attr acl passwd kmod util-linux ca-certificates"
+demo="btrfs-progs mmdebstrap systemd-container util-linux"
+vm="qemu-system-x86 qemu-utils mmdebstrap mtools dosfstools gdisk grub-pc-bin grub-common grub2-common cpio busybox-static zstd xz-utils kmod"
+case ${1-} in
+native) want="$native $demo" ;;
+vm) want="$native $vm" ;;
+demo) want=$demo ;;
+*) echo "usage: install-tools.sh native|vm|demo" >&2; exit 2 ;;
+esac
+missing=
+for p in $want; do
+	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $p"
+done
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" != 0 ]; then
+	echo "these packages are missing:$missing: run this as root, or install them" >&2
+	exit 1
+fi
+echo "installing:$missing"
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null

@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -39,7 +41,11 @@ func (a *Archive) apply(x *index, p *planner, now *manifest.Manifest) error {
 	if err := a.barrier(p, "content"); err != nil {
 		return err
 	}
-	pend := &pending{Paths: p.moved}
+	pend := &pending{}
+	for _, m := range p.moved {
+		pend.Paths = append(pend.Paths, m)
+	}
+	slices.SortFunc(pend.Paths, func(a, b *moved) int { return strings.Compare(string(a.Path), string(b.Path)) })
 	if now != nil && p.sw.Upto == Mark {
 		if err := a.effect("mark"); err != nil {
 			return err

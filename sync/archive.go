@@ -101,15 +101,28 @@ type run struct {
 	Ended  time.Time   `json:"ended,omitzero"`
 }
 
+// path finds what is pending for a path.
+func (p *pending) path(path string) *moved {
+	if p == nil {
+		return nil
+	}
+	i := slices.IndexFunc(p.Paths, func(m *moved) bool { return string(m.Path) == path })
+	if i < 0 {
+		return nil
+	}
+	return p.Paths[i]
+}
+
 // pending is what an apply is about to put in place, written before the first
 // name changes. If the apply is cut, the next one knows its own work by it.
 type pending struct {
-	Upto  manifest.ID              `json:"upto,omitempty"` // the mark it goes to
-	Paths map[manifest.Text]*moved `json:"paths"`
+	Upto  manifest.ID `json:"upto,omitempty"` // the mark it goes to
+	Paths []*moved    `json:"paths"`          // no map: encoding/json does not escape a string's keys
 }
 
 // moved is one path of an apply.
 type moved struct {
+	Path     manifest.Text   `json:"path"`
 	After    *manifest.Entry `json:"after"`    // as it will be; nil: gone
 	Base     *manifest.Entry `json:"base"`     // its base then
 	Consumed *manifest.Entry `json:"consumed"` // outgoing's, up to which it has had it then

@@ -78,8 +78,8 @@ func (p *planner) plan() error {
 		}
 	}
 	if p.to.Pending != nil {
-		for path := range p.to.Pending.Paths {
-			set[string(path)] = true
+		for _, m := range p.to.Pending.Paths {
+			set[string(m.Path)] = true
 		}
 	}
 	for _, s := range p.newest.Shared {
@@ -112,10 +112,7 @@ func (p *planner) say(path string, action Action, reason string) *Item {
 
 // pending is what an earlier, cut apply did to the path, if it did.
 func (p *planner) pending(path string, now *manifest.Entry) *moved {
-	if p.to.Pending == nil {
-		return nil
-	}
-	m := p.to.Pending.Paths[manifest.Text(path)]
+	m := p.to.Pending.path(path)
 	if m == nil || !manifest.Same(m.After, now) {
 		return nil
 	}
@@ -184,7 +181,7 @@ func since(steps []step, e *manifest.Entry) []step {
 
 func (p *planner) carryOut(path string, action synclist.Action, verdict decide.Verdict, reason string, four decide.Path, grown []step) error {
 	move := func(after, base *manifest.Entry) *moved {
-		m := &moved{After: after, Base: base, Consumed: four.New}
+		m := &moved{Path: manifest.Text(path), After: after, Base: base, Consumed: four.New}
 		p.moved[manifest.Text(path)] = m
 		return m
 	}

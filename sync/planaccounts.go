@@ -156,6 +156,6 @@ func (p *planner) planAccount(kind account.Kind, now, base *manifest.Entry, cur,
 		return err
 	}
 	b.Size, b.Stored, b.Path, b.Type = int64(len(baseData)), true, manifest.Text(path), manifest.File
-	p.moved[manifest.Text(path)] = &moved{After: &e, Base: &b, Consumed: c.new}
+	p.moved[manifest.Text(path)] = &moved{Path: manifest.Text(path), After: &e, Base: &b, Consumed: c.new}
 	return nil
 }

@@ -44,6 +44,9 @@ type Result struct {
 // patience is how long processes may take to let go after their unit stopped.
 var patience = 15 * time.Second
 
+// brief is how long whoever may not be stopped is waited for.
+const brief = time.Second
+
 // Init moves the profile's directories of the running system into the shared
 // dataset. They are copied while everything runs. If nobody has anything open
 // in them then, or once those who have are stopped, the rest is copied and
@@ -389,13 +392,21 @@ func (m *move) quiet(ctx context.Context) error {
 			m.note("the system's journal does not let go of its files: %v", err)
 		}
 	}
-	holders, err := findHolders(ctx, m.r, m.dirs(), m.o.Units)
-	if err != nil {
-		return be.E(be.Other, "cannot see who has the directories open: %w", err)
-	}
-	stop, err := m.allowed(holders)
-	if err != nil {
-		return err
+	var holders []Holder
+	var stop []string
+	var err error
+	for end := time.Now().Add(brief); ; {
+		if holders, err = findHolders(ctx, m.r, m.dirs(), m.o.Units); err != nil {
+			return be.E(be.Other, "cannot see who has the directories open: %w", err)
+		}
+		// Somebody who just drops a message there is soon gone.
+		if stop, err = m.allowed(holders); err == nil {
+			break
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(brief / 20)
 	}
 	if m.o.Units == nil {
 		return nil

@@ -45,7 +45,14 @@ func (s Systemd) Of(pid int) (string, error) {
 	if err != nil {
 		return "", nil // it has ended
 	}
-	return unitOf(string(data), s.Guest), nil
+	unit := unitOf(string(data), s.Guest)
+	if unit != "" {
+		// One that somebody made at run time is gone for good once it stops.
+		if _, err := os.Lstat("/proc/" + strconv.Itoa(pid) + "/root/run/systemd/transient/" + unit); err == nil {
+			return "", nil
+		}
+	}
+	return unit, nil
 }
 
 // unitOf finds the service in what /proc/PID/cgroup says. Only services can
@@ -135,7 +142,7 @@ func (s Systemd) With(ctx context.Context, units, dirs []string) ([]string, erro
 	asked := map[string]bool{}
 	todo := append([]string(nil), units...)
 	for len(todo) > 0 {
-		info, err := s.show(ctx, todo, "ActiveState", "TriggeredBy", "RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "CanStart", "RefuseManualStart", "RefuseManualStop")
+		info, err := s.show(ctx, todo, "ActiveState", "TriggeredBy", "RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "Transient", "RefuseManualStart", "RefuseManualStop")
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +155,7 @@ func (s Systemd) With(ctx context.Context, units, dirs []string) ([]string, erro
 			if !active(m["ActiveState"]) {
 				continue
 			}
-			if m["RefuseManualStop"] == "yes" || m["RefuseManualStart"] == "yes" || protected(id) {
+			if m["RefuseManualStop"] == "yes" || m["RefuseManualStart"] == "yes" || m["Transient"] == "yes" || protected(id) {
 				return nil, fmt.Errorf("%s cannot be stopped and started again", id)
 			}
 			chosen[id] = true
@@ -232,13 +239,29 @@ func (s Systemd) Stop(ctx context.Context, units []string) error {
 	return err
 }
 
-// Start starts them in one job, in systemd's order.
+// Start starts them in one job, in systemd's order. One that is not there any
+// more (its package was removed) is passed over, and one that fails does not
+// keep the others from starting.
 func (s Systemd) Start(ctx context.Context, units []string) error {
 	if len(units) == 0 {
 		return nil
 	}
-	_, err := s.run(ctx, append([]string{"systemctl", "start", "--"}, units...)...)
-	return err
+	if _, err := s.run(ctx, append([]string{"systemctl", "start", "--"}, units...)...); err == nil {
+		return nil
+	}
+	info, err := s.show(ctx, units, "LoadState")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, u := range units {
+		if info[u]["LoadState"] == "not-found" {
+			continue
+		}
+		_, err := s.run(ctx, "systemctl", "start", "--", u)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // Release moves a persistent journal to /run: stopping journald would cut the

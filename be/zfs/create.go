@@ -1,0 +1,332 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	gozfs "github.com/mistifyio/go-zfs/v4"
+
+	"beadm/be"
+)
+
+// fixed are properties that a clone has from its snapshot and that cannot be
+// set on it.
+var fixed = []string{
+	"casesensitivity", "encryption", "keyformat", "keylocation", "normalization",
+	"pbkdf2iters", "utf8only", "version", "volblocksize", "volsize",
+}
+
+// Adopt gives a boot environment a UUID and makes it one that nothing mounts
+// by itself. What is mounted stays so.
+func (s *Store) Adopt(ctx context.Context, name string) (be.BE, error) {
+	err := s.adopt(ctx, name)
+	if err != nil {
+		return be.BE{}, problem(err, "cannot adopt boot environment %s", name)
+	}
+	return s.listed(ctx, name)
+}
+
+func (s *Store) adopt(ctx context.Context, name string) error {
+	t, err := s.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	// Before the UUID: what has one is trusted to stay where it is.
+	for _, d := range t.parts(s.dataset(name)) {
+		if d.value("canmount") == "on" {
+			if err := s.set(ctx, d.name, setting{"canmount", "noauto"}); err != nil {
+				return err
+			}
+		}
+	}
+	d := t.by[s.dataset(name)]
+	id := uuid(d)
+	if id == "" {
+		id = be.NewUUID()
+	}
+	var missing []setting
+	for _, prop := range []string{propUUID, propLibbeUUID} {
+		if d.local(prop) != string(id) {
+			missing = append(missing, setting{prop, string(id)})
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return s.set(ctx, d.name, missing...)
+}
+
+// set sets properties, several of them in one transaction.
+func (s *Store) set(ctx context.Context, ds string, list ...setting) error {
+	if len(list) == 1 {
+		return s.library(ctx, fmt.Sprintf("zfs set %s=%s %s", list[0].name, list[0].value, ds), func() error {
+			return (&gozfs.Dataset{Name: ds}).SetProperty(list[0].name, list[0].value)
+		})
+	}
+	argv := []string{"zfs", "set"}
+	for _, p := range list {
+		argv = append(argv, p.name+"="+p.value)
+	}
+	return s.change(ctx, append(argv, ds)...)
+}
+
+// Create clones every file system of the source. The new root carries
+// org.beadm:incomplete from its first transaction to the very last one of
+// Create, which takes it away: until then it is Incomplete.
+func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error) {
+	b, err := s.create(ctx, opts)
+	if err != nil {
+		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
+	}
+	return b, nil
+}
+
+func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err error) {
+	given, err := parseProperties(opts.Properties)
+	if err != nil {
+		return b, err
+	}
+	t, err := s.scan(ctx)
+	if err != nil {
+		return b, err
+	}
+	top := s.dataset(opts.Name)
+	if d := t.by[top]; d != nil {
+		if d.local(propIncomplete) != "" {
+			return b, be.E(be.InUse, "an unfinished one of that name is there; destroy it first")
+		}
+		return b, be.E(be.InUse, "it exists already; choose another name")
+	}
+	id := opts.UUID
+	if id == "" {
+		id = be.NewUUID()
+	}
+	marks := []setting{
+		{propUUID, string(id)}, {propLibbeUUID, string(id)}, {propIncomplete, "create"},
+	}
+	if opts.Description != "" {
+		marks = append(marks, setting{propDescription, escape(opts.Description)})
+	}
+
+	made := "" // the automatic snapshot, if this call made it
+	defer func() {
+		if err == nil {
+			return
+		}
+		undoing, cancel := settled(ctx)
+		defer cancel()
+		if undo := s.undoCreate(undoing, top, made); undo != nil {
+			err = be.E(be.Recovery, "%w; and undoing it failed: %w; destroy %s to finish", err, undo, opts.Name)
+		}
+	}()
+	if opts.From == "" {
+		list := merge([]setting{{"canmount", "noauto"}, {"mountpoint", "/"}}, given, marks)
+		if err := s.change(ctx, withSettings([]string{"zfs", "create"}, list, top)...); err != nil {
+			return b, err
+		}
+	} else {
+		made, err = s.clone(ctx, t, opts, top, given, marks)
+		if err != nil {
+			return b, err
+		}
+	}
+	if err := s.change(ctx, "zfs", "inherit", propIncomplete, top); err != nil {
+		return b, err
+	}
+	return s.listed(ctx, opts.Name)
+}
+
+// clone makes the new datasets. It returns the automatic snapshot that it
+// made, also when it fails.
+func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, top string, given, marks []setting) (made string, err error) {
+	if err := s.check(t, opts.From); err != nil {
+		return "", err
+	}
+	from := s.dataset(opts.From)
+	if err := s.sweepAuto(ctx, t); err != nil {
+		return "", err
+	}
+	parts := t.parts(from)
+	snap := opts.Snapshot
+	if snap == "" {
+		if snap = opts.AutoSnapshot; snap == "" {
+			snap = "beadm-" + time.Now().UTC().Format("2006-01-02-150405.000")
+		}
+		if err := checkSnapshotName(snap); err != nil {
+			return "", err
+		}
+		if d := t.by[from+"@"+snap]; d != nil && !isSpare(t, d) {
+			return "", be.E(be.InUse, "the snapshot %s@%s exists already", opts.From, snap)
+		}
+		// One transaction for all of them.
+		err := s.change(ctx, "zfs", "snapshot", "-r", "-o", propAuto+"=create", from+"@"+snap)
+		if err != nil {
+			return s.madeIfThere(ctx, from+"@"+snap), err
+		}
+		made = from + "@" + snap
+	} else {
+		if err := checkSnapshotName(snap); err != nil {
+			return "", err
+		}
+		if t.by[from+"@"+snap] == nil {
+			return "", be.E(be.NotFound, "there is no snapshot %s@%s; see beadm list -s", opts.From, snap)
+		}
+		// What is younger than the snapshot was not in it.
+		parts = slices.DeleteFunc(parts, func(d *dataset) bool { return t.by[d.name+"@"+snap] == nil })
+	}
+	out, err := s.output(ctx, "zfs", "get", "-Hp", "-r", "-t", "filesystem", "-s", "local,received", "-o", "name,property,source,value", "all", from)
+	if err != nil {
+		return made, err
+	}
+	settings, err := parseLocal(out, from)
+	if err != nil {
+		return made, err
+	}
+	for _, d := range parts {
+		list := cloneSettings(settings[d.name], d.value("canmount"))
+		if d.name == from {
+			list = merge(list, given, marks)
+		}
+		argv := withSettings([]string{"zfs", "clone"}, list, d.name+"@"+snap, top+strings.TrimPrefix(d.name, from))
+		if err := s.change(ctx, argv...); err != nil {
+			return made, err
+		}
+	}
+	return made, nil
+}
+
+// madeIfThere is the snapshot if a failed command left it all the same.
+func (s *Store) madeIfThere(ctx context.Context, snap string) string {
+	undoing, cancel := settled(ctx)
+	defer cancel()
+	if t, err := s.read(undoing, "snapshot", 0, snap, propAuto); err == nil && t.by[snap] != nil && t.by[snap].local(propAuto) != "" {
+		return snap
+	}
+	return ""
+}
+
+// undoCreate removes what a Create made that failed.
+func (s *Store) undoCreate(ctx context.Context, top, made string) error {
+	// Only what carries the mark of this very operation: nothing else of that
+	// name can be ours to destroy.
+	t, err := s.read(ctx, "filesystem", 0, top, propIncomplete)
+	switch {
+	case be.KindOf(err) == be.NotFound:
+		err = nil
+	case err == nil && t.by[top] != nil && t.by[top].local(propIncomplete) == "create":
+		err = s.change(ctx, "zfs", "destroy", "-r", top)
+	}
+	if made != "" {
+		err = errors.Join(err, s.change(ctx, "zfs", "destroy", "-r", made))
+	}
+	return err
+}
+
+// cloneSettings is what a clone is given to be like its source: a clone has
+// no local properties. What is one boot environment's own stays behind.
+func cloneSettings(source []setting, canmount string) []setting {
+	var list []setting
+	for _, p := range source {
+		switch {
+		case slices.Contains(fixed, p.name), p.name == "canmount":
+		case strings.HasPrefix(p.name, "org.beadm:"), p.name == propLibbeUUID:
+		default:
+			list = append(list, p)
+		}
+	}
+	if canmount != "off" {
+		canmount = "noauto"
+	}
+	return append(list, setting{"canmount", canmount})
+}
+
+// merge makes one list of several; a later one wins.
+func merge(lists ...[]setting) []setting {
+	values := map[string]string{}
+	for _, list := range lists {
+		for _, p := range list {
+			values[p.name] = p.value
+		}
+	}
+	var all []setting
+	for name, value := range values {
+		all = append(all, setting{name, value})
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
+	return all
+}
+
+func withSettings(argv []string, list []setting, rest ...string) []string {
+	for _, p := range list {
+		argv = append(argv, "-o", p.name+"="+p.value)
+	}
+	return append(argv, rest...)
+}
+
+// parseProperties reads P=V. Those that keep a boot environment in its place
+// cannot be given.
+func parseProperties(list []string) ([]setting, error) {
+	var out []setting
+	for _, text := range list {
+		name, value, ok := strings.Cut(text, "=")
+		switch {
+		case !ok || name == "":
+			return nil, be.E(be.Usage, "property %q is not NAME=VALUE", text)
+		case name == "canmount", strings.HasPrefix(name, "org.beadm:"), name == propLibbeUUID:
+			return nil, be.E(be.Usage, "property %s cannot be given: beadm sets it", name)
+		}
+		out = append(out, setting{name, value})
+	}
+	return out, nil
+}
+
+// Rename renames the dataset. What is mounted stays where it is; bootfs
+// follows. Who else names it, loader entries first, is the caller's to change.
+func (s *Store) Rename(ctx context.Context, from, to string) error {
+	return problem(s.rename(ctx, from, to), "cannot rename boot environment %s to %s", from, to)
+}
+
+func (s *Store) rename(ctx context.Context, from, to string) error {
+	t, err := s.find(ctx, from)
+	if err != nil || from == to {
+		return err
+	}
+	if t.by[s.dataset(to)] != nil {
+		return be.E(be.InUse, "%s exists already; choose another name", to)
+	}
+	argv := append([]string{"zfs", "rename"}, renameFlags...)
+	if err := s.change(ctx, append(argv, s.dataset(from), s.dataset(to))...); err != nil {
+		return err
+	}
+	if s.now == s.dataset(from) {
+		s.now = s.dataset(to)
+	}
+	return nil
+}
+
+// Describe replaces the description.
+func (s *Store) Describe(ctx context.Context, name, text string) error {
+	_, err := s.find(ctx, name)
+	if err == nil {
+		if text == "" {
+			err = s.change(ctx, "zfs", "inherit", propDescription, s.dataset(name))
+		} else {
+			err = s.set(ctx, s.dataset(name), setting{propDescription, escape(text)})
+		}
+	}
+	return problem(err, "cannot describe boot environment %s", name)
+}
+
+// Free is what is available to POOL/ROOT.
+func (s *Store) Free(ctx context.Context) (int64, error) {
+	d, err := gozfs.GetDataset(s.root)
+	if err != nil {
+		return 0, problem(err, "cannot read what is free in %s", s.root)
+	}
+	return int64(d.Avail), nil
+}

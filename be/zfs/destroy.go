@@ -1,0 +1,221 @@
+package zfs
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"beadm/be"
+)
+
+// Destroy promotes what was cloned from the boot environment, then destroys
+// it with its snapshots, then the automatic snapshot that it came from. From
+// its first step on it is Incomplete; a second Destroy finishes what an
+// interrupted or failed one began.
+func (s *Store) Destroy(ctx context.Context, name string, dryRun bool) (be.DestroyReport, error) {
+	report, err := s.destroy(ctx, name, dryRun)
+	return report, problem(err, "cannot destroy boot environment %s", name)
+}
+
+func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.DestroyReport, error) {
+	t, err := s.scan(ctx)
+	if err != nil {
+		return be.DestroyReport{}, err
+	}
+	top := s.dataset(name)
+	if err := s.mayGo(t, name); err != nil {
+		return be.DestroyReport{}, err
+	}
+	plan, err := planDestroy(t, s.root, top)
+	if err != nil {
+		return be.DestroyReport{}, err
+	}
+	report := plan.report
+	if frees, ok := s.wouldFree(ctx, plan, top); ok {
+		report.Frees = frees
+	}
+	if dryRun {
+		return report, nil
+	}
+	if t.by[top].local(propIncomplete) == "" {
+		if err := s.set(ctx, top, setting{propIncomplete, "destroy"}); err != nil {
+			return report, err
+		}
+	}
+	for _, step := range plan.steps {
+		if err := ctx.Err(); err != nil {
+			return report, err
+		}
+		if err := s.change(ctx, step...); err != nil {
+			return report, err
+		}
+	}
+	// The root of a boot environment goes last, with its mark: zfs destroy -r
+	// takes children first.
+	if err := s.destroyRecursively(ctx, top); err != nil {
+		return report, err
+	}
+	if t, err = s.scan(ctx); err != nil {
+		return report, err
+	}
+	return report, s.sweepAuto(ctx, t)
+}
+
+// mayGo says why a boot environment cannot be destroyed.
+func (s *Store) mayGo(t *tree, name string) error {
+	top := s.dataset(name)
+	d := t.by[top]
+	if d == nil || d.value("type") != "filesystem" {
+		return be.E(be.NotFound, "there is no boot environment %s in %s; see beadm list", name, s.root)
+	}
+	if top == s.now {
+		return be.E(be.InUse, "it is running")
+	}
+	mounted, err := readMounts()
+	if err != nil {
+		return err
+	}
+	if m := mounted.within(top, true); len(m) > 0 {
+		return be.E(be.InUse, "%s is mounted at %s; unmount it first", m[0].source, m[0].dir)
+	}
+	for _, n := range t.names {
+		d := t.by[n]
+		ds, snap := d.split()
+		switch {
+		case !within(ds, top):
+		case snap == "" && d.value("type") != "filesystem":
+			return be.E(be.InUse, "volume %s inside it is no part of it; move it elsewhere or destroy it first", n)
+		case d.number("userrefs") > 0 && (len(cloneNames(d)) == 0 || !outside(d, top)):
+			return be.E(be.InUse, "snapshot %s is held; see zfs holds", n)
+		}
+	}
+	return nil
+}
+
+// outside reports whether a snapshot has a clone that is not below top.
+func outside(d *dataset, top string) bool {
+	return slices.ContainsFunc(cloneNames(d), func(c string) bool { return !within(c, top) })
+}
+
+// plan is the steps that come before the destroying of a dataset.
+type plan struct {
+	steps  [][]string
+	report be.DestroyReport
+	exact  bool // nothing is promoted, so zfs destroy -n tells what it frees
+	spare  int64
+	origin string // automatic snapshot that goes with it
+}
+
+// planDestroy works out how to make a boot environment free of dependants.
+//
+// Promoting a clone gives it the snapshot it came from and all older ones of
+// the same dataset. So for each dataset it is one of the clones of the newest
+// snapshot that has any: then all other clones hang on the promoted one.
+// Older snapshots that nobody was cloned from would move along and stay for
+// ever, so they go first.
+func planDestroy(t *tree, root, top string) (plan, error) {
+	p := plan{exact: true}
+	promoted := map[string]bool{}
+	for _, d := range t.parts(top) {
+		snaps := t.snapshots(d.name)
+		newest := -1
+		for i, sn := range snaps {
+			if outside(sn, top) {
+				newest = i
+			}
+		}
+		p.report.Removes = append(p.report.Removes, d.name)
+		p.spare += d.number("written")
+		if newest < 0 {
+			p.spare += d.number("used") - d.number("written")
+		}
+		heir := ""
+		if newest >= 0 {
+			p.exact = false
+			for _, c := range cloneNames(snaps[newest]) {
+				if !within(c, top) && (heir == "" || c < heir) {
+					heir = c
+				}
+			}
+		}
+		for i, sn := range snaps {
+			_, snap := sn.split()
+			if i > newest {
+				p.report.Removes = append(p.report.Removes, sn.name)
+				continue
+			}
+			if !outside(sn, top) {
+				p.report.Removes = append(p.report.Removes, sn.name)
+				p.spare += sn.number("used")
+				p.steps = append(p.steps, []string{"zfs", "destroy", sn.name})
+				continue
+			}
+			// A name that the heir has too would make the promotion fail.
+			if t.by[heir+"@"+snap] != nil {
+				p.steps = append(p.steps, []string{"zfs", "rename", sn.name, d.name + "@" + snap + "-" + sn.value("guid")})
+			}
+		}
+		if heir != "" {
+			p.steps = append(p.steps, []string{"zfs", "promote", heir})
+			promoted[nameOf(heir, root)] = true
+		}
+	}
+	// A snapshot inside the boot environment whose clone is inside too is
+	// nothing that Create makes.
+	for name := range promoted {
+		p.report.Promotes = append(p.report.Promotes, name)
+	}
+	sort.Strings(p.report.Promotes)
+	if origin := t.by[t.by[top].value("origin")]; origin != nil && origin.local(propAuto) != "" && onlyCloneOf(t, origin, top) {
+		p.origin = origin.name
+		p.report.Removes = append(p.report.Removes, origin.name)
+		p.spare += origin.number("used")
+	}
+	sort.Strings(p.report.Removes)
+	p.report.Frees = p.spare
+	return p, nil
+}
+
+// nameOf is the boot environment a dataset belongs to, or the dataset itself.
+func nameOf(ds, root string) string {
+	rest, is := strings.CutPrefix(ds, root+"/")
+	if !is {
+		return ds
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return name
+}
+
+// onlyCloneOf reports whether nothing but top came of a snapshot, and of
+// those of the same name below.
+func onlyCloneOf(t *tree, origin *dataset, top string) bool {
+	ds, snap := origin.split()
+	for _, full := range t.names {
+		owner, is := strings.CutSuffix(full, "@"+snap)
+		if is && within(owner, ds) && (outside(t.by[full], top) || t.by[full].number("userrefs") > 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// wouldFree asks zfs itself, which can answer where nothing depends on it.
+func (s *Store) wouldFree(ctx context.Context, p plan, top string) (int64, bool) {
+	if !p.exact {
+		return 0, false
+	}
+	out, err := s.output(ctx, "zfs", "destroy", "-nvp", "-r", top)
+	if err != nil {
+		return 0, false
+	}
+	for _, line := range strings.Split(out, "\n") {
+		if text, is := strings.CutPrefix(line, "reclaim\t"); is {
+			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+				return n, true
+			}
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,178 @@
+package zfs
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var datasetRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.: -]*(/[A-Za-z0-9_.:+ %-]+)*$`)
+
+// property is a value and where it comes from.
+type property struct {
+	value  string
+	source string // "local", "default", "inherited from …", "received", "temporary", "-"
+}
+
+// dataset is a file system, volume or snapshot with the properties asked for.
+type dataset struct {
+	name  string
+	props map[string]property
+}
+
+func (d *dataset) value(prop string) string { return d.props[prop].value }
+
+// local is the value if it was set on the dataset itself, or empty.
+func (d *dataset) local(prop string) string {
+	if p := d.props[prop]; p.source == "local" {
+		return p.value
+	}
+	return ""
+}
+
+func (d *dataset) number(prop string) int64 {
+	n, err := strconv.ParseInt(d.value(prop), 10, 64)
+	if err != nil { // "-" where it does not apply
+		return 0
+	}
+	return n
+}
+
+func (d *dataset) created() time.Time { return time.Unix(d.number("creation"), 0) }
+
+// snapshotOf cuts a snapshot's name; snap is empty for other datasets.
+func (d *dataset) split() (ds, snap string) {
+	ds, snap, _ = strings.Cut(d.name, "@")
+	return ds, snap
+}
+
+// tree is datasets by name, and their names sorted: parents come first.
+type tree struct {
+	by    map[string]*dataset
+	names []string
+}
+
+// read asks for properties of datasets in one command. depth 0 is the dataset
+// alone, a negative one everything below it.
+func (s *Store) read(ctx context.Context, types string, depth int, ds string, props ...string) (*tree, error) {
+	argv := []string{"zfs", "get", "-Hp", "-o", "name,property,source,value", "-t", types}
+	switch {
+	case depth < 0:
+		argv = append(argv, "-r")
+	case depth > 0:
+		argv = append(argv, "-d", strconv.Itoa(depth))
+	}
+	argv = append(argv, strings.Join(props, ","), ds)
+	out, err := s.output(ctx, argv...)
+	if err != nil {
+		return nil, asBE(err)
+	}
+	return parseGet(out, ds, props)
+}
+
+// asBE gives a failed command the kind that its words stand for.
+func asBE(err error) error {
+	if err == nil {
+		return nil
+	}
+	if text := err.Error(); text != "" {
+		return problem(err, "cannot ask ZFS")
+	}
+	return err
+}
+
+// parseGet reads `zfs get -Hp -o name,property,source,value`. The value is
+// the last field, so that a tab in it does no harm. A newline in a value that
+// somebody else set could pass for lines of its own: every dataset has each
+// property exactly once, or the answer is refused.
+func parseGet(out, top string, props []string) (*tree, error) {
+	t := &tree{by: map[string]*dataset{}}
+	for _, line := range strings.Split(strings.TrimSuffix(out, "\n"), "\n") {
+		if line == "" && out == "" {
+			break
+		}
+		f := strings.SplitN(line, "\t", 4)
+		if len(f) != 4 || f[0] != top && !strings.HasPrefix(f[0], top+"/") && !strings.HasPrefix(f[0], top+"@") || !slices.Contains(props, f[1]) {
+			return nil, fmt.Errorf("zfs get says what cannot be understood: %q", line)
+		}
+		d := t.by[f[0]]
+		if d == nil {
+			d = &dataset{name: f[0], props: map[string]property{}}
+			t.by[f[0]] = d
+			t.names = append(t.names, f[0])
+		}
+		if _, twice := d.props[f[1]]; twice {
+			return nil, fmt.Errorf("zfs get names %s of %s twice: %q", f[1], f[0], line)
+		}
+		d.props[f[1]] = property{value: f[3], source: f[2]}
+	}
+	for _, d := range t.by {
+		for _, p := range props {
+			if _, ok := d.props[p]; !ok {
+				return nil, fmt.Errorf("zfs get does not name %s of %s", p, d.name)
+			}
+		}
+	}
+	sort.Strings(t.names)
+	return t, nil
+}
+
+// parseLocal reads the same command for all properties with a source of
+// local or received. Here a value may go on in the next line.
+func parseLocal(out, top string) (map[string][]setting, error) {
+	all := map[string][]setting{}
+	var last *setting
+	for _, line := range strings.Split(strings.TrimSuffix(out, "\n"), "\n") {
+		f := strings.SplitN(line, "\t", 4)
+		if len(f) == 4 && within(f[0], top) && (f[2] == "local" || f[2] == "received") {
+			list := append(all[f[0]], setting{f[1], f[3]})
+			all[f[0]] = list
+			last = &list[len(list)-1]
+			continue
+		}
+		if last == nil {
+			if out == "" {
+				break
+			}
+			return nil, fmt.Errorf("zfs get says what cannot be understood: %q", line)
+		}
+		last.value += "\n" + line
+	}
+	return all, nil
+}
+
+// setting is a property to set.
+type setting struct{ name, value string }
+
+// unescape and escape keep a text free of what would break a line of output.
+func escape(text string) string {
+	var out strings.Builder
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c == 0x7f || c == '%' {
+			fmt.Fprintf(&out, "%%%02X", c)
+		} else {
+			out.WriteByte(c)
+		}
+	}
+	return out.String()
+}
+
+func unescape(text string) string {
+	var out strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+2 < len(text) {
+			if n, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
+				out.WriteByte(byte(n))
+				i += 2
+				continue
+			}
+		}
+		out.WriteByte(text[i])
+	}
+	return out.String()
+}

@@ -1,0 +1,4 @@
+package zfs
+
+// renameFlags leave mounts alone.
+var renameFlags = []string{"-u"}

@@ -1,0 +1,163 @@
+package zfs
+
+import (
+	"context"
+	"sort"
+	"strings"
+
+	"beadm/be"
+)
+
+// scanned are the properties that a look at the whole store takes.
+var scanned = []string{
+	"type", "guid", "creation", "used", "usedbydataset", "written", "origin", "clones", "userrefs",
+	"mountpoint", "canmount", "readonly",
+	propUUID, propLibbeUUID, propDescription, propPolicy, propIncomplete, propAuto,
+}
+
+// scan reads everything below POOL/ROOT in one command.
+func (s *Store) scan(ctx context.Context) (*tree, error) {
+	t, err := s.read(ctx, "filesystem,volume,snapshot", -1, s.root, scanned...)
+	if err != nil {
+		if be.KindOf(err) == be.NotFound {
+			return nil, be.E(be.NoStore, "no ZFS boot environments in %s: %w", s.root, err)
+		}
+		return nil, err
+	}
+	if d := t.by[s.root]; d != nil {
+		s.guid = d.value("guid")
+	}
+	return t, nil
+}
+
+// environments are the root datasets of all boot environments.
+func (s *Store) environments(t *tree) []*dataset {
+	var list []*dataset
+	for _, name := range t.names {
+		d := t.by[name]
+		if d.value("type") == "filesystem" && parent(name) == s.root && be.CheckName(strings.TrimPrefix(name, s.root+"/")) == nil {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// parts are the file systems of a boot environment, parents first.
+func (t *tree) parts(top string) []*dataset {
+	var list []*dataset
+	for _, name := range t.names {
+		if d := t.by[name]; within(name, top) && d.value("type") == "filesystem" {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// snapshots are those of one dataset, oldest first.
+func (t *tree) snapshots(ds string) []*dataset {
+	var list []*dataset
+	for _, name := range t.names {
+		if strings.HasPrefix(name, ds+"@") {
+			list = append(list, t.by[name])
+		}
+	}
+	sort.SliceStable(list, func(i, j int) bool { return list[i].number("creation") < list[j].number("creation") })
+	return list
+}
+
+// find is a whole boot environment.
+func (s *Store) find(ctx context.Context, name string) (*tree, error) {
+	t, err := s.scan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t, s.check(t, name)
+}
+
+// check says why name is no boot environment to work with.
+func (s *Store) check(t *tree, name string) error {
+	d := t.by[s.dataset(name)]
+	if d == nil || d.value("type") != "filesystem" {
+		return be.E(be.NotFound, "there is no boot environment %s in %s; see beadm list", name, s.root)
+	}
+	if d.local(propIncomplete) != "" {
+		return be.E(be.InUse, "boot environment %s is incomplete: an operation on it did not finish; destroy it", name)
+	}
+	return nil
+}
+
+// uuid is the boot environment's own, or empty.
+func uuid(d *dataset) be.UUID {
+	for _, prop := range []string{propUUID, propLibbeUUID} {
+		if u, err := be.ParseUUID(d.local(prop)); err == nil {
+			return u
+		}
+	}
+	return ""
+}
+
+// List describes the boot environments. Space is what each uses and what the
+// snapshot that it was cloned from holds for it.
+func (s *Store) List(ctx context.Context) ([]be.BE, error) {
+	t, err := s.scan(ctx)
+	if err != nil {
+		return nil, problem(err, "cannot list the boot environments in %s", s.root)
+	}
+	list, err := s.list(t)
+	return list, problem(err, "cannot list the boot environments in %s", s.root)
+}
+
+func (s *Store) list(t *tree) ([]be.BE, error) {
+	mounted, err := readMounts()
+	if err != nil {
+		return nil, err
+	}
+	var list []be.BE
+	for _, d := range s.environments(t) {
+		b := be.BE{
+			Name: strings.TrimPrefix(d.name, s.root+"/"), UUID: uuid(d), Policy: "static",
+			Description: unescape(d.local(propDescription)), Location: d.name,
+			Created: d.created(), Space: d.number("used"),
+			Running: d.name == s.now, ReadOnly: d.value("readonly") == "on",
+			Incomplete: d.local(propIncomplete) != "",
+		}
+		if p := d.local(propPolicy); p != "" {
+			b.Policy = p
+		}
+		if b.Running {
+			b.Mountpoint = s.cfg.Root
+		} else if m := mounted.of(d.name); len(m) > 0 {
+			b.Mountpoint = m[0].dir
+		}
+		for _, part := range t.parts(d.name) {
+			if o := t.by[part.value("origin")]; o != nil {
+				b.Space += o.number("used")
+			}
+		}
+		if origin := d.value("origin"); parent(origin) == s.root {
+			b.Origin = strings.TrimPrefix(origin, s.root+"/")
+		}
+		list = append(list, b)
+	}
+	sort.Slice(list, func(i, j int) bool {
+		if !list[i].Created.Equal(list[j].Created) {
+			return list[i].Created.Before(list[j].Created)
+		}
+		return list[i].Name < list[j].Name
+	})
+	return list, nil
+}
+
+// listed is one boot environment as List describes it.
+func (s *Store) listed(ctx context.Context, name string) (be.BE, error) {
+	list, err := s.List(ctx)
+	if err != nil {
+		return be.BE{}, err
+	}
+	for _, b := range list {
+		if b.Name == name {
+			return b, nil
+		}
+	}
+	return be.BE{}, be.E(be.NotFound, "there is no boot environment %s in %s; see beadm list", name, s.root)
+}

@@ -1,0 +1,182 @@
+package zfs
+
+import (
+	"context"
+	"regexp"
+	"strings"
+
+	gozfs "github.com/mistifyio/go-zfs/v4"
+
+	"beadm/be"
+)
+
+var snapshotRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}$`)
+
+func checkSnapshotName(snap string) error {
+	if !snapshotRule.MatchString(snap) {
+		return be.E(be.Usage, "the snapshot name %q is not valid: use letters, digits and . _ : + -, and begin with a letter or a digit", snap)
+	}
+	return nil
+}
+
+// Snapshot is one instant for the boot environment and all below it.
+func (s *Store) Snapshot(ctx context.Context, name, snap string) (be.Snapshot, error) {
+	sn, err := s.snapshot(ctx, name, snap)
+	return sn, problem(err, "cannot make snapshot %s@%s", name, snap)
+}
+
+func (s *Store) snapshot(ctx context.Context, name, snap string) (be.Snapshot, error) {
+	if err := checkSnapshotName(snap); err != nil {
+		return be.Snapshot{}, err
+	}
+	t, err := s.find(ctx, name)
+	if err != nil {
+		return be.Snapshot{}, err
+	}
+	if t.by[s.dataset(name)+"@"+snap] != nil {
+		return be.Snapshot{}, be.E(be.InUse, "it exists already; choose another name")
+	}
+	return s.take(ctx, s.dataset(name), snap, name)
+}
+
+// take makes a recursive snapshot and describes it.
+func (s *Store) take(ctx context.Context, ds, snap, name string) (be.Snapshot, error) {
+	if err := s.change(ctx, "zfs", "snapshot", "-r", ds+"@"+snap); err != nil {
+		return be.Snapshot{}, err
+	}
+	list, err := s.taken(ctx, ds, name)
+	if err != nil {
+		return be.Snapshot{}, err
+	}
+	for _, sn := range list {
+		if sn.Name == snap {
+			return sn, nil
+		}
+	}
+	return be.Snapshot{}, be.E(be.NotFound, "it is gone")
+}
+
+// taken lists the snapshots of a dataset with what they hold below it too.
+func (s *Store) taken(ctx context.Context, ds, name string) ([]be.Snapshot, error) {
+	t, err := s.read(ctx, "filesystem,snapshot", -1, ds, "guid", "creation", "used")
+	if err != nil {
+		return nil, err
+	}
+	return t.describe(ds, name), nil
+}
+
+func (t *tree) describe(ds, name string) []be.Snapshot {
+	var list []be.Snapshot
+	for _, d := range t.snapshots(ds) {
+		_, snap := d.split()
+		sn := be.Snapshot{BE: name, Name: snap, GUID: d.value("guid"), Created: d.created()}
+		for _, full := range t.names {
+			if strings.HasSuffix(full, "@"+snap) && within(strings.TrimSuffix(full, "@"+snap), ds) {
+				sn.Space += t.by[full].number("used")
+			}
+		}
+		list = append(list, sn)
+	}
+	return list
+}
+
+// Snapshots lists them, oldest first.
+func (s *Store) Snapshots(ctx context.Context, name string) ([]be.Snapshot, error) {
+	t, err := s.find(ctx, name)
+	if err != nil {
+		return nil, problem(err, "cannot list the snapshots of boot environment %s", name)
+	}
+	return t.describe(s.dataset(name), name), nil
+}
+
+// DestroySnapshot is refused, with kind InUse, while a boot environment that
+// was cloned from it is there.
+func (s *Store) DestroySnapshot(ctx context.Context, name, snap string) error {
+	return problem(s.destroySnapshot(ctx, name, snap), "cannot destroy snapshot %s@%s", name, snap)
+}
+
+func (s *Store) destroySnapshot(ctx context.Context, name, snap string) error {
+	if err := checkSnapshotName(snap); err != nil {
+		return err
+	}
+	t, err := s.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	if t.by[s.dataset(name)+"@"+snap] == nil {
+		return be.E(be.NotFound, "there is no such snapshot; see beadm list -s")
+	}
+	for _, full := range t.names {
+		if ds, isSnap := strings.CutSuffix(full, "@"+snap); isSnap && within(ds, s.dataset(name)) {
+			if clones := cloneNames(t.by[full]); len(clones) > 0 {
+				return be.E(be.InUse, "%s was cloned from it; destroy that first", clones[0])
+			}
+		}
+	}
+	return s.destroyRecursively(ctx, s.dataset(name)+"@"+snap)
+}
+
+// destroyRecursively destroys a dataset or snapshot and those below it.
+func (s *Store) destroyRecursively(ctx context.Context, ds string) error {
+	return s.library(ctx, "zfs destroy -r "+ds, func() error {
+		return (&gozfs.Dataset{Name: ds}).Destroy(gozfs.DestroyRecursive)
+	})
+}
+
+// cloneNames are the datasets cloned from a snapshot.
+func cloneNames(d *dataset) []string {
+	v := d.value("clones")
+	if v == "" || v == "-" {
+		return nil
+	}
+	return strings.Split(v, ",")
+}
+
+// isSpare reports whether a snapshot, with its fellows below, is an automatic
+// one that nothing needs any more.
+func isSpare(t *tree, d *dataset) bool {
+	ds, snap := d.split()
+	if d.local(propAuto) == "" {
+		return false
+	}
+	for _, full := range t.names {
+		owner, is := strings.CutSuffix(full, "@"+snap)
+		if is && within(owner, ds) && (len(cloneNames(t.by[full])) > 0 || t.by[full].number("userrefs") > 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// sweepAuto destroys the automatic snapshots that nothing needs: those of a
+// Create that was cut off, and those whose last clone is gone.
+func (s *Store) sweepAuto(ctx context.Context, t *tree) error {
+	for _, name := range t.names {
+		d := t.by[name]
+		ds, snap := d.split()
+		if snap == "" || parent(ds) != s.root || !isSpare(t, d) {
+			continue
+		}
+		if err := s.destroyRecursively(ctx, name); err != nil {
+			return err
+		}
+		for _, full := range t.names {
+			if owner, is := strings.CutSuffix(full, "@"+snap); is && within(owner, ds) {
+				delete(t.by, full)
+			}
+		}
+		t.prune()
+	}
+	return nil
+}
+
+// prune forgets the names of what was deleted.
+func (t *tree) prune() {
+	var names []string
+	for _, n := range t.names {
+		if t.by[n] != nil {
+			names = append(names, n)
+		}
+	}
+	t.names = names
+}

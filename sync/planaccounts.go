@@ -89,14 +89,7 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 		res, events = account.Merge(deltas, out, base, cur)
 		// The base moves by what was done, not to what came out: what this
 		// side changed itself stays known as its own.
-		grown := account.Database{}
-		for _, kind := range kinds {
-			grown[kind] = base[kind]
-			if base[kind] == nil {
-				grown[kind] = account.Parse(kind, nil)
-			}
-		}
-		baseAfter, _ = account.Merge(deltas, out, grown, grown)
+		baseAfter = account.Moved(deltas, base, res)
 	}
 	records := map[account.Kind][]account.Event{}
 	for _, e := range events {

@@ -120,7 +120,10 @@ func (m *merger) changedHere(kind Kind, key string) bool {
 	if cur == nil {
 		return false // nothing is left that could be lost
 	}
-	return !slices.Equal(cur, base) && !slices.Equal(cur, m.d[kind][key].Old)
+	if base == nil {
+		base = m.d[kind][key].Old
+	}
+	return !slices.Equal(cur, base)
 }
 
 var userKinds = []Kind{Passwd, MasterPasswd, Shadow, UserAttr}
@@ -220,12 +223,11 @@ func (m *merger) groupChangedHere(kind Kind, name string) bool {
 	if cur == nil {
 		return false
 	}
-	for _, was := range [][]string{m.base[kind].Get(name), m.d[kind][name].Old} {
-		if slices.Equal(cur, was) {
-			return false
-		}
+	base := m.base[kind].Get(name)
+	if base == nil {
+		base = m.d[kind][name].Old
 	}
-	return true
+	return !slices.Equal(cur, base)
 }
 
 func (m *merger) revokeAll(kind Kind, name string) {
@@ -262,42 +264,59 @@ func (m *merger) mergeKind(kind Kind, skip func(key string) bool) {
 		}
 		return
 	}
-	for _, key := range sorted(m.d[kind]) {
-		c := m.d[kind][key]
-		if skip(key) {
-			continue
-		}
-		cur := f.Get(key)
-		if n := f.broken[key]; n != 0 {
-			m.say(kind, key, Conflict, "line %d cannot be read", n)
-			continue
-		}
-		switch {
-		case c.New == nil:
-			m.removeRest(kind, key)
-		case cur == nil && m.base[kind].Get(key) != nil:
-			m.refuse(kind, key)
-			m.say(kind, key, Conflict, "removed here, changed there: stays removed")
-		case cur == nil && c.Old != nil && m.base[kind] != nil:
-			m.refuse(kind, key)
-			m.say(kind, key, Conflict, "changed there, not there here")
-		case cur == nil:
-			if owner, taken := f.idOwner(key, c.New); taken && !m.meant(kind, owner, c.New) {
-				m.refuse(kind, key)
-				m.say(kind, key, Conflict, "not added: its %s %s is %s's here", formats[kind].names[kind.idField()], c.New[kind.idField()], owner)
-				continue
+	// A number may be free only once its owner has moved: who meets a clash
+	// waits until nothing else moves.
+	todo := sorted(m.d[kind])
+	for last := false; len(todo) > 0; {
+		var wait []string
+		for _, key := range todo {
+			if !skip(key) && !m.mergeOne(kind, key, last) {
+				wait = append(wait, key)
 			}
-			if !m.exists(kind, key) {
-				continue
+		}
+		last = len(wait) == len(todo)
+		todo = wait
+	}
+}
+
+// mergeOne does what happened to one record; false where its number is
+// another's and last is not set.
+func (m *merger) mergeOne(kind Kind, key string, last bool) bool {
+	f, c := m.res[kind], m.d[kind][key]
+	if n := f.broken[key]; n != 0 {
+		m.say(kind, key, Conflict, "line %d cannot be read", n)
+		return true
+	}
+	cur := f.Get(key)
+	switch {
+	case c.New == nil:
+		m.removeRest(kind, key)
+	case cur == nil && m.base[kind].Get(key) != nil:
+		m.refuse(kind, key)
+		m.say(kind, key, Conflict, "removed here, changed there: stays removed")
+	case cur == nil && c.Old != nil && m.base[kind] != nil:
+		m.refuse(kind, key)
+		m.say(kind, key, Conflict, "changed there, not there here")
+	case cur == nil:
+		if owner, taken := f.idOwner(key, c.New); taken && !m.meant(kind, owner, c.New) {
+			if !last {
+				return false
 			}
+			i := kind.idField()
+			m.refuse(kind, key)
+			m.say(kind, key, Conflict, "not added: its %s %s is %s's here", formats[kind].names[i], c.New[i], owner)
+			return true
+		}
+		if m.exists(kind, key) {
 			f.put(key, c.New)
 			if kind != Shadow && kind != Gshadow {
 				m.say(kind, key, Added, "")
 			}
-		default:
-			m.change(kind, key, c, cur)
 		}
+	default:
+		return m.change(kind, key, c, cur, last)
 	}
+	return true
 }
 
 // exists says whether the record that a shadow record belongs to is there.
@@ -311,7 +330,7 @@ func (m *merger) exists(kind Kind, key string) bool {
 	return true
 }
 
-func (m *merger) change(kind Kind, key string, c Change, cur []string) {
+func (m *merger) change(kind Kind, key string, c Change, cur []string, last bool) bool {
 	f, base := m.res[kind], m.base[kind].Get(key)
 	i := kind.idField()
 	if i >= 0 && c.Old == nil && len(c.New) > i && len(cur) > i && !sameNumber(c.New[i], cur[i]) {
@@ -325,11 +344,14 @@ func (m *merger) change(kind Kind, key string, c Change, cur []string) {
 				f.put(key, cur)
 			}
 		}
-		return
+		return true
 	}
 	res, events := mergeRecord(kind, key, c, base, cur)
 	if i >= 0 && len(res) > i && res[i] != cur[i] {
 		if owner, taken := f.idOwner(key, res); taken && !m.meant(kind, owner, res) {
+			if !last {
+				return false
+			}
 			m.say(kind, key, Conflict, "its new number %s is %s's here", res[i], owner)
 			res[i] = cur[i]
 		}
@@ -338,6 +360,7 @@ func (m *merger) change(kind Kind, key string, c Change, cur []string) {
 		f.put(key, res)
 	}
 	m.events = append(m.events, events...)
+	return true
 }
 
 // removeRest removes a record whose owner in passwd or group stays; a user's

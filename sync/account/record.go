@@ -65,7 +65,10 @@ func mergeRecord(kind Kind, key string, c Change, base, cur []string) ([]string,
 				continue
 			}
 		}
-		untouched := base != nil && cur[i] == base[i] || c.Old != nil && cur[i] == old
+		untouched := c.Old != nil && cur[i] == old
+		if base != nil {
+			untouched = cur[i] == base[i]
+		}
 		switch r := kind.role(i); r {
 		case password:
 			was := old
@@ -75,7 +78,7 @@ func mergeRecord(kind Kind, key string, c Change, base, cur []string) ([]string,
 			value, what := mergePassword(kind, old, n, was, cur[i], untouched)
 			res[i] = value
 			tookPassword = what == Password || what == LockedBy || what == Unlocked
-			if what != "" {
+			if what == Conflict || what != "" && value != cur[i] {
 				say(what, "")
 			}
 		case members:
@@ -85,7 +88,9 @@ func mergeRecord(kind Kind, key string, c Change, base, cur []string) ([]string,
 			} else {
 				b = o
 			}
-			res[i] = mergeMembers(o, n, b, cur[i])
+			if res[i] = mergeMembers(o, n, b, cur[i]); cur[i] == o && b == o {
+				res[i] = n // in its own order
+			}
 			before, after := split(cur[i]), split(res[i])
 			for _, m := range after {
 				if !slices.Contains(before, m) {

@@ -1,0 +1,252 @@
+package account
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// one merges a single file given as text.
+func one(kind Kind, old, new, base, cur string) (string, []Event) {
+	o, n := Database{kind: Parse(kind, []byte(old))}, Database{kind: Parse(kind, []byte(new))}
+	b, c := Database{kind: Parse(kind, []byte(base))}, Database{kind: Parse(kind, []byte(cur))}
+	res, events := Merge(DiffAll(o, n), n, b, c)
+	return string(res[kind].Bytes()), events
+}
+
+func TestShadow(t *testing.T) {
+	for _, row := range []struct {
+		why            string
+		old, new       string
+		base, cur, res string
+		what           []What
+	}{
+		{"usermod -L", "u:h:1::::::", "u:!h:1::::::", "u:h:1::::::", "u:h:1::::::", "u:!h:1::::::", []What{LockedBy}},
+		{"usermod -L, another password here", "u:h:1::::::", "u:!h:1::::::", "u:h:1::::::", "u:x:2::::::", "u:!x:2::::::", []What{LockedBy}},
+		{"unlocked there", "u:!h:1::::::", "u:h:1::::::", "u:!h:1::::::", "u:!h:1::::::", "u:h:1::::::", []What{Unlocked}},
+		{"passwd there", "u:h:1::::::", "u:n:2::::::", "u:h:1::::::", "u:h:1::::::", "u:n:2::::::", []What{Password}},
+		{"passwd there and here", "u:h:1::::::", "u:n:2::::::", "u:h:1::::::", "u:m:3::::::", "u:n:2::::::", []What{Password}},
+		{"passwd there, locked here", "u:h:1::::::", "u:n:2::::::", "u:h:1::::::", "u:!h:1::::::", "u:!n:2::::::", []What{Password}},
+		{"passwd -d there, changed here", "u:h:1::::::", "u::2::::::", "u:h:1::::::", "u:m:3::::::", "u:m:3::::::", []What{Conflict, Conflict}},
+		{"chage -E 0", "u:h:1:::::", "u:h:1:::::", "u:h:1:::::", "u:h:1:::::", "u:h:1:::::", nil}, // broken: kept
+		{"chage -E", "u:h:1:::::: ", "u:h:1:::::0:", "u:h:1::::::", "u:h:1::::::", "u:h:1:::::0:", nil},
+		{"expiry there, later here", "u:h:1::::9:", "u:h:1::::5:", "u:h:1::::9:", "u:h:1::::20:", "u:h:1::::20:", nil},
+		{"expired there, later here", "u:h:1:::::9:", "u:h:1:::::5:", "u:h:1:::::9:", "u:h:1:::::20:", "u:h:1:::::5:", []What{Expired}},
+		{"longer there, shorter here", "u:h:1:::::9:", "u:h:1:::::50:", "u:h:1:::::9:", "u:h:1:::::3:", "u:h:1:::::3:", []What{Conflict}},
+	} {
+		res, events := one(Shadow, row.old, row.new, row.base, row.cur)
+		if res != row.res+"\n" {
+			t.Errorf("%s: %q, want %q", row.why, res, row.res)
+		}
+		var what []What
+		for _, e := range events {
+			what = append(what, e.What)
+		}
+		if row.what != nil && !slices.Equal(what, row.what) {
+			t.Errorf("%s: %v", row.why, events)
+		}
+	}
+}
+
+func TestPasswd(t *testing.T) {
+	const a, b = "a:x:1:1::/a:/bin/sh", "b:x:2:2::/b:/bin/sh"
+	for _, row := range []struct{ why, old, new, base, cur, res string }{
+		{"nologin there, another shell here", a, "a:x:1:1::/a:/usr/sbin/nologin", a, "a:x:1:1::/a:/bin/zsh", "a:x:1:1::/a:/usr/sbin/nologin\n"},
+		{"different fields", a, "a:x:1:1:A:/a:/bin/sh", a, "a:x:1:1::/a:/bin/zsh", "a:x:1:1:A:/a:/bin/zsh\n"},
+		{"uid taken", a, a + "\nc:x:2:2::/c:/bin/sh", a, a + "\n" + b, a + "\n" + b + "\n"},
+		{"toor", a, a + "\ntoor:x:1:1::/:/bin/sh", a, a, a + "\ntoor:x:1:1::/:/bin/sh\n"},
+		{"removed, changed here", a + "\n" + b, a, a + "\n" + b, a + "\nb:x:2:2::/b:/bin/zsh", a + "\nb:x:2:2::/b:/bin/zsh\n"},
+		{"removed here, changed there", a + "\n" + b, a + "\nb:x:2:2:B:/b:/bin/sh", a + "\n" + b, a, a + "\n"},
+		{"new before NIS lines", a + "\n+::::::", a + "\n" + b + "\n+::::::", a + "\n+::::::", "# c\n" + a + "\n-bad::::::\n+::::::", "# c\n" + a + "\n" + b + "\n-bad::::::\n+::::::\n"},
+		{"NIS line removed", a + "\n+@all::::::", a, a + "\n+@all::::::", a + "\n+@all::::::", a + "\n"},
+		{"broken line kept", a, a + "\n" + b, a, a + "\nbroken:x:3", a + "\nbroken:x:3\n" + b + "\n"},
+		{"broken here, changed there", a, "a:x:1:1:A:/a:/bin/sh", a, "a:x:1", "a:x:1\n"},
+		{"doubled name", a, a + "\n" + b, a, a + "\n" + a, a + "\n" + a + "\n" + b + "\n"},
+		{"no newline at the end, an empty line", a, "a:x:1:1:A:/a:/bin/sh", a, "\n" + a, "\na:x:1:1:A:/a:/bin/sh\n"},
+	} {
+		if res, events := one(Passwd, row.old, row.new, row.base, row.cur); res != row.res {
+			t.Errorf("%s: %q, want %q (%v)", row.why, res, row.res, events)
+		}
+	}
+}
+
+func TestGroup(t *testing.T) {
+	for _, row := range []struct{ why, old, new, base, cur, res string }{
+		{"added and removed", "g:x:5:a,b", "g:x:5:b,c", "g:x:5:a,b", "g:x:5:a,b,d", "g:x:5:b,d,c\n"},
+		{"removal outranks the addition here", "g:x:5:a", "g:x:5:", "g:x:5:", "g:x:5:a", "g:x:5:\n"},
+		{"removal here outranks the addition there", "g:x:5:", "g:x:5:a", "g:x:5:a", "g:x:5:", "g:x:5:\n"},
+		{"group gone", "g:x:5:a", "", "g:x:5:a", "g:x:5:a", ""},
+		{"group gone, changed here", "g:x:5:a", "", "g:x:5:a", "g:x:5:a,b", "g:x:5:b\n"},
+		{"gid taken", "", "h:x:5:", "", "g:x:5:", "g:x:5:\n"},
+	} {
+		if res, events := one(Group, row.old, row.new, row.base, row.cur); res != row.res {
+			t.Errorf("%s: %q, want %q (%v)", row.why, res, row.res, events)
+		}
+	}
+}
+
+func TestRanges(t *testing.T) {
+	res, _ := one(Subuid, "a:1:10\nb:11:10", "a:1:10\nc:21:10\nc:100:10\nd:15:2", "a:1:10\nb:11:10", "a:1:10\nb:11:10\nn:21:10")
+	if res != "a:1:10\nn:21:10\nc:100:10\nd:15:2\n" {
+		t.Errorf("subuid: %q", res)
+	}
+}
+
+func TestKindOf(t *testing.T) {
+	for path, want := range map[string]bool{"/etc/passwd": true, "/etc/gshadow": true, "/etc/passwd-": false,
+		"/srv/etc/passwd": false, "/etc/subgid": true, "/etc/master.passwd": true} {
+		if _, got := KindOf(path); got != want {
+			t.Errorf("KindOf(%q) = %v", path, got)
+		}
+	}
+}
+
+// drawDB draws a consistent database of few users, so that sides meet.
+func drawDB(t *rapid.T, label string) map[Kind][]byte {
+	var passwd, shadow, group, gshadow strings.Builder
+	var names []string
+	for i, name := range []string{"a", "b", "c", "d"} {
+		if rapid.IntRange(0, 3).Draw(t, label+name) == 0 {
+			continue
+		}
+		names = append(names, name)
+		uid := 10 + i
+		if rapid.IntRange(0, 5).Draw(t, label+"uid") == 0 {
+			uid = 10 + (i+1)%4
+		}
+		fmt.Fprintf(&passwd, "%s:x:%d:5:%s:/:%s\n", name, uid, rapid.SampledFrom([]string{"", "G"}).Draw(t, label+"gecos"),
+			rapid.SampledFrom([]string{"/bin/sh", "/bin/zsh", "/usr/sbin/nologin"}).Draw(t, label+"shell"))
+		fmt.Fprintf(&shadow, "%s:%s:%d:::::%s:\n", name, rapid.SampledFrom([]string{"h", "!h", "i", "!i", "*", ""}).Draw(t, label+"pw"),
+			rapid.IntRange(1, 2).Draw(t, label+"day"), rapid.SampledFrom([]string{"", "5", "9"}).Draw(t, label+"expire"))
+	}
+	for i, g := range []string{"g", "h"} {
+		var m []string
+		for _, name := range names {
+			if rapid.Bool().Draw(t, label+"member") {
+				m = append(m, name)
+			}
+		}
+		fmt.Fprintf(&group, "%s:x:%d:%s\n", g, 5+i, strings.Join(m, ","))
+		fmt.Fprintf(&gshadow, "%s:!::%s\n", g, strings.Join(m, ","))
+	}
+	return map[Kind][]byte{Passwd: []byte(passwd.String()), Shadow: []byte(shadow.String()),
+		Group: []byte(group.String()), Gshadow: []byte(gshadow.String())}
+}
+
+func text(db Database) string {
+	var b strings.Builder
+	for _, kind := range Kinds {
+		if f := db[kind]; f != nil {
+			fmt.Fprintf(&b, "%s:\n%s", kind, f.Bytes())
+		}
+	}
+	return b.String()
+}
+
+func TestProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		old, new := ParseAll(drawDB(t, "old")), ParseAll(drawDB(t, "new"))
+		base, cur := ParseAll(drawDB(t, "base")), ParseAll(drawDB(t, "cur"))
+		if rapid.Bool().Draw(t, "in step") {
+			base = old
+		}
+		d := DiffAll(old, new)
+
+		if res, events := Merge(DiffAll(old, old), old, base, cur); text(res) != text(cur) || len(events) > 0 {
+			t.Fatalf("nothing changed there, but %v\n%s", events, text(res))
+		}
+		if text(base) == text(old) {
+			res, _ := Merge(d, new, old, old)
+			for _, kind := range Kinds {
+				if got := DiffAll(Database{kind: res[kind]}, Database{kind: new[kind]}); len(got) > 0 && len(dup(new)) == 0 && !swapped(old, new) {
+					t.Fatalf("changed there only, but %s differs: %v", kind, got)
+				}
+			}
+		}
+		res, _ := Merge(d, new, base, cur)
+		again, _ := Merge(d, new, Moved(d, base, res), res)
+		if text(again) != text(res) {
+			t.Fatalf("twice:\n%s\nonce:\n%s", text(again), text(res))
+		}
+		for _, name := range res[Passwd].Keys() {
+			s := res[Shadow].Get(name)
+			if s == nil {
+				t.Fatalf("%s has no shadow:\n%s", name, text(res))
+			}
+			o, n := old[Shadow].Get(name), new[Shadow].Get(name)
+			if o != nil && n != nil && Locked(n[1]) && !Locked(o[1]) && cur[Passwd].Get(name) != nil && !Locked(s[1]) {
+				t.Fatalf("%s was locked there and is not here:\n%s", name, text(res))
+			}
+			if o != nil && n == nil && !Locked(s[1]) {
+				t.Fatalf("%s was removed there and is open here:\n%s", name, text(res))
+			}
+		}
+		for _, name := range res[Shadow].Keys() {
+			if res[Passwd].Get(name) == nil {
+				t.Fatalf("%s has a shadow and no passwd:\n%s", name, text(res))
+			}
+		}
+		for _, g := range []string{"g", "h"} {
+			o, n, r := split(old[Group].Get(g)[3]), split(new[Group].Get(g)[3]), split(res[Group].Get(g)[3])
+			for _, m := range o {
+				if !slices.Contains(n, m) && slices.Contains(r, m) {
+					t.Fatalf("%s was thrown out of %s there:\n%s", m, g, text(res))
+				}
+			}
+		}
+		// A failback gives nobody anything.
+		less, _ := Merge(d.Security(), new, base, cur)
+		for _, name := range less[Passwd].Keys() {
+			if cur[Passwd].Get(name) == nil {
+				t.Fatalf("a failback added %s", name)
+			}
+			if s, c := less[Shadow].Get(name), cur[Shadow].Get(name); s != nil && c != nil && s[1] != c[1] && !Locked(s[1]) {
+				t.Fatalf("a failback changed the password of %s from %q to %q", name, c[1], s[1])
+			}
+		}
+	})
+}
+
+// swapped says that names changed numbers, which may be in a circle.
+func swapped(old, new Database) bool {
+	for _, key := range old[Passwd].Keys() {
+		if n := new[Passwd].Get(key); n != nil && n[2] != old[Passwd].Get(key)[2] {
+			return true
+		}
+	}
+	return false
+}
+
+// dup are the uids that two names of a database share.
+func dup(db Database) []string {
+	seen := map[string]bool{}
+	var list []string
+	for _, key := range db[Passwd].Keys() {
+		uid := db[Passwd].Get(key)[2]
+		if seen[uid] {
+			list = append(list, uid)
+		}
+		seen[uid] = true
+	}
+	return list
+}
+
+// Two changes one after the other are the change from the first state to the
+// last.
+func TestThen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c := ParseAll(drawDB(t, "a")), ParseAll(drawDB(t, "b")), ParseAll(drawDB(t, "c"))
+		sum, whole := DiffAll(a, b).Then(DiffAll(b, c)), DiffAll(a, c)
+		for _, kind := range Kinds {
+			if kind == Group || kind == Gshadow {
+				continue // the order of members may differ
+			}
+			if fmt.Sprint(sum[kind]) != fmt.Sprint(whole[kind]) {
+				t.Fatalf("%s: %v, want %v", kind, sum[kind], whole[kind])
+			}
+		}
+	})
+}

@@ -205,7 +205,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 			// What these two bring into the new boot environment stays when the
 			// activation is undone: it is what `sync run` would bring, and the
 			// records say that it is there.
-			journal.Step{Name: "bring in the links to the shared data", Do: func(ctx context.Context) error { return s.adoptShare(ctx, newDir) }},
+			journal.Step{Name: "bring in the links to the shared data", Do: func(ctx context.Context) error { return s.adoptShare(ctx, a.Name, newDir) }},
 			journal.Step{
 				Name: "reconcile the files of the synclist",
 				Do: func(ctx context.Context) error {

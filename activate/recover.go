@@ -3,6 +3,7 @@ package activate
 import (
 	"context"
 	"encoding/json"
+	"os"
 
 	"beadm/be"
 	"beadm/be/journal"
@@ -34,6 +35,12 @@ func (t *Target) Recover(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		did = append(did, what)
+	}
+	if _, err := os.Stat(s.Dir.Path(shareRecord)); err == nil {
+		if err := s.recoverShare(ctx, shareUnits(s.Root)); err != nil {
+			return did, err
+		}
+		did = append(did, "the relocation of shared directories was ended")
 	}
 	ls, err := s.Loader.State(ctx)
 	if err != nil {

@@ -2,38 +2,258 @@ package activate
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"beadm/be"
+	"beadm/be/state"
+	"beadm/share"
 )
 
-// The seam to package share: the data that all boot environments share.
+// The data that all boot environments share (package share), as the state
+// machine handles it.
 
 // sharePoint is where the shared dataset is mounted, as seen in a root.
 const sharePoint = "var/share"
 
-func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) error {
-	exists, err := s.Store.VolumeExists(ctx, be.ShareVolume)
-	if err != nil || !exists {
-		return err
-	}
-	return s.Store.MountVolume(ctx, be.ShareVolume, filepath.Join(s.Root, sharePoint))
+// shareRecord is where an open relocation is kept.
+const shareRecord = "share.json"
+
+func (s *Session) hasShare(ctx context.Context) (bool, error) {
+	return s.Store.VolumeExists(ctx, be.ShareVolume)
 }
 
-func (s *Session) snapshotShare(ctx context.Context, activation string) error {
-	exists, err := s.Store.VolumeExists(ctx, be.ShareVolume)
+func (s *Session) liveShare() string { return filepath.Join(s.Root, sharePoint) }
+
+// mountShare mounts the shared dataset in the running root, ends a relocation
+// that was cut, and gives a boot environment from before the relocation its
+// links. It runs before any service.
+func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) error {
+	exists, err := s.hasShare(ctx)
 	if err != nil || !exists {
 		return err
 	}
-	_, err = s.Store.SnapshotVolume(ctx, be.ShareVolume, "beadm-"+time.Now().UTC().Format("20060102T150405Z")+"-"+activation)
-	if be.KindOf(err) == be.InUse {
-		return nil // made before a power cut
+	if err := os.MkdirAll(s.liveShare(), 0o755); err != nil {
+		return s.withoutShare(ctx, trial, err)
 	}
+	if err := s.Store.MountVolume(ctx, be.ShareVolume, s.liveShare()); err != nil {
+		return s.withoutShare(ctx, trial, err)
+	}
+	if err := s.recoverShare(ctx, nil); err != nil {
+		return err
+	}
+	_, err = share.Adopt(ctx, s.Root, s.liveShare(), "", running.Created)
 	return err
 }
 
-func (s *Session) stage(ctx context.Context, root string) error      { return nil }
-func (s *Session) unstage(ctx context.Context, root string) error    { return nil }
-func (s *Session) adoptShare(ctx context.Context, root string) error { return nil }
-func (s *Session) arrive(ctx context.Context) error                  { return nil }
+// withoutShare lets a machine come up without its shared data, for its
+// administrator to log in; never a trial.
+func (s *Session) withoutShare(ctx context.Context, trial bool, cause error) error {
+	cause = fmt.Errorf("the shared data cannot be mounted: %w", cause)
+	if trial {
+		return cause
+	}
+	return errors.Join(cause, share.Skeleton(ctx, s.Root))
+}
+
+// snapshotShare takes the snapshot of a switch, once.
+func (s *Session) snapshotShare(ctx context.Context, activation string) error {
+	exists, err := s.hasShare(ctx)
+	if err != nil || !exists {
+		return err
+	}
+	all, err := s.Store.VolumeSnapshots(ctx, be.ShareVolume)
+	if err != nil {
+		return err
+	}
+	for _, snap := range all {
+		if of, _, ok := share.ParseSnapshotName(snap.Name); ok && of == activation {
+			return nil // made before a power cut: the earlier one is the truer
+		}
+	}
+	_, err = s.Store.SnapshotVolume(ctx, be.ShareVolume, share.SnapshotName(activation, time.Now()))
+	return err
+}
+
+// stage keeps what is written in a boot environment at rest out of the live
+// data.
+func (s *Session) stage(ctx context.Context, root string) error {
+	exists, err := s.hasShare(ctx)
+	if err != nil || !exists {
+		return err
+	}
+	live := ""
+	if isMountPoint(s.liveShare()) {
+		live = s.liveShare()
+	}
+	return share.Stage(ctx, root, live)
+}
+
+func (s *Session) unstage(ctx context.Context, root string) error { return share.Unstage(ctx, root) }
+
+// adoptShare gives the boot environment mounted at root the links. Its staging
+// directory is mounted on /var/share, which has the layout.
+func (s *Session) adoptShare(ctx context.Context, name, root string) error {
+	exists, err := s.hasShare(ctx)
+	if err != nil || !exists || !isMountPoint(s.liveShare()) {
+		return err
+	}
+	b, err := s.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := share.Unstage(ctx, root); err != nil {
+		return err
+	}
+	if _, err := share.Adopt(ctx, root, s.liveShare(), "", b.Created); err != nil {
+		return err
+	}
+	return s.stage(ctx, root)
+}
+
+// arrive brings what packages left in the boot environment at rest into the
+// shared dataset.
+func (s *Session) arrive(ctx context.Context) error {
+	exists, err := s.hasShare(ctx)
+	if err != nil || !exists || !isMountPoint(s.liveShare()) {
+		return err
+	}
+	got, err := share.Arrive(ctx, s.Root, s.liveShare(), time.Now())
+	if err != nil {
+		return err
+	}
+	if n := len(got.SetAside); n > 0 {
+		s.Report.Warn("%d files that packages left met others of that name: they stand in /%s/%s", n, sharePoint, got.Directory)
+	}
+	return nil
+}
+
+// recoverShare ends a relocation that was cut.
+func (s *Session) recoverShare(ctx context.Context, units share.Units) error {
+	data, err := os.ReadFile(s.Dir.Path(shareRecord))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read the record of the relocation: %w", err)
+	}
+	if _, err := share.Recover(ctx, data, units); err != nil {
+		return be.E(be.Recovery, "cannot end the relocation that was interrupted: %w", err)
+	}
+	return s.forgetShareRecord()
+}
+
+func (s *Session) forgetShareRecord() error {
+	if err := os.Remove(s.Dir.Path(shareRecord)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return state.SyncDir(s.Dir.Path("."))
+}
+
+// ShareInitOptions are those of beadm share init.
+type ShareInitOptions struct {
+	Paths   []string // empty: the profile
+	Stop    []string
+	StopAll bool
+	DryRun  bool
+}
+
+// ShareInit makes the shared dataset and moves the profile's directories into
+// it while the system runs.
+func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Plan, share.Result, error) {
+	var plan share.Plan
+	var res share.Result
+	s, err := t.Write(ctx)
+	if err != nil {
+		return plan, res, err
+	}
+	defer s.Close()
+	if err := Allow(s.State, "share init"); err != nil {
+		return plan, res, err
+	}
+	units := shareUnits(t.Root)
+	if err := s.recoverShare(ctx, units); err != nil {
+		return plan, res, err
+	}
+	if plan, err = share.MakePlan(ctx, t.Root, "", opts.Paths...); err != nil || opts.DryRun {
+		return plan, res, err
+	}
+	if len(plan.Moves()) == 0 {
+		return plan, res, nil
+	}
+	free, err := s.Store.Free(ctx)
+	if err != nil {
+		return plan, res, err
+	}
+	if free < plan.Need+room {
+		return plan, res, be.E(be.Undone, "cannot move the shared data: it needs %d MiB and %s has %d free; nothing was changed", (plan.Need+room)>>20, t.Store.Location(), free>>20)
+	}
+	existed, err := s.hasShare(ctx)
+	if err != nil {
+		return plan, res, err
+	}
+	if err := s.Store.CreateVolume(ctx, be.ShareVolume); err != nil {
+		return plan, res, err
+	}
+	if !isMountPoint(s.liveShare()) {
+		if err := share.PrepareMountPoint(t.Root, true); err != nil {
+			return plan, res, err
+		}
+	}
+	if err := s.Store.MountVolume(ctx, be.ShareVolume, s.liveShare()); err != nil {
+		return plan, res, err
+	}
+	res, err = share.Init(ctx, share.Options{
+		Root: t.Root, Paths: opts.Paths, Free: free, Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
+		Record: func(_ string, data []byte) error { return state.WriteFile(s.Dir.Path(shareRecord), data) },
+		Note:   func(text string) { t.Report.Note("%s", text) },
+	})
+	if err == nil {
+		for _, late := range res.Late {
+			t.Report.Warn("written in the last moment and kept beside: %s", late)
+		}
+		if err = s.forgetShareRecord(); err == nil {
+			s.record("share init", "", strings.Join(res.Moved, " "))
+		}
+		return plan, res, err
+	}
+	// Whatever was not moved is what it was. A dataset that this made and that
+	// holds nothing is taken away again, so that nothing was changed.
+	if rerr := s.recoverShare(context.WithoutCancel(ctx), units); rerr != nil {
+		return plan, res, errors.Join(err, rerr)
+	}
+	if paths, serr := share.Status(ctx, t.Root, ""); !existed && serr == nil && !anyLinked(paths) {
+		clean := context.WithoutCancel(ctx)
+		if s.Store.UnmountDir(clean, s.liveShare()) == nil {
+			err = errors.Join(err, s.Store.DestroyVolume(clean, be.ShareVolume))
+		}
+	}
+	return plan, res, err
+}
+
+func anyLinked(paths []share.Path) bool {
+	for _, p := range paths {
+		if p.State == share.Linked {
+			return true
+		}
+	}
+	return false
+}
+
+// ShareStatus says of every path of the profile what it is.
+func (t *Target) ShareStatus(ctx context.Context) ([]share.Path, error) {
+	return share.Status(ctx, t.Root, "")
+}
+
+// shareUnits are the services of the host; a guest's are its runtime's.
+func shareUnits(root string) share.Units {
+	if root != "/" {
+		return nil
+	}
+	return &share.Systemd{}
+}

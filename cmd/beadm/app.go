@@ -68,6 +68,16 @@ func commands() []*cli.Command {
 	}
 }
 
+// plain gives every command, at any depth, our one sentence for a wrong flag,
+// and takes the "help" command, which would be an argument, off it.
+func plain(cmds []*cli.Command) []*cli.Command {
+	for _, c := range cmds {
+		c.OnUsageError, c.HideHelpCommand = usageError, true
+		plain(c.Subcommands)
+	}
+	return cmds
+}
+
 func newApp(io streams) *cli.App {
 	return &cli.App{
 		Name:                      "beadm",
@@ -113,7 +123,7 @@ func newApp(io streams) *cli.App {
 			cli.ShowAppHelp(c)
 			return be.E(be.Usage, "give a command")
 		},
-		Commands: commands(),
+		Commands: plain(commands()),
 	}
 }
 

@@ -79,6 +79,14 @@ func DefaultReached(ctx context.Context, dir string) error {
 			return nil
 		}
 	}
+	// Where GRUB on BIOS has its prefix on this partition.
+	if b, err := durable.Read(filepath.Join(dir, "grub", "grub.cfg"), maxHooked); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); len(f) == 2 && f[0] == "configfile" && strings.HasSuffix(f[1], "/beadm/grub.cfg") {
+				return nil
+			}
+		}
+	}
 	if b, err := os.ReadFile("/proc/cmdline"); err == nil {
 		if id, _ := boot.Cmdline(b); id != "" {
 			return nil

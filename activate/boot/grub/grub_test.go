@@ -19,7 +19,7 @@ func atOnce(string) error { return nil }
 
 // testConfig is for a plain directory.
 func testConfig(dir string, step func(string) error) Config {
-	return Config{Dir: dir, AnyMedium: true, Reached: vouched, Disk: durable.Disk{Step: step, Settle: atOnce}}
+	return Config{Dir: dir, AnyMedium: true, Reached: Vouched, Disk: durable.Disk{Step: step, Settle: atOnce}}
 }
 
 func TestContract(t *testing.T) {

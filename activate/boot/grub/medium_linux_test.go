@@ -59,7 +59,7 @@ func loopExt4(t *testing.T, mkfs []string, options string) (dir, img string) {
 
 func TestMedium(t *testing.T) {
 	loader := func(dir string) *Loader {
-		return New(Config{Dir: dir, AllowLoop: true, Reached: vouched})
+		return New(Config{Dir: dir, AllowLoop: true, Reached: Vouched})
 	}
 	refused := func(t *testing.T, l *Loader, kind be.Kind, word string) {
 		t.Helper()
@@ -93,7 +93,7 @@ func TestMedium(t *testing.T) {
 		if err != nil || strings.TrimSpace(string(out)) != m.uuid {
 			t.Errorf("UUID %q, blkid says %q %v", m.uuid, out, err)
 		}
-		refused(t, New(Config{Dir: dir, Reached: vouched}), be.Unbootable, "partition of a plain disk")
+		refused(t, New(Config{Dir: dir, Reached: Vouched}), be.Unbootable, "partition of a plain disk")
 		link := filepath.Join(t.TempDir(), "link")
 		if err := os.Symlink(dir, link); err != nil {
 			t.Fatal(err)
@@ -223,7 +223,7 @@ func TestOnDiskForGRUB(t *testing.T) {
 			}
 		}
 	}
-	l := New(Config{Dir: dir, AllowLoop: true, Reached: vouched})
+	l := New(Config{Dir: dir, AllowLoop: true, Reached: Vouched})
 	step := func(when string, err error) {
 		t.Helper()
 		if err != nil {

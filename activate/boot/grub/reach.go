@@ -71,6 +71,10 @@ func (l *Loader) hook(uuid string) error {
 	return nil
 }
 
+// Vouched is a Config.Reached for a GRUB that is known to come to our
+// grub.cfg, whatever can be seen of that.
+func Vouched(ctx context.Context, dir string) error { return nil }
+
 // DefaultReached believes that GRUB comes to our grub.cfg if a stub on the
 // partition says so, or if the running kernel was started by an entry of ours.
 func DefaultReached(ctx context.Context, dir string) error {

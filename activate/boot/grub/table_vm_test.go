@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,6 +26,11 @@ func TestVMTable(t *testing.T) {
 			text := m.power(t)
 			if got := played(text); !row.Right(got) {
 				t.Errorf("boots %+v, want %+v\n%s", got, row.Want, text)
+			}
+			if slices.ContainsFunc(row.NoLoad, func(id string) bool { return bytes.Contains(row.Env, []byte("beadm_trial="+id)) }) {
+				if strings.Count(text, "GRUB loading") != 2 {
+					t.Errorf("a trial that cannot be loaded did not reset the machine\n%s", text)
+				}
 			}
 			if row.After == nil {
 				return
@@ -78,7 +84,6 @@ func TestVMArguments(t *testing.T) {
 func TestVMTitles(t *testing.T) {
 	needVM(t)
 	t.Parallel()
-	var last string
 	m := installed(t, func(l *Loader) {
 		for i, title := range loadertest.HostileTitles {
 			e := loadertest.Entry("a", title)
@@ -86,7 +91,6 @@ func TestVMTitles(t *testing.T) {
 			if err := l.Put(t.Context(), e); err != nil {
 				t.Fatal(err)
 			}
-			last = e.ID
 		}
 		for letter, title := range map[string]string{"a": loadertest.ID("b"), "b": loadertest.ID("a")} {
 			if err := l.Put(t.Context(), loadertest.Entry(letter, title)); err != nil {
@@ -97,7 +101,6 @@ func TestVMTitles(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	_ = last
 	for _, want := range []loadertest.Played{{ID: loadertest.ID("b"), Trial: true}, {ID: loadertest.ID("a")}} {
 		text := m.power(t)
 		if played(text) != want || strings.Contains(text, "error") {

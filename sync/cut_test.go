@@ -64,7 +64,7 @@ func TestCutAtEveryEffect(t *testing.T) {
 				_, err := w.a.Reconcile(ctx, sw)
 				w.a.cut = nil
 				if (err != nil) != (n >= cutAt) {
-					t.Fatalf("cut %d of %d: %v", cutAt, n, err)
+					w.t.Fatalf("cut %d of %d: %v", cutAt, n, err)
 				}
 				done = err == nil
 				if upto == Mark {
@@ -77,9 +77,8 @@ func TestCutAtEveryEffect(t *testing.T) {
 					sw.FromRoot = w.root("snap2")
 				}
 				// Another process looks at the state.
-				if w.a, err = Open(w.root("state")); err != nil {
-					t.Fatal(err)
-				}
+				w.a, err = Open(w.root("state"))
+				w.ok(err)
 				w.a.GOOS = "linux"
 				_, err = w.a.Reconcile(ctx, sw)
 				w.ok(err)
@@ -97,14 +96,14 @@ func TestCutAtEveryEffect(t *testing.T) {
 				t.Fatalf("not removed:\n%s", want)
 			}
 			for cut := 1; cut <= len(effects); cut++ {
-				w := rich(t)
-				done, _ := finish(w, cut)
-				if got := tree(t, w.root("NEW")); got != want {
-					t.Errorf("cut %d (%s), done=%v:\n%s", cut, effects[cut-1], done, diffLines(want, got))
-				}
-				if t.Failed() {
-					break
-				}
+				t.Run(fmt.Sprint(cut), func(t *testing.T) {
+					t.Parallel()
+					w := rich(t)
+					done, _ := finish(w, cut)
+					if got := tree(t, w.root("NEW")); got != want {
+						t.Errorf("%s, done=%v:\n%s", effects[cut-1], done, diffLines(want, got))
+					}
+				})
 			}
 			t.Logf("%d effects", len(effects))
 		})

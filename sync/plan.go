@@ -144,6 +144,12 @@ func (p *planner) planPath(path string) error {
 		}
 		return err
 	}
+	if dir, err := p.blocked(path); err != nil || dir != "" {
+		if err == nil && !manifest.Same(c.old, c.new) {
+			p.say(path, Conflict, dir+" is a directory there and not here")
+		}
+		return err
+	}
 	now, err := p.taker.Entry(p.root, path)
 	if err != nil {
 		return err
@@ -160,6 +166,35 @@ func (p *planner) planPath(path string) error {
 	}
 	verdict, reason := decide.Decide(rule.Action, four)
 	return p.carryOut(path, rule.Action, verdict, reason, four, c.grown)
+}
+
+// blocked names a directory above path that is on the list too and was made
+// something else here, a link say: nothing is written through it.
+func (p *planner) blocked(path string) (string, error) {
+	for i := 1; i < len(path); i++ {
+		if path[i] != '/' {
+			continue
+		}
+		dir := path[:i]
+		there := p.newest.Get(dir)
+		if there == nil {
+			there = p.base.Get(dir)
+		}
+		if there == nil || there.Type != manifest.Dir {
+			continue
+		}
+		info, err := p.root.Lstat(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if !info.IsDir() {
+			return dir, nil
+		}
+	}
+	return "", nil
 }
 
 // since drops the steps that were had up to entry e.

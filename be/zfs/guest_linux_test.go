@@ -1,0 +1,368 @@
+package zfs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/be"
+	"beadm/be/storetest"
+)
+
+// The tests in this file need a kernel with ZFS. They are run where there is
+// one, in a virtual machine, by this package's test binary:
+//
+//	BEADM_ZFS_POOL=scratch ./zfs.test
+//
+// with the name of a pool that does not exist; it is made on a file in
+// TMPDIR and destroyed.
+func needPool(t *testing.T) string {
+	t.Helper()
+	pool := os.Getenv("BEADM_ZFS_POOL")
+	if pool == "" {
+		t.Skip("NOT RUN: BEADM_ZFS_POOL does not name a pool to make; make test-vm runs this on real ZFS")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: making a pool takes root")
+	}
+	if exec.Command("zpool", "list", pool).Run() != nil {
+		img := filepath.Join(os.TempDir(), pool+".img")
+		f, err := os.Create(img)
+		if err == nil {
+			err = f.Truncate(512 << 20)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		run(t, "zpool", "create", "-o", "ashift=12", "-O", "mountpoint=none", "-O", "compression=lz4", "-O", "acltype=posixacl", "-O", "xattr=sa", pool, img)
+		poolMade = func() {
+			exec.Command("zpool", "destroy", "-f", pool).Run()
+			os.Remove(img)
+		}
+	}
+	return pool
+}
+
+var poolMade = func() {}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	poolMade()
+	os.Exit(code)
+}
+
+func run(t *testing.T, argv ...string) string {
+	t.Helper()
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+var envs int
+
+// newEnv is a system as the ZFS guides lay it out: a root, a dataset that only
+// holds others, one inside another, one with a mount point of its own.
+func newEnv(t *testing.T) *storetest.Env {
+	pool := needPool(t)
+	envs++
+	box := fmt.Sprintf("%s/box%d", pool, envs)
+	beroot := box + "/ROOT"
+	top := beroot + "/default"
+	root := t.TempDir()
+	t.Cleanup(func() {
+		list, _ := mountsBelow(root)
+		for range list {
+			unix.Unmount(root, unix.MNT_DETACH)
+		}
+		if !t.Failed() {
+			run(t, "zfs", "destroy", "-R", box)
+		}
+	})
+	run(t, "zfs", "create", box)
+	run(t, "zfs", "create", "-o", "canmount=off", beroot)
+	run(t, "zfs", "create", "-o", "canmount=noauto", "-o", "mountpoint=/", top)
+	run(t, "zfs", "create", "-o", "canmount=off", top+"/var")
+	run(t, "zfs", "create", "-o", "canmount=noauto", "-o", "atime=off", top+"/var/lib")
+	run(t, "zfs", "create", "-u", top+"/var/lib/deep")
+	run(t, "zfs", "create", "-u", "-o", "setuid=off", top+"/srv")
+	run(t, "zfs", "create", "-o", "canmount=noauto", "-o", "mountpoint=/opt/data", top+"/data")
+	run(t, "mount", "-t", "zfs", "-o", "zfsutil", top, root)
+	places := []struct{ ds, path string }{{"var/lib", "var/lib"}, {"srv", "srv"}, {"data", "opt/data"}, {"var/lib/deep", "var/lib/deep"}}
+	for _, p := range places {
+		if err := os.MkdirAll(filepath.Join(root, p.path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		run(t, "mount", "-t", "zfs", "-o", "zfsutil", top+"/"+p.ds, filepath.Join(root, p.path))
+	}
+	e := &storetest.Env{
+		Open: func(t *testing.T) be.Store { return openStore(t, Config{Root: root}) },
+		OpenAt: func(t *testing.T, location string) be.Store {
+			return openStore(t, Config{Root: root, BERoot: location})
+		},
+		Root:        root,
+		Running:     "default",
+		MountSource: pool + "/",
+		Intercept:   func(s be.Store, f func(when, what string) error) { s.(*Store).effect = f },
+	}
+	dataset := func(name, path string) string {
+		for _, p := range places {
+			if p.path == path {
+				return beroot + "/" + name + "/" + p.ds
+			}
+		}
+		return beroot + "/" + name
+	}
+	for _, p := range places {
+		e.Subordinates = append(e.Subordinates, p.path)
+	}
+	e.SetMark = func(t *testing.T, name, path, value string) {
+		run(t, "zfs", "set", "com.example:mark="+value, "quota=100M", dataset(name, path))
+	}
+	e.Mark = func(t *testing.T, name, path string) string {
+		out := run(t, "zfs", "get", "-Hp", "-o", "value,source", "com.example:mark,quota", dataset(name, path))
+		return strings.TrimSuffix(strings.Replace(out, "\tlocal\n104857600\tlocal", "", 1), "\n")
+	}
+	return e
+}
+
+func openStore(t *testing.T, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	return s
+}
+
+func TestContract(t *testing.T) {
+	needPool(t)
+	storetest.Run(t, storetest.Fixture{New: newEnv})
+}
+
+// TestNothingMountsItself: what Create makes is mounted by nobody who does
+// not name it, and keeps what the source had.
+func TestNothingMountsItself(t *testing.T) {
+	e := newEnv(t)
+	s := e.Open(t).(*Store)
+	ctx := context.Background()
+	if _, err := s.Adopt(ctx, "default"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Create(ctx, be.CreateOptions{Name: "new", From: "default", AutoSnapshot: "auto", Properties: []string{"atime=on"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"default", "new"} {
+		want := map[string]string{"": "noauto", "/var": "off", "/var/lib": "noauto", "/var/lib/deep": "noauto", "/srv": "noauto", "/data": "noauto"}
+		for _, line := range strings.Split(run(t, "zfs", "list", "-Hr", "-o", "name,canmount", s.dataset(name)), "\n") {
+			ds, canmount, _ := strings.Cut(line, "\t")
+			if rel := strings.TrimPrefix(ds, s.dataset(name)); want[rel] != canmount {
+				t.Errorf("%s has canmount=%s, want %s", ds, canmount, want[rel])
+			}
+		}
+	}
+	for prop, want := range map[string]string{"mountpoint": "/", "atime": "on"} {
+		if got := run(t, "zfs", "get", "-Ho", "value,source", prop, s.dataset("new")); got != want+"\tlocal" {
+			t.Errorf("%s of the clone is %s, want %s, local", prop, got, want)
+		}
+	}
+	if got := run(t, "zfs", "get", "-Ho", "value,source", "mountpoint", s.dataset("new")+"/data"); got != "/opt/data\tlocal" {
+		t.Errorf("the mount point of data in the clone is %s", got)
+	}
+	if got := run(t, "zfs", "get", "-Ho", "value,source", "mountpoint", s.dataset("new")+"/srv"); !strings.HasPrefix(got, "/srv\tinherited") {
+		t.Errorf("the mount point of srv in the clone is %s", got)
+	}
+	dir := t.TempDir()
+	if err := s.Mount(ctx, "new", dir, false); err != nil {
+		t.Fatal(err)
+	}
+	options := run(t, "findmnt", "-no", "OPTIONS", filepath.Join(dir, "srv"))
+	if !strings.Contains(options, "nosuid") {
+		t.Errorf("srv has setuid=off and is mounted %s", options)
+	}
+	if err := s.Unmount(ctx, "new", false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestForeignUUID: a UUID that came from somewhere else is not one's own.
+func TestForeignUUID(t *testing.T) {
+	e := newEnv(t)
+	s := e.Open(t).(*Store)
+	ctx := context.Background()
+	b, err := s.Adopt(ctx, "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "zfs", "set", propUUID+"=11111111-2222-3333-4444-555555555555", s.root)
+	run(t, "zfs", "create", "-o", "canmount=noauto", "-o", "mountpoint=/", s.root+"/inherits")
+	run(t, "zfs", "snapshot", s.dataset("default")+"@send")
+	run(t, "sh", "-c", fmt.Sprintf("zfs send -p %s@send | zfs receive -u %s/received", s.dataset("default"), s.root))
+	run(t, "zfs", "create", "-o", "canmount=noauto", "-o", propUUID+"=no-uuid", "-o", "mountpoint=/", s.root+"/broken")
+	list, err := s.List(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range list {
+		want := be.UUID("")
+		if l.Name == "default" {
+			want = b.UUID
+		}
+		if l.UUID != want {
+			t.Errorf("%s is listed with UUID %q, want %q", l.Name, l.UUID, want)
+		}
+	}
+	for _, name := range []string{"inherits", "received", "broken"} {
+		got, err := s.Adopt(ctx, name)
+		if err != nil || got.UUID == "" || got.UUID == b.UUID {
+			t.Errorf("Adopt(%s): %+v, %v", name, got, err)
+		}
+	}
+}
+
+// TestVolumeInside: a zvol is the user's, whatever holds it.
+func TestVolumeInside(t *testing.T) {
+	e := newEnv(t)
+	s := e.Open(t).(*Store)
+	ctx := context.Background()
+	run(t, "zfs", "create", "-s", "-V", "8M", s.dataset("default")+"/swap")
+	if _, err := s.Create(ctx, be.CreateOptions{Name: "new", From: "default", AutoSnapshot: "auto"}); err != nil {
+		t.Fatal(err)
+	}
+	if out := run(t, "zfs", "list", "-Hr", "-t", "volume", "-o", "name", s.dataset("new")); out != "" {
+		t.Errorf("the volume was cloned: %s", out)
+	}
+	run(t, "zfs", "create", "-s", "-V", "8M", s.dataset("new")+"/mine")
+	if _, err := s.Destroy(ctx, "new", false); be.KindOf(err) != be.InUse {
+		t.Errorf("Destroy of one with a volume in it: %v", err)
+	}
+	if got, err := s.List(ctx); err != nil || len(got) != 2 || got[1].Incomplete {
+		t.Errorf("the refusal left %+v, %v", got, err)
+	}
+}
+
+// TestSameSnapshotName: promoting moves snapshots to where one of the same
+// name may be.
+func TestSameSnapshotName(t *testing.T) {
+	e := newEnv(t)
+	s := e.Open(t).(*Store)
+	ctx := context.Background()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.Create(ctx, be.CreateOptions{Name: "a", From: "default", AutoSnapshot: "auto-a"})
+	must(err)
+	_, err = s.Snapshot(ctx, "a", "daily")
+	must(err)
+	_, err = s.Create(ctx, be.CreateOptions{Name: "b", From: "a", Snapshot: "daily"})
+	must(err)
+	_, err = s.Snapshot(ctx, "b", "daily")
+	must(err)
+	_, err = s.Destroy(ctx, "a", false)
+	must(err)
+	list, err := s.Snapshots(ctx, "b")
+	must(err)
+	found := false
+	for _, sn := range list {
+		found = found || sn.Name == "daily"
+	}
+	if !found {
+		t.Errorf("its own snapshot is gone: %+v", list)
+	}
+	if _, err := s.Destroy(ctx, "b", false); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestHeld: a hold is somebody's word that the snapshot is needed.
+func TestHeld(t *testing.T) {
+	e := newEnv(t)
+	s := e.Open(t).(*Store)
+	ctx := context.Background()
+	if _, err := s.Create(ctx, be.CreateOptions{Name: "a", From: "default", AutoSnapshot: "auto"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Snapshot(ctx, "a", "kept"); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "zfs", "hold", "me", s.dataset("a")+"@kept")
+	if _, err := s.Destroy(ctx, "a", false); be.KindOf(err) != be.InUse {
+		t.Errorf("Destroy of one with a held snapshot: %v", err)
+	}
+	run(t, "zfs", "release", "me", s.dataset("a")+"@kept")
+	if _, err := s.Destroy(ctx, "a", false); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFull: a pool without space fails the operation and leaves nothing.
+func TestFull(t *testing.T) {
+	e := newEnv(t)
+	s := e.Open(t).(*Store)
+	ctx := context.Background()
+	run(t, "zfs", "set", "quota=1M", s.root)
+	f, err := os.Create(filepath.Join(e.Root, "fill"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	junk := make([]byte, 1<<16)
+	for i := range junk {
+		junk[i] = byte(i * i >> 3)
+	}
+	for range 64 {
+		if _, err := f.Write(junk); err != nil {
+			break
+		}
+		f.Sync()
+	}
+	f.Close()
+	_, err = s.Create(ctx, be.CreateOptions{Name: "new", From: "default", AutoSnapshot: "auto", Properties: []string{"reservation=100M"}})
+	if be.KindOf(err) != be.Undone || !strings.Contains(err.Error(), "full") {
+		t.Errorf("Create without space: %v (kind %d)", err, be.KindOf(err))
+	}
+	if list, err := s.List(ctx); err != nil || len(list) != 1 {
+		t.Errorf("left are %+v, %v", list, err)
+	}
+	if list, err := s.Snapshots(ctx, "default"); err != nil || len(list) != 0 {
+		t.Errorf("left are the snapshots %+v, %v", list, err)
+	}
+}
+
+// TestNoStore: where no dataset of the right kind is mounted, the error says
+// what to give.
+func TestNoStore(t *testing.T) {
+	pool := needPool(t)
+	ctx := context.Background()
+	for what, cfg := range map[string]Config{
+		"not ZFS":               {Root: t.TempDir()},
+		"a dataset not there":   {Root: "/", BERoot: pool + "/missing"},
+		"not a dataset's name":  {Root: "/", BERoot: "-r"},
+		"a pool that is not":    {Root: "/", BERoot: "nopool/ROOT"},
+		"a directory not there": {Root: filepath.Join(t.TempDir(), "missing")},
+	} {
+		_, err := Open(ctx, cfg)
+		if k := be.KindOf(err); k != be.NoStore && k != be.Usage {
+			t.Errorf("%s: %v (kind %d)", what, err, k)
+		}
+	}
+	// Everybody's jails beside each other are not boot environments.
+	dir := t.TempDir()
+	run(t, "zfs", "create", "-o", "mountpoint="+dir, pool+"/jails")
+	run(t, "zfs", "create", pool+"/jails/web1")
+	run(t, "zfs", "create", pool+"/jails/web2")
+	defer run(t, "zfs", "destroy", "-r", pool+"/jails")
+	if _, err := Open(ctx, Config{Root: dir + "/web1"}); be.KindOf(err) != be.NoStore {
+		t.Errorf("a jail beside others: %v", err)
+	}
+}

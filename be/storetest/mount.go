@@ -163,7 +163,7 @@ func testSnapshots(t *testing.T, e *Env) {
 	one, err := e.store.Snapshot(bg(), e.Running, "s1")
 	must(t, "Snapshot", err)
 	e.fill(t, e.Root, "second")
-	two, err := e.store.Snapshot(bg(), e.Running, "s2:with.all_of-it+")
+	two, err := e.store.Snapshot(bg(), e.Running, "s2:with.all_of-it")
 	must(t, "Snapshot", err)
 	_, err = e.store.Snapshot(bg(), e.Running, "s1")
 	wantKind(t, "Snapshot of an existing name", err, be.InUse)

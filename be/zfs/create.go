@@ -87,6 +87,9 @@ func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error
 }
 
 func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err error) {
+	if err := checkNewName(opts.Name); err != nil {
+		return b, err
+	}
 	given, err := parseProperties(opts.Properties)
 	if err != nil {
 		return b, err
@@ -285,6 +288,15 @@ func parseProperties(list []string) ([]setting, error) {
 	return out, nil
 }
 
+// checkNewName refuses the one character that be.CheckName allows and that no
+// dataset's name can have.
+func checkNewName(name string) error {
+	if strings.Contains(name, "+") {
+		return be.E(be.Usage, "the name of a dataset cannot hold a +; choose another name")
+	}
+	return nil
+}
+
 // Rename renames the dataset. What is mounted stays where it is; bootfs
 // follows. Who else names it, loader entries first, is the caller's to change.
 func (s *Store) Rename(ctx context.Context, from, to string) error {
@@ -292,6 +304,9 @@ func (s *Store) Rename(ctx context.Context, from, to string) error {
 }
 
 func (s *Store) rename(ctx context.Context, from, to string) error {
+	if err := checkNewName(to); err != nil {
+		return err
+	}
 	t, err := s.find(ctx, from)
 	if err != nil || from == to {
 		return err

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-var datasetRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.: -]*(/[A-Za-z0-9_.:+ %-]+)*$`)
+var datasetRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.: -]*(/[A-Za-z0-9_.: %-]+)*$`)
 
 // property is a value and where it comes from.
 type property struct {

@@ -10,11 +10,11 @@ import (
 	"beadm/be"
 )
 
-var snapshotRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}$`)
+var snapshotRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
 
 func checkSnapshotName(snap string) error {
 	if !snapshotRule.MatchString(snap) {
-		return be.E(be.Usage, "the snapshot name %q is not valid: use letters, digits and . _ : + -, and begin with a letter or a digit", snap)
+		return be.E(be.Usage, "the snapshot name %q is not valid: use letters, digits and . _ : -, and begin with a letter or a digit", snap)
 	}
 	return nil
 }

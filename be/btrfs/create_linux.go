@@ -25,7 +25,7 @@ func (s *Store) Adopt(ctx context.Context, name string) (be.BE, error) {
 	}
 	e, err := s.findIn(woods, name)
 	if be.KindOf(err) == be.NotFound {
-		for _, sv := range woods.held(s.dirID, s.dirIno) {
+		for _, sv := range woods.held(s.beroot.id, s.beroot.inode) {
 			if shownName(sv.name) == name && !strings.HasPrefix(sv.name, "@beadm") && sv.name != shareVolume {
 				e, err = entry{subvolume: sv, be: name}, nil
 			}
@@ -95,7 +95,7 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 		}
 	}
 	partial := partialPrefix + opts.Name
-	dir := int(s.dir.Fd())
+	dir := s.beroot.fd()
 	if err := s.sweepAuto(woods); err != nil {
 		return b, err
 	}
@@ -107,7 +107,7 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 		}
 		undo := s.deleteTree(dir, partial)
 		if made != "" {
-			undo = errors.Join(undo, s.destroySnapshot(from.uuid, made))
+			undo = errors.Join(undo, s.destroySnapshot(s.beroot, string(from.uuid), made))
 		}
 		if undo != nil {
 			err = be.E(be.Recovery, "%w; and undoing it failed: %w; destroy %s to finish", err, undo, opts.Name)
@@ -140,7 +140,7 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 			}
 			made = snap
 		}
-		src, err := s.openSnapshot(string(from.uuid), snap)
+		src, err := openSnapshot(s.beroot, string(from.uuid), snap)
 		if err != nil {
 			return b, snapshotProblem(err, opts.From, snap)
 		}
@@ -168,7 +168,7 @@ func (s *Store) finish(partial, final string, uuid be.UUID, description string, 
 		return err
 	}
 	defer unix.Close(fd)
-	if err := s.nameRoot(fd, s.join(final)); err != nil {
+	if err := s.nameRoot(fd, s.beroot.join(final)); err != nil {
 		return err
 	}
 	if err := s.setAttr(fd, snapshotAttr, ""); err != nil {
@@ -206,7 +206,7 @@ func (s *Store) finish(partial, final string, uuid be.UUID, description string, 
 	if err := s.sync(); err != nil {
 		return err
 	}
-	dir := int(s.dir.Fd())
+	dir := s.beroot.fd()
 	err = s.do(func() error {
 		return unix.Renameat2(dir, partial, dir, final, unix.RENAME_NOREPLACE)
 	}, "rename %s to %s", partial, final)
@@ -284,7 +284,7 @@ func (s *Store) rename(from, to string) error {
 	if err := s.adopt(e); err != nil {
 		return err
 	}
-	dir := int(s.dir.Fd())
+	dir := s.beroot.fd()
 	move := func(a, b string) error {
 		return s.do(func() error {
 			return unix.Renameat2(dir, a, dir, b, unix.RENAME_NOREPLACE)
@@ -300,12 +300,12 @@ func (s *Store) rename(from, to string) error {
 	if err := move(e.name, final); err != nil {
 		return errors.Join(err, undoRename(dir, final, e.name))
 	}
-	err = name(s.join(final))
+	err = name(s.beroot.join(final))
 	if err == nil {
 		err = s.sync()
 	}
 	if err != nil {
-		return errors.Join(err, name(s.join(e.name)), undoRename(dir, final, e.name))
+		return errors.Join(err, name(s.beroot.join(e.name)), undoRename(dir, final, e.name))
 	}
 	return nil
 }

@@ -48,10 +48,10 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 		if err := s.mayGo(woods, e, table); err != nil {
 			return report, err
 		}
-		report.Removes = append(report.Removes, "/"+s.join(e.name))
+		report.Removes = append(report.Removes, "/"+s.beroot.join(e.name))
 		report.Frees += held[e.id]
 		for _, sv := range s.snapshotsOf(woods, e.uuid) {
-			if err := s.notMounted(table, s.snapshotPath(string(e.uuid), sv.name)); err != nil {
+			if err := s.notMounted(table, s.beroot.join(snapshotPath(string(e.uuid), sv.name))); err != nil {
 				return report, err
 			}
 			report.Removes = append(report.Removes, name+"@"+sv.name)
@@ -92,7 +92,7 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 }
 
 func (s *Store) remove(ctx context.Context, e entry) error {
-	dir := int(s.dir.Fd())
+	dir := s.beroot.fd()
 	if !e.partial {
 		partial := partialPrefix + e.be
 		err := s.do(func() error {
@@ -120,12 +120,12 @@ func (s *Store) remove(ctx context.Context, e entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := s.destroySnapshot(e.uuid, sv.name); err != nil {
+		if err := s.destroySnapshot(s.beroot, string(e.uuid), sv.name); err != nil {
 			return err
 		}
 	}
 	if e.uuid != "" {
-		if err := s.dropSnapshotDir(string(e.uuid)); err != nil {
+		if err := s.dropSnapshotDir(s.beroot, string(e.uuid)); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,7 @@ func (s *Store) mayGo(woods *forest, e entry, table *mounts) error {
 	if e.id == s.nowID {
 		return be.E(be.InUse, "it is running")
 	}
-	if err := s.notMounted(table, e.name); err != nil {
+	if err := s.notMounted(table, s.beroot.join(e.name)); err != nil {
 		return err
 	}
 	fd, err := s.openEntry(e.name)
@@ -220,8 +220,8 @@ func (s *Store) isEmpty(woods *forest, sv *subvolume) (bool, error) {
 	return len(names) == 0, nil
 }
 
-func (s *Store) notMounted(table *mounts, name string) error {
-	if m := s.mountsWithin(table, name); len(m) > 0 {
+func (s *Store) notMounted(table *mounts, path string) error {
+	if m := s.mountsWithin(table, path); len(m) > 0 {
 		return be.E(be.InUse, "it is mounted at %s; unmount it first", m[0].Mountpoint)
 	}
 	return nil

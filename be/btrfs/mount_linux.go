@@ -29,14 +29,14 @@ func (s *Store) mountBE(name, dir string, readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	if m := s.mountsOf(table, e.name); len(m) > 0 {
+	if m := s.mountsOf(table, s.beroot.join(e.name)); len(m) > 0 {
 		return be.E(be.InUse, "it is mounted at %s already", m[0].Mountpoint)
 	}
 	if err := checkEmpty(dir); err != nil {
 		return err
 	}
 	if err := s.mount(e.subvolume, dir, readOnly); err != nil {
-		return errors.Join(err, s.UnmountDir(context.WithoutCancel(context.Background()), dir))
+		return errors.Join(err, s.UnmountDir(context.Background(), dir))
 	}
 	return nil
 }
@@ -59,7 +59,7 @@ func (s *Store) unmountBE(name string, force bool) error {
 	if err != nil {
 		return err
 	}
-	list := s.mountsOf(table, e.name)
+	list := s.mountsOf(table, s.beroot.join(e.name))
 	for i := len(list) - 1; i >= 0; i-- {
 		if force {
 			err = s.unmountTree(list[i].Mountpoint, true)
@@ -84,16 +84,16 @@ func (s *Store) CompleteMounts(ctx context.Context, name, dir string) error {
 func (s *Store) MountSnapshot(ctx context.Context, name, snap, dir string) error {
 	e, err := s.find(name)
 	if err == nil {
-		err = s.mountSnapshot(string(e.uuid), name, snap, dir)
+		err = s.mountSnapshot(s.beroot, string(e.uuid), name, snap, dir)
 	}
 	return problem(err, "cannot mount snapshot %s@%s", name, snap)
 }
 
-func (s *Store) mountSnapshot(owner, name, snap, dir string) error {
+func (s *Store) mountSnapshot(in base, owner, name, snap, dir string) error {
 	if owner == "" {
 		return snapshotProblem(unix.ENOENT, name, snap)
 	}
-	fd, err := s.openSnapshot(owner, snap)
+	fd, err := openSnapshot(in, owner, snap)
 	if err != nil {
 		return snapshotProblem(err, name, snap)
 	}

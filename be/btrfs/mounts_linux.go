@@ -57,12 +57,12 @@ func (m *mounts) of(fd int) (*mountinfo.Info, error) {
 	return nil, fmt.Errorf("%s names no mount", f.Name())
 }
 
-// mountsOf are the mounts of a subvolume in the BE root, as a whole. The
-// table's root field is the path from the top level whatever was mounted.
-func (s *Store) mountsOf(table *mounts, name string) []*mountinfo.Info {
+// mountsOf are the mounts of a subvolume, by its path from the top level, as a
+// whole. The table's root field is that path whatever was mounted.
+func (s *Store) mountsOf(table *mounts, path string) []*mountinfo.Info {
 	var list []*mountinfo.Info
 	for _, m := range table.list {
-		if m.FSType == "btrfs" && m.Root == "/"+s.join(name) && s.isOurs(m) {
+		if m.FSType == "btrfs" && m.Root == "/"+path && s.isOurs(m) {
 			list = append(list, m)
 		}
 	}
@@ -70,28 +70,25 @@ func (s *Store) mountsOf(table *mounts, name string) []*mountinfo.Info {
 }
 
 // mountsWithin are those of it or of something inside it.
-func (s *Store) mountsWithin(table *mounts, name string) []*mountinfo.Info {
+func (s *Store) mountsWithin(table *mounts, path string) []*mountinfo.Info {
 	var list []*mountinfo.Info
 	for _, m := range table.list {
-		path := "/" + s.join(name)
-		if m.FSType == "btrfs" && (m.Root == path || strings.HasPrefix(m.Root, path+"/")) && s.isOurs(m) {
+		if m.FSType == "btrfs" && (m.Root == "/"+path || strings.HasPrefix(m.Root, "/"+path+"/")) && s.isOurs(m) {
 			list = append(list, m)
 		}
 	}
 	return list
 }
 
-// isOurs reports whether a mount is of the store's file system. Every path of
-// the same name on another btrfs would pass for ours otherwise.
+// isOurs reports whether a mount is of the store's file system: a subvolume of
+// the same path on another btrfs would pass for ours otherwise. What is
+// visible at the mount point tells, unless another mount lies upon it; the
+// source alone does not, it may be any device of the file system.
 func (s *Store) isOurs(m *mountinfo.Info) bool {
-	// O_PATH does not trigger anything on a mount that hangs.
 	fd, err := unix.Open(m.Mountpoint, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err == nil {
 		defer unix.Close(fd)
-		if id, err := fsUUID(fd); err == nil && id != s.fsid {
-			// Ours may still lie hidden below another one's.
-			return sameDevice(m.Source, s.source)
-		} else if err == nil {
+		if id, err := fsUUID(fd); err == nil && id == s.fsid {
 			return true
 		}
 	}

@@ -1,6 +1,10 @@
 package btrfs
 
-import "strings"
+import (
+	"strings"
+
+	"beadm/be"
+)
 
 // elsewhere are directories whose subvolumes are data of their own, made by
 // programs that count on finding every one of them again.
@@ -34,4 +38,22 @@ func belongs(path string, fstab []string) bool {
 		}
 	}
 	return true
+}
+
+// shownName is the name of a boot environment that the installer made.
+func shownName(subvol string) string {
+	name := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._:+-", r)) {
+			return r
+		}
+		return '-'
+	}, strings.TrimLeft(subvol, "@"))
+	name = strings.TrimLeft(name, "._:+-")
+	if len(name) > be.MaxName {
+		name = name[:be.MaxName]
+	}
+	if name == "" {
+		return "default"
+	}
+	return name
 }

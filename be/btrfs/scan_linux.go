@@ -54,7 +54,7 @@ func (s *Store) dirPath(woods *forest, subvol, inode uint64) (string, error) {
 // entries finds the boot environments in the BE root, in no order.
 func (s *Store) entries(woods *forest) ([]entry, error) {
 	var list, adopted []entry
-	for _, sv := range woods.held(s.dirID, s.dirIno) {
+	for _, sv := range woods.held(s.beroot.id, s.beroot.inode) {
 		switch name, is := strings.CutPrefix(sv.name, bePrefix); {
 		case is:
 			if be.CheckName(name) != nil {
@@ -104,24 +104,6 @@ func taken(list []entry, name string) bool {
 	return false
 }
 
-// shownName is the name of a boot environment that the installer made.
-func shownName(subvol string) string {
-	name := strings.Map(func(r rune) rune {
-		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._:+-", r)) {
-			return r
-		}
-		return '-'
-	}, strings.TrimLeft(subvol, "@"))
-	name = strings.TrimLeft(name, "._:+-")
-	if len(name) > be.MaxName {
-		name = name[:be.MaxName]
-	}
-	if name == "" {
-		return "default"
-	}
-	return name
-}
-
 // find finds a whole boot environment by name.
 func (s *Store) find(name string) (entry, error) {
 	woods, err := s.scan()
@@ -151,7 +133,7 @@ func (s *Store) findIn(woods *forest, name string) (entry, error) {
 
 // openEntry opens the root directory of a subvolume in the BE root.
 func (s *Store) openEntry(name string) (int, error) {
-	return beneath(int(s.dir.Fd()), name)
+	return beneath(s.beroot.fd(), name)
 }
 
 // uuidOf reads the UUID of a boot environment, empty if the mark is not there
@@ -162,7 +144,7 @@ func (s *Store) uuidOf(sv *subvolume) (be.UUID, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("cannot open subvolume %s: %w", s.join(sv.name), err)
+		return "", fmt.Errorf("cannot open subvolume %s: %w", s.beroot.join(sv.name), err)
 	}
 	defer unix.Close(fd)
 	mark, err := getAttr(fd, markAttr)
@@ -232,7 +214,7 @@ func (s *Store) list() ([]be.BE, *forest, error) {
 func (s *Store) describe(woods *forest, e entry, table *mounts, held map[uint64]int64) (be.BE, error) {
 	b := be.BE{
 		Name: e.be, UUID: e.uuid, Policy: "static",
-		Location: "/" + s.join(e.name), Created: e.created,
+		Location: "/" + s.beroot.join(e.name), Created: e.created,
 		Running: e.id == s.nowID, ReadOnly: e.readOnly, Incomplete: e.partial,
 	}
 	for _, sv := range append(s.snapshotsOf(woods, e.uuid), e.subvolume) {
@@ -240,7 +222,7 @@ func (s *Store) describe(woods *forest, e entry, table *mounts, held map[uint64]
 	}
 	if b.Running {
 		b.Mountpoint = s.cfg.Root
-	} else if m := s.mountsOf(table, e.name); len(m) > 0 {
+	} else if m := s.mountsOf(table, s.beroot.join(e.name)); len(m) > 0 {
 		b.Mountpoint = m[0].Mountpoint
 	}
 	if origin := woods.byUUID(e.parentUUID); origin != nil {

@@ -68,17 +68,17 @@ func (s *Store) snapshot(ctx context.Context, e entry, snap string, auto bool) e
 	}
 	mounted := fstabMounts(text)
 	keep := func(path string) bool { return belongs(path, mounted) }
-	return s.snapshotTree(ctx, fd, string(e.uuid), snap, auto, keep)
+	return s.snapshotTree(ctx, fd, s.beroot, string(e.uuid), snap, auto, keep)
 }
 
 // snapshotTree makes a snapshot in the directory of an owner: the UUID of a
 // boot environment or the name of a volume. It is writable and without its
 // mark until it is whole, so that one cut off is seen, and replaced.
-func (s *Store) snapshotTree(ctx context.Context, src int, owner, snap string, auto bool, keep func(string) bool) (err error) {
+func (s *Store) snapshotTree(ctx context.Context, src int, in base, owner, snap string, auto bool, keep func(string) bool) (err error) {
 	if err := checkSnapshotName(snap); err != nil {
 		return err
 	}
-	all, err := s.subdir(int(s.dir.Fd()), snapshotsDir)
+	all, err := s.subdir(in.fd(), snapshotsDir)
 	if err != nil {
 		return err
 	}
@@ -216,12 +216,12 @@ func (s *Store) isWhole(dir int, snap string) (whole, there bool, err error) {
 	return whole, true, err
 }
 
-// held lists the subvolumes in the snapshot directory of an owner.
-func (s *Store) heldBy(woods *forest, owner string) []*subvolume {
+// heldBy lists the subvolumes in the snapshot directory of an owner.
+func heldBy(woods *forest, in base, owner string) []*subvolume {
 	if owner == "" {
 		return nil
 	}
-	fd, err := beneath(int(s.dir.Fd()), snapshotsDir+"/"+owner)
+	fd, err := beneath(in.fd(), snapshotsDir+"/"+owner)
 	if err != nil {
 		return nil
 	}
@@ -230,25 +230,25 @@ func (s *Store) heldBy(woods *forest, owner string) []*subvolume {
 	if unix.Fstat(fd, &st) != nil {
 		return nil
 	}
-	list := woods.held(s.dirID, st.Ino)
+	list := woods.held(in.id, st.Ino)
 	sort.Slice(list, func(i, j int) bool { return list[i].name < list[j].name })
 	return list
 }
 
 // snapshotsOf are the snapshots of a boot environment, unfinished ones too.
 func (s *Store) snapshotsOf(woods *forest, uuid be.UUID) []*subvolume {
-	return s.heldBy(woods, string(uuid))
+	return heldBy(woods, s.beroot, string(uuid))
 }
 
-func (s *Store) snapshotPath(owner, snap string) string {
+func snapshotPath(owner, snap string) string {
 	return snapshotsDir + "/" + owner + "/" + snap
 }
 
-func (s *Store) openSnapshot(owner, snap string) (int, error) {
+func openSnapshot(in base, owner, snap string) (int, error) {
 	if err := checkSnapshotName(snap); err != nil {
 		return -1, err
 	}
-	return beneath(int(s.dir.Fd()), s.snapshotPath(owner, snap))
+	return beneath(in.fd(), snapshotPath(owner, snap))
 }
 
 // Snapshots lists the whole ones, oldest first.
@@ -257,11 +257,11 @@ func (s *Store) Snapshots(ctx context.Context, name string) ([]be.Snapshot, erro
 	if err != nil {
 		return nil, problem(err, "cannot list the snapshots of boot environment %s", name)
 	}
-	list, err := s.wholeOnes(string(e.uuid), name)
+	list, err := s.wholeOnes(s.beroot, string(e.uuid), name)
 	return list, problem(err, "cannot list the snapshots of boot environment %s", name)
 }
 
-func (s *Store) wholeOnes(owner, name string) ([]be.Snapshot, error) {
+func (s *Store) wholeOnes(in base, owner, name string) ([]be.Snapshot, error) {
 	woods, err := s.scan()
 	if err != nil {
 		return nil, err
@@ -271,8 +271,8 @@ func (s *Store) wholeOnes(owner, name string) ([]be.Snapshot, error) {
 		return nil, err
 	}
 	var list []be.Snapshot
-	for _, sv := range s.heldBy(woods, owner) {
-		fd, err := s.openSnapshot(owner, sv.name)
+	for _, sv := range heldBy(woods, in, owner) {
+		fd, err := openSnapshot(in, owner, sv.name)
 		if err != nil {
 			return nil, err
 		}
@@ -294,15 +294,15 @@ func (s *Store) wholeOnes(owner, name string) ([]be.Snapshot, error) {
 func (s *Store) DestroySnapshot(ctx context.Context, name, snap string) error {
 	e, err := s.find(name)
 	if err == nil {
-		err = s.existing(string(e.uuid), name, snap)
+		err = s.existing(s.beroot, string(e.uuid), name, snap)
 	}
 	if err == nil {
-		err = s.destroySnapshot(e.uuid, snap)
+		err = s.destroySnapshot(s.beroot, string(e.uuid), snap)
 	}
 	return problem(err, "cannot destroy snapshot %s@%s", name, snap)
 }
 
-func (s *Store) existing(owner, name, snap string) error {
+func (s *Store) existing(in base, owner, name, snap string) error {
 	if err := checkSnapshotName(snap); err != nil {
 		return err
 	}
@@ -310,10 +310,10 @@ func (s *Store) existing(owner, name, snap string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.notMounted(table, s.snapshotPath(owner, snap)); err != nil {
+	if err := s.notMounted(table, in.join(snapshotPath(owner, snap))); err != nil {
 		return err
 	}
-	fd, err := s.openSnapshot(owner, snap)
+	fd, err := openSnapshot(in, owner, snap)
 	if owner == "" {
 		err = unix.ENOENT
 	}
@@ -323,12 +323,10 @@ func (s *Store) existing(owner, name, snap string) error {
 	return unix.Close(fd)
 }
 
-func (s *Store) destroySnapshot(uuid be.UUID, snap string) error {
-	return s.destroySnapshotOf(string(uuid), snap)
-}
-
-func (s *Store) destroySnapshotOf(owner, snap string) error {
-	dir, err := beneath(int(s.dir.Fd()), snapshotsDir+"/"+owner)
+// destroySnapshot deletes a snapshot that nobody has mounted; one that is not
+// there is fine.
+func (s *Store) destroySnapshot(in base, owner, snap string) error {
+	dir, err := beneath(in.fd(), snapshotsDir+"/"+owner)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
@@ -358,9 +356,9 @@ func (s *Store) destroySnapshotOf(owner, snap string) error {
 }
 
 // dropSnapshotDir removes an owner's directory, which must be empty.
-func (s *Store) dropSnapshotDir(owner string) error {
+func (s *Store) dropSnapshotDir(in base, owner string) error {
 	err := s.do(func() error {
-		return unix.Unlinkat(int(s.dir.Fd()), snapshotsDir+"/"+owner, unix.AT_REMOVEDIR)
+		return unix.Unlinkat(in.fd(), snapshotsDir+"/"+owner, unix.AT_REMOVEDIR)
 	}, "remove directory %s/%s", snapshotsDir, owner)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
@@ -371,14 +369,14 @@ func (s *Store) dropSnapshotDir(owner string) error {
 // snapshotName says which snapshot of which boot environment a subvolume is;
 // empty if it is none.
 func (s *Store) snapshotName(woods *forest, sv *subvolume) (name, snap string, err error) {
-	if sv.parent != s.dirID {
+	if sv.parent != s.beroot.id {
 		return "", "", nil
 	}
 	path, err := s.dirPath(woods, sv.parent, sv.dir)
 	if err != nil {
 		return "", "", err
 	}
-	owner, is := strings.CutPrefix(path, s.join(snapshotsDir)+"/")
+	owner, is := strings.CutPrefix(path, s.beroot.join(snapshotsDir)+"/")
 	if !is {
 		return "", "", nil
 	}
@@ -419,7 +417,7 @@ func (s *Store) isAuto(woods *forest, sv *subvolume) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !strings.HasPrefix(path, s.join(snapshotsDir)+"/") {
+	if !strings.HasPrefix(path, s.beroot.join(snapshotsDir)+"/") {
 		return false, nil
 	}
 	fd, err := beneath(s.fd(), join(path, sv.name))
@@ -445,7 +443,7 @@ func (s *Store) sweepAuto(woods *forest) error {
 				return err
 			}
 			if auto && !woods.hasCopies(sv) {
-				if err := s.destroySnapshot(e.uuid, sv.name); err != nil {
+				if err := s.destroySnapshot(s.beroot, string(e.uuid), sv.name); err != nil {
 					return err
 				}
 			}

@@ -19,12 +19,9 @@ type Store struct {
 	cfg    Config
 	source string // device to mount from
 	fsid   string
-	top    *os.File // directory of the top level, in a mount of its own
-	dir    *os.File // the BE root
-	path   string   // of the BE root from the top level, no slash at the ends
-	dirID  uint64   // subvolume that holds the BE root
-	dirIno uint64   // its inode there
-	nowID  uint64   // subvolume mounted at cfg.Root; 0 if that is elsewhere
+	top    base   // the top level, in a mount of its own
+	beroot base   // what holds the boot environments
+	nowID  uint64 // subvolume mounted at cfg.Root; 0 if that is elsewhere
 
 	// effect, if set, is called before and after everything that changes the
 	// file system. An error from it before stands for a failure of it.
@@ -35,6 +32,19 @@ const (
 	before = "before"
 	after  = "after"
 )
+
+// base is an open directory that holds subvolumes of ours.
+type base struct {
+	dir   *os.File
+	path  string // from the top level, no slash at the ends
+	id    uint64 // subvolume that it is in
+	inode uint64
+}
+
+func (b base) fd() int { return int(b.dir.Fd()) }
+
+// join is the path of a name in it from the top level.
+func (b base) join(name string) string { return join(b.path, name) }
 
 // Open finds the store. It is of kind NoStore where there is none.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
@@ -73,7 +83,7 @@ func (s *Store) open() error {
 		s.source, s.fsid = now.source, now.fsid
 	case strings.HasPrefix(root, "btrfs:"):
 		fsid, path, _ := strings.Cut(strings.TrimPrefix(root, "btrfs:"), ":")
-		s.fsid, s.path = fsid, strings.Trim(path, "/")
+		s.fsid, s.beroot.path = fsid, strings.Trim(path, "/")
 		if s.source, err = deviceOf(fsid); err != nil {
 			return err
 		}
@@ -87,9 +97,11 @@ func (s *Store) open() error {
 		}
 		s.source, s.fsid, wantID, wantIno = at.source, at.fsid, at.subvol, at.inode
 	}
-	if s.top, err = openTop(s.source); err != nil {
+	dir, err := openTop(s.source)
+	if err != nil {
 		return problem(err, "cannot open the btrfs on %s", s.source)
 	}
+	s.top = base{dir: dir, id: fsTreeID, inode: firstFree}
 	if got, err := fsUUID(s.fd()); err != nil || got != s.fsid {
 		return problem(errors.Join(err, fmt.Errorf("it holds file system %s, not %s", got, s.fsid)), "cannot open the btrfs on %s", s.source)
 	}
@@ -112,31 +124,31 @@ func (s *Store) open() error {
 		if err != nil {
 			return err
 		}
-		if s.path, err = s.dirPath(woods, wantID, wantIno); err != nil {
+		if s.beroot.path, err = s.dirPath(woods, wantID, wantIno); err != nil {
 			return problem(err, "cannot find the directory that holds the boot environments")
 		}
 	}
-	fd, err := beneath(s.fd(), s.path)
+	fd, err := beneath(s.fd(), s.beroot.path)
 	if err != nil {
-		return be.E(be.NoStore, "no btrfs boot environments in /%s of file system %s: %w", s.path, s.fsid, err)
+		return be.E(be.NoStore, "no btrfs boot environments in /%s of file system %s: %w", s.beroot.path, s.fsid, err)
 	}
-	s.dir = os.NewFile(uintptr(fd), s.path)
+	s.beroot.dir = os.NewFile(uintptr(fd), s.beroot.path)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	s.dirIno = st.Ino
-	s.dirID, err = subvolumeID(fd)
+	s.beroot.inode = st.Ino
+	s.beroot.id, err = subvolumeID(fd)
 	return err
 }
 
 // Close lets go of the file system. What was mounted for the caller stays.
 func (s *Store) Close() error {
-	if s.dir != nil {
-		s.dir.Close()
+	if s.beroot.dir != nil {
+		s.beroot.dir.Close()
 	}
-	if s.top != nil {
-		return s.top.Close()
+	if s.top.dir != nil {
+		return s.top.dir.Close()
 	}
 	return nil
 }
@@ -151,20 +163,17 @@ func (s *Store) Location() string {
 	if s.cfg.BERoot != "" {
 		return s.cfg.BERoot
 	}
-	return "btrfs:" + s.fsid + ":/" + s.path
+	return "btrfs:" + s.fsid + ":/" + s.beroot.path
 }
 
 // GUID is the file system's UUID, and for a BE root other than the top level
 // a digest of which directory it is, whatever it is called.
 func (s *Store) GUID() string {
-	if s.dirID == fsTreeID && s.dirIno == firstFree {
+	if s.beroot.id == fsTreeID && s.beroot.inode == firstFree {
 		return s.fsid
 	}
-	id := fmt.Sprint(s.dirID)
-	if woods, err := s.scan(); err == nil && woods.byID[s.dirID] != nil && s.dirID != fsTreeID {
-		id = woods.byID[s.dirID].uuid
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s:%d", id, s.dirIno))
+	// Numbers of subvolumes and inodes are never used again.
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%d", s.beroot.id, s.beroot.inode))
 	return fmt.Sprintf("%s-%x", s.fsid, sum[:4])
 }
 
@@ -195,7 +204,7 @@ func (s *Store) RootRef(ctx context.Context, name string) (be.RootRef, error) {
 	if err != nil {
 		return be.RootRef{}, err
 	}
-	path := s.join(e.name)
+	path := s.beroot.join(e.name)
 	if strings.ContainsAny(path, " \t\n\"',\\$") {
 		return be.RootRef{}, be.E(be.Unbootable, "cannot boot boot environment %s: its subvolume /%s has a name that kernel arguments cannot carry; rename it", name, path)
 	}
@@ -207,15 +216,7 @@ func (s *Store) RootRef(ctx context.Context, name string) (be.RootRef, error) {
 	}, nil
 }
 
-func (s *Store) fd() int { return int(s.top.Fd()) }
-
-// join is the path of a name in the BE root from the top level.
-func (s *Store) join(name string) string {
-	if s.path == "" {
-		return name
-	}
-	return s.path + "/" + name
-}
+func (s *Store) fd() int { return s.top.fd() }
 
 // do has one effect on the file system.
 func (s *Store) do(f func() error, format string, args ...any) error {

@@ -51,39 +51,39 @@ type forest struct {
 // reference leads to is a deleted subvolume which the kernel still cleans up.
 func plant(items []item) (*forest, error) {
 	f := &forest{byID: map[uint64]*subvolume{}, children: map[uint64][]*subvolume{}}
-	roots := map[uint64]*subvolume{}
+	roots := map[uint64][]byte{}
 	for _, it := range items {
-		if it.kind != rootItemKey || it.objectid != fsTreeID && (it.objectid < firstFree || it.objectid > lastFree) {
-			continue
+		if it.kind == rootItemKey {
+			// There may be two of one subvolume; the later one counts.
+			roots[it.objectid] = it.data
 		}
-		sv, err := parseRootItem(it.objectid, it.data)
-		if err != nil {
-			return nil, err
+	}
+	grow := func(id uint64) (*subvolume, error) {
+		data, ok := roots[id]
+		if !ok {
+			return nil, fmt.Errorf("the root tree names subvolume %d but does not hold it", id)
 		}
-		// A snapshot's root item may be there in two generations (offset);
-		// the later one, which comes later, is the one that counts.
-		roots[it.objectid] = sv
+		sv, err := parseRootItem(id, data)
+		f.byID[id] = sv
+		return sv, err
 	}
 	for _, it := range items {
 		if it.kind != rootRefKey {
 			continue
 		}
-		sv := roots[it.offset]
-		if sv == nil {
-			return nil, fmt.Errorf("the root tree names subvolume %d but does not hold it", it.offset)
-		}
 		dir, name, err := parseRootRef(it.data)
 		if err != nil {
 			return nil, err
 		}
+		sv, err := grow(it.offset)
+		if err != nil {
+			return nil, err
+		}
 		sv.parent, sv.dir, sv.name = it.objectid, dir, name
-		f.byID[sv.id] = sv
 		f.children[sv.parent] = append(f.children[sv.parent], sv)
 	}
-	if top := roots[fsTreeID]; top != nil {
-		f.byID[fsTreeID] = top
-	}
-	return f, nil
+	_, err := grow(fsTreeID)
+	return f, err
 }
 
 var errShort = errors.New("an item of the root tree is shorter than btrfs writes it")

@@ -3,81 +3,91 @@ package btrfs
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
 )
 
-// volumeName is the subvolume of a volume, and the permissions of its root.
-func volumeName(v be.Volume) (name string, perm uint32, err error) {
-	switch v {
-	case be.StateVolume:
-		return stateVolume, 0o700, nil
-	case be.ShareVolume:
-		return shareVolume, 0o755, nil
-	}
-	return "", 0, be.E(be.Usage, "there is no volume %q", v)
+// volume is where a volume is, and what the permissions of its root are.
+type volume struct {
+	base
+	name string
+	perm uint32
 }
 
-// VolumeExists looks for the name in the BE root.
+// at says where: one state volume for the whole file system, at its top, as
+// the stores in it may be many; the shared one beside the boot environments.
+func (s *Store) at(v be.Volume) (volume, error) {
+	switch v {
+	case be.StateVolume:
+		return volume{s.top, stateVolume, 0o700}, nil
+	case be.ShareVolume:
+		return volume{s.beroot, shareVolume, 0o755}, nil
+	}
+	return volume{}, be.E(be.Usage, "there is no volume %q", v)
+}
+
+// owner is the directory of a volume's snapshots. No UUID looks like it.
+func (v volume) owner() string { return "volume-" + v.name[1:] }
+
+// find is the volume's subvolume, nil if it is not there.
+func (v volume) find(woods *forest) *subvolume {
+	for _, sv := range woods.held(v.id, v.inode) {
+		if sv.name == v.name {
+			return sv
+		}
+	}
+	return nil
+}
+
+// VolumeExists looks for the subvolume.
 func (s *Store) VolumeExists(ctx context.Context, v be.Volume) (bool, error) {
-	name, _, err := volumeName(v)
+	vol, err := s.at(v)
 	if err != nil {
 		return false, err
 	}
-	sv, err := s.volume(name)
-	return sv != nil, err
-}
-
-func (s *Store) volume(name string) (*subvolume, error) {
 	woods, err := s.scan()
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	for _, sv := range woods.held(s.dirID, s.dirIno) {
-		if sv.name == name {
-			return sv, nil
-		}
-	}
-	return nil, nil
+	return vol.find(woods) != nil, nil
 }
 
 // CreateVolume makes the subvolume if it is not there.
 func (s *Store) CreateVolume(ctx context.Context, v be.Volume) error {
-	name, perm, err := volumeName(v)
+	vol, err := s.at(v)
 	if err != nil {
 		return err
 	}
-	return problem(s.createVolume(name, perm), "cannot create volume %s", name)
+	return problem(s.createVolume(vol), "cannot create volume %s", vol.name)
 }
 
-func (s *Store) createVolume(name string, perm uint32) error {
-	sv, err := s.volume(name)
-	if err != nil || sv != nil {
+func (s *Store) createVolume(vol volume) error {
+	woods, err := s.scan()
+	if err != nil || vol.find(woods) != nil {
 		return err
 	}
 	// Under a name of no meaning until its permissions are right: nobody may
 	// enter the state volume for a moment.
-	dir, temp := int(s.dir.Fd()), "@beadm-volume-"+name[1:]
+	dir, temp := vol.fd(), "@beadm-volume-"+vol.name[1:]
 	err = s.deleteTree(dir, temp)
 	if err == nil {
 		err = s.do(func() error { return subvolCreate(dir, temp) }, "create subvolume %s", temp)
 	}
 	if err == nil {
-		err = s.do(func() error { return setPerm(dir, temp, perm) }, "set the mode of %s to %#o", temp, perm)
+		err = s.do(func() error { return setPerm(dir, temp, vol.perm) }, "set the mode of %s to %#o", temp, vol.perm)
 	}
 	if err == nil {
 		err = s.do(func() error {
-			return unix.Renameat2(dir, temp, dir, name, unix.RENAME_NOREPLACE)
-		}, "rename %s to %s", temp, name)
+			return unix.Renameat2(dir, temp, dir, vol.name, unix.RENAME_NOREPLACE)
+		}, "rename %s to %s", temp, vol.name)
 	}
 	if err == nil {
 		err = s.sync()
 	}
 	if err != nil {
-		return errors.Join(err, undoRename(dir, name, temp), s.deleteTree(dir, temp))
+		return errors.Join(err, undoRename(dir, vol.name, temp), s.deleteTree(dir, temp))
 	}
 	return nil
 }
@@ -93,18 +103,19 @@ func setPerm(dir int, name string, perm uint32) error {
 
 // MountVolume mounts it, unless it is what is mounted at dir.
 func (s *Store) MountVolume(ctx context.Context, v be.Volume, dir string) error {
-	name, _, err := volumeName(v)
+	vol, err := s.at(v)
 	if err != nil {
 		return err
 	}
-	return problem(s.mountVolume(name, dir), "cannot mount volume %s", name)
+	return problem(s.mountVolume(vol, dir), "cannot mount volume %s", vol.name)
 }
 
-func (s *Store) mountVolume(name, dir string) error {
-	sv, err := s.volume(name)
+func (s *Store) mountVolume(vol volume, dir string) error {
+	woods, err := s.scan()
 	if err != nil {
 		return err
 	}
+	sv := vol.find(woods)
 	if sv == nil {
 		return be.E(be.NotFound, "it does not exist; run beadm setup")
 	}
@@ -123,14 +134,14 @@ func (s *Store) mountVolume(name, dir string) error {
 
 // DestroyVolume deletes the volume, what is nested in it and its snapshots.
 func (s *Store) DestroyVolume(ctx context.Context, v be.Volume) error {
-	name, _, err := volumeName(v)
+	vol, err := s.at(v)
 	if err != nil {
 		return err
 	}
-	return problem(s.destroyVolume(name), "cannot destroy volume %s", name)
+	return problem(s.destroyVolume(vol), "cannot destroy volume %s", vol.name)
 }
 
-func (s *Store) destroyVolume(name string) error {
+func (s *Store) destroyVolume(vol volume) error {
 	woods, err := s.scan()
 	if err != nil {
 		return err
@@ -139,60 +150,53 @@ func (s *Store) destroyVolume(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.notMounted(table, name); err != nil {
+	if err := s.notMounted(table, vol.join(vol.name)); err != nil {
 		return err
 	}
-	list := s.heldBy(woods, volumeOwner(name))
+	list := heldBy(woods, vol.base, vol.owner())
 	for _, sv := range list {
-		if err := s.notMounted(table, s.snapshotPath(volumeOwner(name), sv.name)); err != nil {
+		if err := s.notMounted(table, vol.join(snapshotPath(vol.owner(), sv.name))); err != nil {
 			return err
 		}
 	}
 	for _, sv := range list {
-		if err := s.destroySnapshotOf(volumeOwner(name), sv.name); err != nil {
+		if err := s.destroySnapshot(vol.base, vol.owner(), sv.name); err != nil {
 			return err
 		}
 	}
-	if err := s.dropSnapshotDir(volumeOwner(name)); err != nil {
+	if err := s.dropSnapshotDir(vol.base, vol.owner()); err != nil {
 		return err
 	}
-	if err := s.deleteTree(int(s.dir.Fd()), name); err != nil {
+	if err := s.deleteTree(vol.fd(), vol.name); err != nil {
 		return err
 	}
 	return s.sync()
 }
 
-// volumeOwner is the directory of a volume's snapshots. No UUID looks like it.
-func volumeOwner(name string) string { return "volume-" + name[1:] }
-
 // SnapshotVolume snapshots the volume and all nested in it.
 func (s *Store) SnapshotVolume(ctx context.Context, v be.Volume, snap string) (be.Snapshot, error) {
-	name, _, err := volumeName(v)
+	vol, err := s.at(v)
 	if err != nil {
 		return be.Snapshot{}, err
 	}
-	sn, err := s.snapshotVolume(ctx, name, snap)
-	return sn, problem(err, "cannot make snapshot %s@%s", name, snap)
+	sn, err := s.snapshotVolume(ctx, vol, snap)
+	return sn, problem(err, "cannot make snapshot %s@%s", vol.name, snap)
 }
 
-func (s *Store) snapshotVolume(ctx context.Context, name, snap string) (be.Snapshot, error) {
-	sv, err := s.volume(name)
-	if err != nil {
-		return be.Snapshot{}, err
-	}
-	if sv == nil {
+func (s *Store) snapshotVolume(ctx context.Context, vol volume, snap string) (be.Snapshot, error) {
+	fd, err := beneath(vol.fd(), vol.name)
+	if errors.Is(err, unix.ENOENT) {
 		return be.Snapshot{}, be.E(be.NotFound, "the volume does not exist; run beadm setup")
 	}
-	fd, err := s.openEntry(name)
 	if err != nil {
 		return be.Snapshot{}, err
 	}
 	defer unix.Close(fd)
 	all := func(string) bool { return true }
-	if err := s.snapshotTree(ctx, fd, volumeOwner(name), snap, false, all); err != nil {
+	if err := s.snapshotTree(ctx, fd, vol.base, vol.owner(), snap, false, all); err != nil {
 		return be.Snapshot{}, err
 	}
-	list, err := s.wholeOnes(volumeOwner(name), "")
+	list, err := s.wholeOnes(vol.base, vol.owner(), "")
 	if err != nil {
 		return be.Snapshot{}, err
 	}
@@ -201,36 +205,36 @@ func (s *Store) snapshotVolume(ctx context.Context, name, snap string) (be.Snaps
 			return sn, nil
 		}
 	}
-	return be.Snapshot{}, fmt.Errorf("it is gone")
+	return be.Snapshot{}, errors.New("it is gone")
 }
 
 // VolumeSnapshots lists the whole ones, oldest first.
 func (s *Store) VolumeSnapshots(ctx context.Context, v be.Volume) ([]be.Snapshot, error) {
-	name, _, err := volumeName(v)
+	vol, err := s.at(v)
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.wholeOnes(volumeOwner(name), "")
-	return list, problem(err, "cannot list the snapshots of volume %s", name)
+	list, err := s.wholeOnes(vol.base, vol.owner(), "")
+	return list, problem(err, "cannot list the snapshots of volume %s", vol.name)
 }
 
 // DestroyVolumeSnapshot deletes one.
 func (s *Store) DestroyVolumeSnapshot(ctx context.Context, v be.Volume, snap string) error {
-	name, _, err := volumeName(v)
+	vol, err := s.at(v)
 	if err != nil {
 		return err
 	}
-	if err = s.existing(volumeOwner(name), name, snap); err == nil {
-		err = s.destroySnapshotOf(volumeOwner(name), snap)
+	if err = s.existing(vol.base, vol.owner(), vol.name, snap); err == nil {
+		err = s.destroySnapshot(vol.base, vol.owner(), snap)
 	}
-	return problem(err, "cannot destroy snapshot %s@%s", name, snap)
+	return problem(err, "cannot destroy snapshot %s@%s", vol.name, snap)
 }
 
 // MountVolumeSnapshot mounts one read-only.
 func (s *Store) MountVolumeSnapshot(ctx context.Context, v be.Volume, snap, dir string) error {
-	name, _, err := volumeName(v)
+	vol, err := s.at(v)
 	if err != nil {
 		return err
 	}
-	return problem(s.mountSnapshot(volumeOwner(name), name, snap, dir), "cannot mount snapshot %s@%s", name, snap)
+	return problem(s.mountSnapshot(vol.base, vol.owner(), vol.name, snap, dir), "cannot mount snapshot %s@%s", vol.name, snap)
 }

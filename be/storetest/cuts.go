@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -87,6 +88,7 @@ func operations() []operation {
 func (e *Env) clear(t *testing.T) {
 	t.Helper()
 	s := e.Open(t)
+	defer closeStore(s)
 	list, err := s.List(bg())
 	must(t, "List", err)
 	for _, b := range list {
@@ -127,6 +129,7 @@ func testFailures(t *testing.T, e *Env) {
 				was := state(t, e.store)
 				table := e.mountTable(t)
 				s := e.Open(t)
+				defer closeStore(s)
 				count, at := 0, ""
 				e.Intercept(s, func(when, what string) error {
 					if when != "before" {
@@ -170,6 +173,13 @@ func testFailures(t *testing.T, e *Env) {
 	}
 	e.clear(t)
 	e.wantFilled(t, e.Root, "text")
+}
+
+// closeStore closes a store of which a test opens many.
+func closeStore(s be.Store) {
+	if c, ok := s.(io.Closer); ok {
+		c.Close()
+	}
 }
 
 // cut ends an operation as a power cut does: nothing after it runs.
@@ -228,6 +238,7 @@ func testCuts(t *testing.T, e *Env) {
 func (e *Env) cutAt(t *testing.T, op operation, n int) (where string) {
 	t.Helper()
 	s := e.Open(t)
+	defer closeStore(s)
 	defer func() {
 		e.Intercept(s, nil)
 		switch v := recover().(type) {
@@ -253,6 +264,7 @@ func (e *Env) cutAt(t *testing.T, op operation, n int) (where string) {
 func (e *Env) checkAfterCut(t *testing.T, op operation, where string) {
 	t.Helper()
 	s := e.Open(t)
+	defer closeStore(s)
 	list, err := s.List(bg())
 	must(t, "List after a cut "+where, err)
 	for _, b := range list {

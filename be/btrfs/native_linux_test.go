@@ -42,6 +42,9 @@ func run(t *testing.T, argv ...string) string {
 	return string(out)
 }
 
+// images are the files behind loop devices.
+var images = map[string]string{}
+
 // newDisk makes a btrfs on a loop device and mounts its top level.
 func newDisk(t *testing.T) (device, top string) {
 	t.Helper()
@@ -58,6 +61,7 @@ func newDisk(t *testing.T) (device, top string) {
 	run(t, "mkfs.btrfs", "-q", img)
 	device = strings.TrimSpace(run(t, "losetup", "-f", "--show", img))
 	t.Cleanup(func() { run(t, "losetup", "-d", device) })
+	images[device] = img
 	top = mountAt(t, device, "subvolid=5")
 	return device, top
 }

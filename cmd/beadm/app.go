@@ -27,14 +27,16 @@ type streams struct {
 // run is the whole program but for os.Exit.
 func run(args []string, io streams) int {
 	switch {
-	case os.Getpid() == 1 && filepath.Base(args[0]) == "init":
-		return earlyInit(args)
 	case len(args) == 3 && args[1] == activate.OfflineStage && os.Getpid() == 1:
 		code, err := activate.OfflineMain(args[2])
 		if err != nil {
 			fmt.Fprintf(io.err, "beadm: %v\n", err)
 		}
 		return code
+	// After the other: that is process 1 of its own name space, and may have
+	// been started from this name.
+	case os.Getpid() == 1 && filepath.Base(args[0]) == "init":
+		return earlyInit(args)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

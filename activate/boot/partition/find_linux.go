@@ -1,10 +1,12 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,7 +80,12 @@ func Mount(uuid, dir string) error {
 	}
 	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
 	err = unix.Mount(device, dir, fs, flags, data)
-	if err != nil && fs == "vfat" {
+	// While fsck holds it, at boot.
+	for i := 0; errors.Is(err, unix.EBUSY) && i < 50; i++ {
+		time.Sleep(100 * time.Millisecond)
+		err = unix.Mount(device, dir, fs, flags, data)
+	}
+	if err != nil && !errors.Is(err, unix.EBUSY) && fs == "vfat" {
 		// A kernel without the default character set's module.
 		err = unix.Mount(device, dir, fs, flags, data+",iocharset=ascii")
 	}

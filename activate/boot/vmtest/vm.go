@@ -61,7 +61,8 @@ func (d *Disk) Boot(opts Options) *VM {
 	}
 	socket := filepath.Join(dir, "shell")
 	args := []string{
-		"-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max", "-smp", "2", "-m", fmt.Sprint(memory),
+		// One processor: a second gains nothing, and its clock made some boots hang.
+		"-accel", "tcg,tb-size=128", "-cpu", "max", "-smp", "1", "-m", fmt.Sprint(memory),
 		"-machine", "q35", "-nodefaults", "-nographic", "-device", "virtio-rng-pci",
 		"-serial", "stdio", "-chardev", "socket,id=shell,path=" + socket + ",server=on,wait=off", "-serial", "chardev:shell",
 		"-drive", drive,
@@ -200,21 +201,24 @@ func (v *VM) WaitOff(limit time.Duration) {
 func (v *VM) WaitShell(limit time.Duration) {
 	v.t.Helper()
 	deadline := time.Now().Add(limit)
+	var said string
 	for i := 0; time.Now().Before(deadline); i++ {
 		word := fmt.Sprintf("ready-%d-%d", i, time.Now().UnixNano())
 		// Split, so that an echo of the line is not the answer.
 		fmt.Fprintf(v.shell, "\nprintf '%%s%%s\\n' '%s' '%s'\n", word[:6], word[6:])
-		if _, ok := v.until(word+"\n", time.Second); ok {
+		got, ok := v.until(word+"\n", 3*time.Second)
+		if ok {
 			v.drain(200 * time.Millisecond)
 			return
 		}
+		said += got
 		select {
 		case <-v.ended:
 			v.t.Fatalf("the machine ended before its shell answered; its last lines:\n%s", lastLines(v.Console(), 40))
 		default:
 		}
 	}
-	v.t.Fatalf("no shell within %s; the console's last lines:\n%s", limit, lastLines(v.Console(), 40))
+	v.t.Fatalf("no shell within %s; its line said %q; the console's last lines:\n%s", limit, lastLines(said, 10), lastLines(v.Console(), 40))
 }
 
 // until reads from the shell's line up to and with the text.

@@ -61,14 +61,20 @@ func afterPowerCut(t *testing.T, img, when string) (lines []string) {
 	defer os.RemoveAll(dir)
 	disk := filepath.Join(dir, "img")
 	run(t, "cp", "--sparse=always", img, disk)
-	// The kernel takes two disks of one id for one file system.
-	if out := run(t, "btrfstune", "-m", "-f", disk); strings.Contains(strings.ToLower(out), "error") {
-		t.Fatalf("%s: %s", when, out)
-	}
 	device := strings.TrimSpace(run(t, "losetup", "-f", "--show", disk))
 	defer run(t, "losetup", "-d", device)
 	top := filepath.Join(dir, "top")
 	check(t, os.Mkdir(top, 0o700))
+	// The first mount replays the log, as after a power cut. It gets an id of
+	// its own from the kernel, as the original is mounted too; for more than
+	// one mount of it the copy needs one on the disk.
+	if err := unix.Mount(device, top, "btrfs", 0, "subvolid=5"); err != nil {
+		t.Skipf("NOT RUN: this kernel (before Linux 6.7) does not mount a copy beside the original: %v", err)
+	}
+	check(t, unix.Unmount(top, 0))
+	if out := run(t, "btrfstune", "-m", "-f", device); strings.Contains(strings.ToLower(out), "error") {
+		t.Fatalf("%s: %s", when, out)
+	}
 	if err := unix.Mount(device, top, "btrfs", 0, "subvolid=5"); err != nil {
 		t.Fatalf("%s: the disk cannot be mounted: %v", when, err)
 	}

@@ -164,6 +164,13 @@ func (s *Store) mayGo(woods *forest, e entry, table *mounts) error {
 	if err := s.notMounted(table, s.beroot.join(e.name)); err != nil {
 		return err
 	}
+	items, err := search(s.fd(), rootTreeID, rootDirID, rootDirID)
+	if err != nil {
+		return err
+	}
+	if defaultSubvolume(items) == e.id {
+		return be.E(be.InUse, "it is the default subvolume of the file system; make another one that with btrfs subvolume set-default")
+	}
 	fd, err := s.openEntry(e.name)
 	if err != nil {
 		return err

@@ -301,6 +301,25 @@ func TestGuests(t *testing.T) {
 	}
 }
 
+// TestDefaultSubvolume: the kernel does not delete it, so nothing of it goes.
+func TestDefaultSubvolume(t *testing.T) {
+	_, top, root := system(t, "@rootfs")
+	s := openStore(t, Config{Root: root})
+	create(t, s, "one", "rootfs")
+	_, err := s.Snapshot(ctx, "one", "snap")
+	check(t, err)
+	run(t, "btrfs", "subvolume", "set-default", top+"/@be-one")
+	if _, err := s.Destroy(ctx, "one", false); be.KindOf(err) != be.InUse || !strings.Contains(err.Error(), "set-default") {
+		t.Errorf("Destroy of the default subvolume: %v", err)
+	}
+	if list, err := s.Snapshots(ctx, "one"); err != nil || len(list) != 1 {
+		t.Errorf("left are the snapshots %v, %v", list, err)
+	}
+	run(t, "btrfs", "subvolume", "set-default", top)
+	_, err = s.Destroy(ctx, "one", false)
+	check(t, err)
+}
+
 // TestSpace is what the quota group says; without quotas it is not known.
 func TestSpace(t *testing.T) {
 	_, top, root := system(t, "@rootfs")

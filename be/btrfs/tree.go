@@ -11,9 +11,11 @@ import (
 const (
 	fsTreeID     = 5 // the top level
 	rootTreeID   = 1
+	rootDirID    = 6 // holds the entry "default"
 	quotaTreeID  = 8
 	firstFree    = 256 // inode of every subvolume's root directory, and the first subvolume's id
 	lastFree     = ^uint64(255)
+	dirItemKey   = 84
 	rootItemKey  = 132
 	rootRefKey   = 156
 	qgroupInfo   = 242
@@ -84,6 +86,17 @@ func plant(items []item) (*forest, error) {
 	}
 	_, err := grow(fsTreeID)
 	return f, err
+}
+
+// defaultSubvolume is the one that a mount without options gets, out of the
+// items of the root tree's directory.
+func defaultSubvolume(items []item) uint64 {
+	for _, it := range items {
+		if it.kind == dirItemKey && len(it.data) >= 30 && string(it.data[30:]) == "default" {
+			return binary.LittleEndian.Uint64(it.data)
+		}
+	}
+	return fsTreeID
 }
 
 var errShort = errors.New("an item of the root tree is shorter than btrfs writes it")

@@ -190,8 +190,12 @@ func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, top s
 	if err != nil {
 		return made, err
 	}
+	altroot, err := s.altroot(ctx)
+	if err != nil {
+		return made, err
+	}
 	for _, d := range parts {
-		list := cloneSettings(settings[d.name], d.value("canmount"))
+		list := cloneSettings(settings[d.name], d.value("canmount"), altroot)
 		if d.name == from {
 			list = merge(list, given, marks)
 		}
@@ -230,14 +234,26 @@ func (s *Store) undoCreate(ctx context.Context, top, made string) error {
 	return err
 }
 
+// altroot is where a rescue system imported the pool. zfs puts it before every
+// mount point that it names, and would put it there once more.
+func (s *Store) altroot(ctx context.Context) (string, error) {
+	out, err := s.output(ctx, "zpool", "get", "-Hp", "-o", "value", "altroot", s.pool)
+	if out = strings.TrimSuffix(out, "\n"); err != nil || !strings.HasPrefix(out, "/") {
+		return "", err // "-": there is none
+	}
+	return strings.TrimRight(out, "/"), nil
+}
+
 // cloneSettings is what a clone is given to be like its source: a clone has
 // no local properties. What is one boot environment's own stays behind.
-func cloneSettings(source []setting, canmount string) []setting {
+func cloneSettings(source []setting, canmount, altroot string) []setting {
 	var list []setting
 	for _, p := range source {
 		switch {
 		case slices.Contains(fixed, p.name), p.name == "canmount":
 		case strings.HasPrefix(p.name, "org.beadm:"), p.name == propLibbeUUID:
+		case p.name == "mountpoint" && within(p.value, altroot):
+			list = append(list, setting{p.name, "/" + strings.TrimPrefix(strings.TrimPrefix(p.value, altroot), "/")})
 		default:
 			list = append(list, p)
 		}

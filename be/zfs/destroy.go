@@ -2,6 +2,7 @@ package zfs
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sort"
 	"strconv"
@@ -44,23 +45,45 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 			return report, err
 		}
 	}
-	for _, step := range plan.steps {
-		if err := ctx.Err(); err != nil {
-			return report, err
+	for i, step := range plan.steps {
+		err := ctx.Err()
+		if err == nil {
+			err = s.change(ctx, step...)
 		}
-		if err := s.change(ctx, step...); err != nil {
+		if err != nil {
+			if i == 0 {
+				err = errors.Join(err, s.unmark(ctx, t, top))
+			}
 			return report, err
 		}
 	}
 	// The root of a boot environment goes last, with its mark: zfs destroy -r
 	// takes children first.
 	if err := s.destroyRecursively(ctx, top); err != nil {
+		if len(plan.steps) == 0 {
+			err = errors.Join(err, s.unmark(ctx, t, top))
+		}
 		return report, err
 	}
 	if t, err = s.scan(ctx); err != nil {
 		return report, err
 	}
 	return report, s.sweepAuto(ctx, t)
+}
+
+// unmark makes a boot environment whole again of which nothing went: one that
+// is mounted in another mount namespace, where nobody here can see it.
+func (s *Store) unmark(ctx context.Context, was *tree, top string) error {
+	ctx, cancel := settled(ctx)
+	defer cancel()
+	now, err := s.scan(ctx)
+	if err != nil {
+		return err
+	}
+	if was.by[top].local(propIncomplete) != "" || !slices.Equal(was.names, now.names) {
+		return nil
+	}
+	return s.change(ctx, "zfs", "inherit", propIncomplete, top)
 }
 
 // mayGo says why a boot environment cannot be destroyed.

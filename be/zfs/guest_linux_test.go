@@ -366,3 +366,79 @@ func TestNoStore(t *testing.T) {
 		t.Errorf("a jail beside others: %v", err)
 	}
 }
+
+// TestAltroot: in a rescue system the mount points of a clone are those that
+// the system itself will see.
+func TestAltroot(t *testing.T) {
+	needPool(t)
+	ctx := context.Background()
+	img := filepath.Join(t.TempDir(), "img")
+	if err := os.WriteFile(img, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(img, 80<<20); err != nil {
+		t.Fatal(err)
+	}
+	alt := t.TempDir()
+	run(t, "zpool", "create", "-R", alt, "-O", "mountpoint=none", "rescued", img)
+	defer run(t, "zpool", "destroy", "rescued")
+	run(t, "zfs", "create", "-o", "canmount=off", "rescued/ROOT")
+	run(t, "zfs", "create", "-o", "canmount=noauto", "-o", "mountpoint=/", "rescued/ROOT/a")
+	run(t, "zfs", "create", "-o", "canmount=noauto", "-o", "mountpoint=/opt/data", "rescued/ROOT/a/data")
+	s := openStore(t, Config{Root: t.TempDir(), BERoot: "rescued/ROOT"})
+	if _, err := s.Create(ctx, be.CreateOptions{Name: "b", From: "a", AutoSnapshot: "auto"}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := s.Mount(ctx, "b", dir, false); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := datasetAt(dir + "/opt/data"); at != "rescued/ROOT/b/data" {
+		t.Errorf("at /opt/data is %q, %v", at, err)
+	}
+	if err := s.Unmount(ctx, "b", false); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "zpool", "export", "rescued")
+	run(t, "zpool", "import", "-N", "-d", filepath.Dir(img), "rescued")
+	if got := run(t, "zfs", "list", "-Hr", "-o", "name,mountpoint", "rescued/ROOT/b"); got != "rescued/ROOT/b\t/\nrescued/ROOT/b/data\t/opt/data" {
+		t.Errorf("mount points are\n%s", got)
+	}
+}
+
+// TestBusyElsewhere: one that is in use where it cannot be seen stays whole.
+func TestBusyElsewhere(t *testing.T) {
+	e := newEnv(t)
+	s := e.Open(t).(*Store)
+	ctx := context.Background()
+	if _, err := s.Create(ctx, be.CreateOptions{Name: "new", From: "default", AutoSnapshot: "auto"}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	holder := exec.Command("unshare", "-m", "sh", "-c", fmt.Sprintf("mount -t zfs -o zfsutil %s %s && echo ready && read x", s.dataset("new"), dir))
+	in, err := holder.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	out.Read(make([]byte, 6))
+	if _, err := s.Destroy(ctx, "new", false); be.KindOf(err) != be.InUse {
+		t.Errorf("Destroy of one in use: %v (kind %d)", err, be.KindOf(err))
+	}
+	list, err := s.List(ctx)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("left are %+v, %v", list, err)
+	}
+	t.Logf("left: %+v", list[1])
+	in.Close()
+	holder.Wait()
+	if _, err := s.Destroy(ctx, "new", false); err != nil {
+		t.Error(err)
+	}
+}

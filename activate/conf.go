@@ -16,7 +16,6 @@ type Conf struct {
 	ConfirmWithin time.Duration // the dead-man timer of a trial
 	Panic         int           // seconds from a kernel panic of a trial to its reset
 	Checks        []string      // further health checks, shell commands
-	Notify        string        // shell command run after a failback
 }
 
 // DefaultConf is what holds without a file.
@@ -52,8 +51,6 @@ func ParseConf(file string, data []byte) (Conf, error) {
 			if err == nil && c.Panic < 1 {
 				err = be.E(be.Usage, "it must be at least 1, or a panic never ends")
 			}
-		case "notify":
-			c.Notify = value
 		default:
 			return c, be.E(be.Usage, "%s:%d: there is no key %q: see beadm.conf(5)", file, n, key)
 		}

@@ -46,6 +46,7 @@ type Session struct {
 	State  *state.State
 	Loader boot.Loader // nil before setup
 	unlock func()
+	hold   *hold
 	undo   []func()
 }
 
@@ -123,12 +124,14 @@ func (s *Session) mountState(ctx context.Context) error {
 	if err := s.private(dir); err != nil {
 		return err
 	}
-	was := isMountPoint(dir)
+	if err := s.holdMounts(); err != nil {
+		return err
+	}
+	s.hold.begin()
+	defer s.hold.end()
+	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
 	if err := s.Store.MountVolume(ctx, be.StateVolume, dir); err != nil {
 		return fmt.Errorf("cannot mount the state file system: %w", err)
-	}
-	if !was {
-		s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
 	}
 	return nil
 }
@@ -138,12 +141,20 @@ func (s *Session) openLoader(ctx context.Context, conf state.LoaderConfig) (boot
 	if err := s.private(dir); err != nil {
 		return nil, err
 	}
-	was := isMountPoint(dir)
-	l, err := s.OpenLoader(ctx, conf, dir)
-	if err == nil && !was && isMountPoint(dir) {
-		s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
+	if err := s.holdMounts(); err != nil {
+		return nil, err
 	}
-	return l, err
+	s.hold.begin()
+	defer s.hold.end()
+	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
+	return s.OpenLoader(ctx, conf, dir)
+}
+
+func (s *Session) holdMounts() (err error) {
+	if s.hold == nil {
+		s.hold, err = newHold(s.Runtime)
+	}
+	return err
 }
 
 // path of one of our own directories.
@@ -166,10 +177,19 @@ func (s *Session) Close() {
 		s.unlock()
 		s.unlock = nil
 	}
-	for i := len(s.undo) - 1; i >= 0; i-- {
-		s.undo[i]()
+	if s.hold == nil {
+		return
+	}
+	s.hold.begin()
+	if s.hold.last() {
+		for i := len(s.undo) - 1; i >= 0; i-- {
+			s.undo[i]()
+		}
 	}
 	s.undo = nil
+	s.hold.end()
+	s.hold.release()
+	s.hold = nil
 }
 
 // save keeps the state durably.

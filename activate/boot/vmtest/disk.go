@@ -72,6 +72,34 @@ func (d *Disk) digest(at, n int64) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
+// FATSector is the sector of 512 bytes in the loader's file system that begins
+// with text. There must be one.
+func (d *Disk) FATSector(text string) int64 {
+	d.t.Helper()
+	f, err := os.Open(d.File)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close()
+	buf := make([]byte, fatSize)
+	if _, err := f.ReadAt(buf, fatStart); err != nil {
+		d.t.Fatal(err)
+	}
+	found := int64(0)
+	for at := 0; at < fatSize; at += 512 {
+		if strings.HasPrefix(string(buf[at:at+512]), text) {
+			if found != 0 {
+				d.t.Fatalf("several sectors begin with %q", text)
+			}
+			found = int64(fatStart+at) / 512
+		}
+	}
+	if found == 0 {
+		d.t.Fatalf("no sector begins with %q", text)
+	}
+	return found
+}
+
 // Mtools runs a program of mtools on the FAT file system; IMAGE in args stands
 // for it. No VM may be running.
 func (d *Disk) Mtools(program string, args ...string) string {

@@ -23,6 +23,7 @@ type Options struct {
 	Memory   int               // MiB; 0: 1024
 	Payload  map[string]string // path in the guest → file here; Install unpacks it
 	ReadOnly bool              // the disk refuses writes
+	FailOnce int64             // the first write to this sector of 512 bytes fails; 0: none
 	Append   string            // not empty: no loader, this kernel command line with the image's kernel
 }
 
@@ -58,6 +59,10 @@ func (d *Disk) Boot(opts Options) *VM {
 	drive := "file=" + d.File + ",if=virtio,format=raw,cache=writeback"
 	if opts.ReadOnly {
 		drive += ",readonly=on"
+	}
+	if opts.FailOnce != 0 {
+		drive = fmt.Sprintf("if=virtio,cache=writeback,driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=%s,"+
+			"file.inject-error.0.event=write_aio,file.inject-error.0.sector=%d,file.inject-error.0.once=on,file.inject-error.0.errno=5", d.File, opts.FailOnce)
 	}
 	socket := filepath.Join(dir, "shell")
 	args := []string{

@@ -1,0 +1,27 @@
+package activate
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"beadm/be"
+)
+
+func TestConf(t *testing.T) {
+	c, err := ParseConf("f", []byte("# note\n\nconfirm.hold = 5s\nconfirm.within=90s\nconfirm.check = test -e /a = b\npanic = 7\n"))
+	if err != nil || c.Hold != 5*time.Second || c.ConfirmWithin != 90*time.Second || c.Panic != 7 || len(c.Checks) != 1 || c.Checks[0] != "test -e /a = b" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	for text, want := range map[string]string{
+		"confirm.hold":       "f:1: \"confirm.hold\" is not KEY = VALUE",
+		"\nnope = 1":         "f:2: there is no key \"nope\"",
+		"panic = 0":          "f:1: panic: it must be at least 1",
+		"confirm.within = 5": "f:1: confirm.within",
+	} {
+		_, err := ParseConf("f", []byte(text))
+		if be.KindOf(err) != be.Usage || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v", text, err)
+		}
+	}
+}

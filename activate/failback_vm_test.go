@@ -59,8 +59,7 @@ func TestVMFailback(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
 			d := base.Clone(t)
-			v := d.Boot(vmtest.Options{})
-			v.WaitShell(long)
+			v := d.Start(vmtest.Options{})
 			if c.spoil != "" {
 				v.Must(long, "mkdir -p /n && beadm mount new /n && { "+c.spoil+"; } && beadm unmount new")
 			}

@@ -14,8 +14,7 @@ func TestVMRunsCommandsSurvivesResetsAndPowerCuts(t *testing.T) {
 	payload := filepath.Join(t.TempDir(), "hello")
 	os.WriteFile(payload, []byte("#!/bin/sh\necho hello from the host\n"), 0o755)
 	d := NewDisk(t)
-	v := d.Boot(Options{Payload: map[string]string{"/usr/local/bin/hello": payload}})
-	v.WaitShell(3 * time.Minute)
+	v := d.Start(Options{Payload: map[string]string{"/usr/local/bin/hello": payload}})
 	t.Logf("power-on to shell: %.0f s", time.Since(v.Started).Seconds())
 
 	if out, code := v.Run(time.Minute, "printf 'one\\ntwo\\n'; echo bad >&2; (exit 3)"); code != 3 || out != "one\ntwo\nbad\n" {
@@ -51,8 +50,7 @@ func TestVMRunsCommandsSurvivesResetsAndPowerCuts(t *testing.T) {
 
 func TestVMMinimalBootWithoutUserland(t *testing.T) {
 	d := NewDisk(t)
-	v := d.Boot(Options{Append: "root=ZFS=rpool/ROOT/debian rw console=ttyS0 quiet init=/usr/local/sbin/test-shell"})
-	v.WaitShell(2 * time.Minute)
+	v := d.Start(Options{Append: "root=ZFS=rpool/ROOT/debian rw console=ttyS0 quiet init=/usr/local/sbin/test-shell"})
 	t.Logf("power-on to a shell as PID 1, no loader: %.0f s", time.Since(v.Started).Seconds())
 	if out := v.Must(time.Minute, "echo $$"); out != "1" {
 		t.Errorf("the shell is process %s", out)

@@ -19,8 +19,7 @@ func TestVMZFSStoreContract(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build the suite: %v: %s", err, out)
 	}
-	v := NewDisk(t).Boot(Options{Memory: 1536, Payload: map[string]string{"/root/zfs.test": binary}})
-	v.WaitShell(4 * time.Minute)
+	v := NewDisk(t).Start(Options{Memory: 1536, Payload: map[string]string{"/root/zfs.test": binary}})
 	v.Install()
 	out, code := v.Run(20*time.Minute, "cd /root && TMPDIR=/root BEADM_ZFS_POOL=scratch ./zfs.test -test.v")
 	if code != 0 || !strings.Contains(out, "PASS") {

@@ -205,8 +205,13 @@ func (v *VM) WaitOff(limit time.Duration) {
 // WaitShell waits until the guest's shell answers, after power-on or a reset.
 func (v *VM) WaitShell(limit time.Duration) {
 	v.t.Helper()
+	if said, ok := v.tryShell(limit); !ok {
+		v.t.Fatalf("no shell within %s; its line said %q; the console's last lines:\n%s", limit, lastLines(said, 10), lastLines(v.Console(), 40))
+	}
+}
+
+func (v *VM) tryShell(limit time.Duration) (said string, ok bool) {
 	deadline := time.Now().Add(limit)
-	var said string
 	for i := 0; time.Now().Before(deadline); i++ {
 		word := fmt.Sprintf("ready-%d-%d", i, time.Now().UnixNano())
 		// Split, so that an echo of the line is not the answer.
@@ -214,16 +219,32 @@ func (v *VM) WaitShell(limit time.Duration) {
 		got, ok := v.until(word+"\n", 3*time.Second)
 		if ok {
 			v.drain(200 * time.Millisecond)
-			return
+			return "", true
 		}
 		said += got
 		select {
 		case <-v.ended:
-			v.t.Fatalf("the machine ended before its shell answered; its last lines:\n%s", lastLines(v.Console(), 40))
+			return said, false
 		default:
 		}
 	}
-	v.t.Fatalf("no shell within %s; its line said %q; the console's last lines:\n%s", limit, lastLines(said, 10), lastLines(v.Console(), 40))
+	return said, false
+}
+
+// Start is Boot of a disk on which nothing was tried yet, and WaitShell. A
+// machine that does not come up is switched off and on again, once and said:
+// that is the emulator's fault, not what is under test.
+func (d *Disk) Start(opts Options) *VM {
+	d.t.Helper()
+	v := d.Boot(opts)
+	if _, ok := v.tryShell(2 * time.Minute); ok {
+		return v
+	}
+	d.t.Logf("the emulated machine did not come up and is switched on again; its last lines:\n%s", lastLines(v.Console(), 20))
+	v.Cut()
+	v = d.Boot(opts)
+	v.WaitShell(4 * time.Minute)
+	return v
 }
 
 // until reads from the shell's line up to and with the text.

@@ -108,6 +108,15 @@ func (e *Env) clear(t *testing.T) {
 	}
 }
 
+// stride is 1, or with -short, where each command takes seconds, every which
+// place is failed or cut. An odd one meets both sides of effects.
+func stride(short int) int {
+	if testing.Short() {
+		return short
+	}
+	return 1
+}
+
 var errInjected = errors.New("injected failure")
 
 // testFailures has every effect of every operation fail, one at a time: the
@@ -121,7 +130,7 @@ func testFailures(t *testing.T, e *Env) {
 	e.fill(t, e.Root, "text")
 	for _, op := range operations() {
 		t.Run(op.name, func(t *testing.T) {
-			for n := 1; ; n++ {
+			for n := 1; ; n += stride(2) {
 				e.clear(t)
 				if op.setup != nil {
 					op.setup(t, e)
@@ -216,7 +225,7 @@ func testCuts(t *testing.T, e *Env) {
 	})
 	for _, op := range ops {
 		t.Run(op.name, func(t *testing.T) {
-			for n := 1; ; n++ {
+			for n := 1; ; n += stride(3) {
 				e.clear(t)
 				if op.setup != nil {
 					op.setup(t, e)

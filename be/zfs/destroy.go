@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 
 	"beadm/be"
@@ -29,14 +28,8 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 	if err := s.mayGo(t, name); err != nil {
 		return be.DestroyReport{}, err
 	}
-	plan, err := planDestroy(t, s.root, top)
-	if err != nil {
-		return be.DestroyReport{}, err
-	}
+	plan := planDestroy(t, s.root, top)
 	report := plan.report
-	if frees, ok := s.wouldFree(ctx, plan, top); ok {
-		report.Frees = frees
-	}
 	if dryRun {
 		return report, nil
 	}
@@ -126,9 +119,6 @@ func outside(d *dataset, top string) bool {
 type plan struct {
 	steps  [][]string
 	report be.DestroyReport
-	exact  bool // nothing is promoted, so zfs destroy -n tells what it frees
-	spare  int64
-	origin string // automatic snapshot that goes with it
 }
 
 // planDestroy works out how to make a boot environment free of dependants.
@@ -138,8 +128,11 @@ type plan struct {
 // snapshot that has any: then all other clones hang on the promoted one.
 // Older snapshots that nobody was cloned from would move along and stay for
 // ever, so they go first.
-func planDestroy(t *tree, root, top string) (plan, error) {
-	p := plan{exact: true}
+//
+// What it frees is exact where nothing is promoted; otherwise it is what is
+// free for certain.
+func planDestroy(t *tree, root, top string) plan {
+	var p plan
 	promoted := map[string]bool{}
 	for _, d := range t.parts(top) {
 		snaps := t.snapshots(d.name)
@@ -150,13 +143,12 @@ func planDestroy(t *tree, root, top string) (plan, error) {
 			}
 		}
 		p.report.Removes = append(p.report.Removes, d.name)
-		p.spare += d.number("written")
-		if newest < 0 {
-			p.spare += d.number("used") - d.number("written")
-		}
 		heir := ""
-		if newest >= 0 {
-			p.exact = false
+		if newest < 0 {
+			p.report.Frees += d.number("usedbydataset")
+		} else {
+			// Of what is older than its last snapshot the heir may keep all.
+			p.report.Frees += d.number("written")
 			for _, c := range cloneNames(snaps[newest]) {
 				if !within(c, top) && (heir == "" || c < heir) {
 					heir = c
@@ -167,11 +159,12 @@ func planDestroy(t *tree, root, top string) (plan, error) {
 			_, snap := sn.split()
 			if i > newest {
 				p.report.Removes = append(p.report.Removes, sn.name)
+				p.report.Frees += sn.number("used")
 				continue
 			}
 			if !outside(sn, top) {
 				p.report.Removes = append(p.report.Removes, sn.name)
-				p.spare += sn.number("used")
+				p.report.Frees += sn.number("used")
 				p.steps = append(p.steps, []string{"zfs", "destroy", sn.name})
 				continue
 			}
@@ -191,14 +184,15 @@ func planDestroy(t *tree, root, top string) (plan, error) {
 		p.report.Promotes = append(p.report.Promotes, name)
 	}
 	sort.Strings(p.report.Promotes)
+	if len(p.steps) == 0 {
+		p.report.Frees = t.by[top].number("used")
+	}
 	if origin := t.by[t.by[top].value("origin")]; origin != nil && origin.local(propAuto) != "" && onlyCloneOf(t, origin, top) {
-		p.origin = origin.name
 		p.report.Removes = append(p.report.Removes, origin.name)
-		p.spare += origin.number("used")
+		p.report.Frees += origin.number("used")
 	}
 	sort.Strings(p.report.Removes)
-	p.report.Frees = p.spare
-	return p, nil
+	return p
 }
 
 // nameOf is the boot environment a dataset belongs to, or the dataset itself.
@@ -222,23 +216,4 @@ func onlyCloneOf(t *tree, origin *dataset, top string) bool {
 		}
 	}
 	return true
-}
-
-// wouldFree asks zfs itself, which can answer where nothing depends on it.
-func (s *Store) wouldFree(ctx context.Context, p plan, top string) (int64, bool) {
-	if !p.exact {
-		return 0, false
-	}
-	out, err := s.output(ctx, "zfs", "destroy", "-nvp", "-r", top)
-	if err != nil {
-		return 0, false
-	}
-	for _, line := range strings.Split(out, "\n") {
-		if text, is := strings.CutPrefix(line, "reclaim\t"); is {
-			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-				return n, true
-			}
-		}
-	}
-	return 0, false
 }

@@ -10,7 +10,7 @@ import (
 
 // scanned are the properties that a look at the whole store takes.
 var scanned = []string{
-	"type", "guid", "creation", "used", "usedbydataset", "written", "origin", "clones", "userrefs",
+	"type", "guid", "creation", "createtxg", "used", "usedbydataset", "written", "origin", "clones", "userrefs",
 	"mountpoint", "canmount", "readonly",
 	propUUID, propLibbeUUID, propDescription, propPolicy, propIncomplete, propAuto,
 }
@@ -53,7 +53,8 @@ func (t *tree) parts(top string) []*dataset {
 	return list
 }
 
-// snapshots are those of one dataset, oldest first.
+// snapshots are those of one dataset, oldest first: by transaction, as many
+// can be made in one second.
 func (t *tree) snapshots(ds string) []*dataset {
 	var list []*dataset
 	for _, name := range t.names {
@@ -61,7 +62,7 @@ func (t *tree) snapshots(ds string) []*dataset {
 			list = append(list, t.by[name])
 		}
 	}
-	sort.SliceStable(list, func(i, j int) bool { return list[i].number("creation") < list[j].number("creation") })
+	sort.SliceStable(list, func(i, j int) bool { return list[i].number("createtxg") < list[j].number("createtxg") })
 	return list
 }
 

@@ -59,7 +59,7 @@ type spot struct {
 
 // spots says what of a boot environment is mounted, and where: parents first.
 // The root is always mounted, whatever its own properties say.
-func spots(t *tree, top string) ([]spot, error) {
+func spots(t *tree, top string) []spot {
 	base := t.by[top].value("mountpoint")
 	list := []spot{{d: t.by[top]}}
 	for _, d := range t.parts(top) {
@@ -92,7 +92,7 @@ func spots(t *tree, top string) ([]spot, error) {
 		}
 		return a < b
 	})
-	return list, nil
+	return list
 }
 
 func depth(rel string) int {
@@ -151,10 +151,7 @@ func (s *Store) mountTree(ctx context.Context, top, snap, dir string, readOnly b
 }
 
 func (s *Store) mountSpots(ctx context.Context, t *tree, top, snap, dir string, readOnly bool) error {
-	list, err := spots(t, top)
-	if err != nil {
-		return err
-	}
+	list := spots(t, top)
 	there := map[string]bool{}
 	if snap != "" {
 		snaps, err := s.read(ctx, "snapshot", -1, top, "type")
@@ -290,10 +287,7 @@ func (s *Store) complete(ctx context.Context, name, dir string, readOnly bool) e
 	if err != nil {
 		return err
 	}
-	list, err := spots(t, s.dataset(name))
-	if err != nil {
-		return err
-	}
+	list := spots(t, s.dataset(name))
 	table, err := readMounts()
 	if err != nil {
 		return err

@@ -73,7 +73,7 @@ func (s *Store) snapshot(ctx context.Context, e entry, snap string, auto bool) e
 
 // snapshotTree makes a snapshot in the directory of an owner: the UUID of a
 // boot environment or the name of a volume. It is writable and without its
-// mark until it is whole, so that one cut off is seen, and replaced.
+// mark until it is whole, so that one cut off is seen, and swept by the next.
 func (s *Store) snapshotTree(ctx context.Context, src int, in base, owner, snap string, auto bool, keep func(string) bool) (err error) {
 	if err := checkSnapshotName(snap); err != nil {
 		return err
@@ -88,17 +88,12 @@ func (s *Store) snapshotTree(ctx context.Context, src int, in base, owner, snap 
 		return err
 	}
 	defer unix.Close(dir)
-	whole, there, err := s.isWhole(dir, snap)
-	if err != nil {
+	if err := s.sweepUnfinished(in, owner, dir); err != nil {
 		return err
 	}
-	if whole {
+	if fd, err := beneath(dir, snap); err == nil {
+		unix.Close(fd)
 		return be.E(be.InUse, "it exists already; choose another name")
-	}
-	if there {
-		if err := s.deleteTree(dir, snap); err != nil {
-			return err
-		}
 	}
 	defer func() {
 		if err == nil {
@@ -193,27 +188,30 @@ func snapshotMark(fd int, sv *subvolume) (whole, auto bool, err error) {
 	return whole, whole && rest == "auto", nil
 }
 
-// isWhole says whether a name in a directory of snapshots is there, and a
-// snapshot that was finished.
-func (s *Store) isWhole(dir int, snap string) (whole, there bool, err error) {
-	fd, err := beneath(dir, snap)
-	if errors.Is(err, unix.ENOENT) {
-		return false, false, nil
-	}
-	if err != nil {
-		return false, false, err
-	}
-	defer unix.Close(fd)
-	id, err := subvolumeID(fd)
-	if err != nil {
-		return false, true, err
-	}
+// sweepUnfinished deletes what snapshots that were cut off left in the
+// directory of an owner: nothing lists them, and they would hold space for ever.
+func (s *Store) sweepUnfinished(in base, owner string, dir int) error {
 	woods, err := s.scan()
 	if err != nil {
-		return false, true, err
+		return err
 	}
-	whole, _, err = snapshotMark(fd, woods.byID[id])
-	return whole, true, err
+	for _, sv := range heldBy(woods, in, owner) {
+		fd, err := beneath(dir, sv.name)
+		if err != nil {
+			return err
+		}
+		whole, _, err := snapshotMark(fd, sv)
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
+		if !whole {
+			if err := s.deleteTree(dir, sv.name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // heldBy lists the subvolumes in the snapshot directory of an owner.
@@ -343,8 +341,8 @@ func (s *Store) destroySnapshot(in base, owner, snap string) error {
 	}
 	defer unix.Close(fd)
 	// Without its mark it counts for nothing, and what is nested in it can go
-	// one by one. The next snapshot of that name, or the destroying of its
-	// owner, takes away what a power cut leaves.
+	// one by one. The next snapshot, or the destroying of its owner, takes
+	// away what a power cut leaves.
 	err = s.do(func() error { return setReadOnly(fd, false) }, "make snapshot %s writable", snap)
 	if err == nil {
 		err = s.setAttr(fd, snapshotAttr, "")

@@ -328,7 +328,30 @@ func testCancelled(t *testing.T, e *Env) {
 	if now := state(t, e.store); now != before {
 		t.Errorf("a cancelled Create left\n%s\nbefore:\n%s", now, before)
 	}
-	if _, ok := e.store.(interface{ Context() context.Context }); ok {
-		t.Error("a store keeps a context")
+	if e.Intercept == nil {
+		return
+	}
+	// In the middle: all of it, or nothing.
+	for n := 1; n < 6; n++ {
+		ctx, cancel := context.WithCancel(bg())
+		s := e.Open(t)
+		count := 0
+		e.Intercept(s, func(when, what string) error {
+			if count++; count == n {
+				cancel()
+			}
+			return nil
+		})
+		_, err := s.Create(ctx, be.CreateOptions{Name: "two", UUID: be.NewUUID(), From: e.Running, AutoSnapshot: "x"})
+		e.Intercept(s, nil)
+		cancel()
+		if err == nil {
+			_, err := s.Destroy(bg(), "two", false)
+			must(t, "Destroy", err)
+		}
+		if now := state(t, e.store); now != before {
+			t.Errorf("a Create cancelled at its effect %d left\n%s\nbefore:\n%s", n, now, before)
+		}
+		closeStore(s)
 	}
 }

@@ -442,3 +442,59 @@ func TestBusyElsewhere(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRunningSystem looks at the machine that it runs on, if its root is ZFS:
+// what the first process of a boot needs is one command.
+func TestRunningSystem(t *testing.T) {
+	needPool(t)
+	ds, err := datasetAt("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ds == "" {
+		t.Skip("NOT RUN: the root of this machine is not on ZFS")
+	}
+	ctx := context.Background()
+	log := &commands{}
+	s := openStore(t, Config{Logger: log})
+	if s.Location() != parent(ds) {
+		t.Errorf("%s is mounted at /, the store is %s", ds, s.Location())
+	}
+	was, err := readMounts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CompleteMounts(ctx, filepath.Base(ds), "/"); err != nil {
+		t.Error(err)
+	}
+	if len(log.lines) > 1 {
+		t.Errorf("finding the store and completing its mounts took %q", log.lines)
+	}
+	now, err := readMounts()
+	if err != nil || fmt.Sprint(now) != fmt.Sprint(was) {
+		t.Errorf("with all mounted, the mounts became %v (%v), from %v", now, err, was)
+	}
+	list, err := s.List(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range list {
+		if b.Running != (b.Location == ds) || b.Running && b.Mountpoint != "/" {
+			t.Errorf("listed is %+v", b)
+		}
+	}
+	ref, err := s.RootRef(ctx, filepath.Base(ds))
+	if err != nil || ref.Args[0] != "root=ZFS="+ds || !strings.HasSuffix(ref.Prefix, "/"+filepath.Base(ds)+"@") {
+		t.Errorf("RootRef is %+v, %v", ref, err)
+	}
+	if err := s.Flush(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// commands keeps what is logged.
+type commands struct{ lines []string }
+
+func (c *commands) Debugf(format string, args ...any) {
+	c.lines = append(c.lines, fmt.Sprintf(format, args...))
+}

@@ -1,14 +1,13 @@
 # make            builds beadm
 # sudo make test      everything that runs on this machine; installs what it needs
 # sudo make test-vm   real ZFS, real boot loaders, real reboots, in QEMU
-# sudo make demo      one whole patch cycle on a scratch btrfs
 SHELL := /bin/sh
 GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
 PREFIX ?= /usr
 DESTDIR ?=
 BIN := .build/beadm
 
-.PHONY: all build test test-vm demo install vet clean
+.PHONY: all build test test-vm install vet clean
 
 all: build
 
@@ -28,10 +27,6 @@ test: build
 test-vm: build
 	sh testdata/install-tools.sh vm
 	GO=$(GO) sh testdata/suite.sh vm
-
-demo: build
-	sh testdata/install-tools.sh demo
-	sh testdata/demo/run.sh $(BIN)
 
 install: build
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/lib/beadm/init

@@ -115,8 +115,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	return nil
 }
 
-// Deactivate takes an armed trial back (activate -T).
-func (t *Target) Deactivate(ctx context.Context, dryRun bool) error {
+// Deactivate takes an armed trial back (activate -T): that of name, or of
+// whatever is armed if name is empty.
+func (t *Target) Deactivate(ctx context.Context, name string, dryRun bool) error {
 	s, err := t.Write(ctx)
 	if err != nil {
 		return err
@@ -125,9 +126,18 @@ func (t *Target) Deactivate(ctx context.Context, dryRun bool) error {
 	if err := Allow(s.State, "activate"); err != nil {
 		return err
 	}
+	var named be.BE
+	if name != "" {
+		if named, err = s.find(ctx, name); err != nil {
+			return err
+		}
+	}
 	if s.State.Trial == nil {
 		s.Report.Note("no trial is armed")
 		return nil
+	}
+	if name != "" && named.UUID != s.State.Trial.BE {
+		return be.E(be.InUse, "no trial of %s is armed: %s is", name, s.nameOf(ctx, s.State.Trial.BE))
 	}
 	if dryRun {
 		s.Report.Note("would take back the armed trial of %s", s.nameOf(ctx, s.State.Trial.BE))

@@ -44,7 +44,7 @@ var recorded = []string{
 func RunOffline(ctx context.Context, dir string, opts UpgradeOptions) error {
 	command := opts.Command
 	if len(command) == 0 {
-		if !existsInRoot(dir, "/usr/bin/apt-get") {
+		if !existsInRoot(dir, packageManager) {
 			return errNoCommand
 		}
 		command = []string{"/bin/sh", "-ec", "apt-get update && apt-get -y -o Dpkg::Options::=--force-confold dist-upgrade"}

@@ -182,6 +182,9 @@ func putBeadm(dir, binary string, identity []byte) error {
 			return fmt.Errorf("cannot install beadm: %w", err)
 		}
 	}
+	if err := root.MkdirAll("/usr/sbin", 0o755); err != nil {
+		return err
+	}
 	if _, err := root.Lstat("/usr/sbin/beadm"); errors.Is(err, fs.ErrNotExist) {
 		if err := root.SymlinkAtomic("../lib/beadm/init", "/usr/sbin/beadm", 0, 0); err != nil {
 			return fmt.Errorf("cannot install beadm: %w", err)

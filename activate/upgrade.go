@@ -8,6 +8,9 @@ import (
 	"beadm/be"
 )
 
+// packageManager is what upgrade calls when it is given no command.
+const packageManager = "/usr/bin/apt-get"
+
 // UpgradeOptions are those of beadm upgrade.
 type UpgradeOptions struct {
 	Command  []string // empty: the package manager's own full upgrade
@@ -37,6 +40,9 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	case be.KindOf(err) == be.NotFound:
 		if err := Allow(s.State, "upgrade"); err != nil {
 			return err
+		}
+		if len(opts.Command) == 0 && !existsInRoot(s.Root, packageManager) {
+			return noCommand(name)
 		}
 		if opts.DryRun {
 			s.Report.Note("would create %s and run the command in it", name)
@@ -73,11 +79,15 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	}
 	s.Report.Step("run the command in " + name)
 	runErr := RunOffline(ctx, dir, opts)
-	if errors.Is(runErr, errNoCommand) {
-		runErr = be.E(be.Usage, "cannot upgrade %s: no package manager was found in it; give the command after --", name)
+	nothingRun := errors.Is(runErr, errNoCommand)
+	if nothingRun {
+		runErr = noCommand(name)
 	}
 	if err := s.unmountStaged(context.WithoutCancel(ctx), name, dir, false); err != nil {
 		return errors.Join(runErr, err)
+	}
+	if nothingRun {
+		return runErr
 	}
 	if runErr != nil {
 		s.record("upgrade failed", name, runErr.Error())
@@ -94,4 +104,8 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 		return s.activate(ctx, name, opts.Trial)
 	}
 	return nil
+}
+
+func noCommand(name string) error {
+	return be.E(be.Usage, "cannot upgrade %s: no package manager was found in it; give the command after --", name)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -50,15 +51,22 @@ func activateCommand() *cli.Command {
 				return be.E(be.Usage, "-t, -T and --permanent exclude each other")
 			}
 			if c.Bool("T") {
-				if _, err := args(c, 0, 1); err != nil {
+				a, err := args(c, 0, 1)
+				if err != nil {
 					return err
+				}
+				name := strings.Join(a, "")
+				if len(a) == 1 {
+					if err := be.CheckName(name); err != nil {
+						return err
+					}
 				}
 				t, done, err := target(c)
 				if err != nil {
 					return err
 				}
 				defer done()
-				return t.Deactivate(c.Context, c.Bool("dry-run"))
+				return t.Deactivate(c.Context, name, c.Bool("dry-run"))
 			}
 			a, err := args(c, 1, 1)
 			if err != nil {

@@ -1,0 +1,738 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"beadm/activate"
+)
+
+// The tests in this package run the real program on a real btrfs.
+
+var built struct {
+	sync.Once
+	dir, file string
+	err       error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+	os.Exit(code)
+}
+
+// program is beadm, built once and executable by anybody.
+func program(t *testing.T) string {
+	t.Helper()
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "beadm-test-"); built.err != nil {
+			return
+		}
+		if built.err = os.Chmod(built.dir, 0o755); built.err != nil {
+			return
+		}
+		built.file = filepath.Join(built.dir, "beadm")
+		cmd := exec.Command("go", "build", "-trimpath", "-o", built.file, ".")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w: %s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatalf("cannot build beadm: %v", built.err)
+	}
+	return built.file
+}
+
+func needBtrfs(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: mounting a btrfs takes root")
+	}
+	b, err := os.ReadFile("/proc/filesystems")
+	check(t, err)
+	if !bytes.Contains(b, []byte("\tbtrfs\n")) {
+		if out, err := exec.Command("modprobe", "btrfs").CombinedOutput(); err != nil {
+			t.Skipf("NOT RUN: this kernel has no btrfs: %v: %s", err, out)
+		}
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sh(t *testing.T, argv ...string) string {
+	t.Helper()
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
+	}
+	return string(out)
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	check(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	check(t, os.WriteFile(path, []byte(text), 0o644))
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	check(t, err)
+	return string(b)
+}
+
+// machine is a small system on a btrfs of its own, with the stub for a loader.
+type machine struct {
+	t      *testing.T
+	beadm  string
+	device string
+	top    string // its top level
+	root   string // where the root that runs is mounted
+	loader string
+	boots  string // the subvolume that is mounted at root
+	// sums of what was read already. Nobody can set a file's ctime back.
+	sums map[[4]int64][sha256.Size]byte
+}
+
+const shadow = `root:*:19000:0:99999:7:::
+daemon:*:19000:0:99999:7:::
+alice:$6$s$alice:19000:0:99999:7:::
+bob:$6$s$bob:19000:0:99999:7:::
+carol:$6$s$carol:19000:0:99999:7:::
+dave:$6$s$dave:19000:0:99999:7:::
+`
+
+// newBareMachine is one on which beadm was never set up.
+func newBareMachine(t *testing.T) *machine {
+	t.Helper()
+	needBtrfs(t)
+	t.Parallel() // each has a file system of its own
+	m := &machine{t: t, sums: map[[4]int64][sha256.Size]byte{}, beadm: program(t), top: t.TempDir(), root: t.TempDir(), loader: filepath.Join(t.TempDir(), "loader")}
+	check(t, os.Mkdir(m.loader, 0o755))
+	img := filepath.Join(t.TempDir(), "btrfs.img")
+	f, err := os.Create(img)
+	check(t, err)
+	check(t, f.Truncate(384<<20))
+	check(t, f.Close())
+	sh(t, "mkfs.btrfs", "-q", img)
+	m.device = strings.TrimSpace(sh(t, "losetup", "-f", "--show", img))
+	t.Cleanup(func() { exec.Command("losetup", "-d", m.device).Run() })
+	t.Cleanup(m.clear)
+	check(t, unix.Mount(m.device, m.top, "btrfs", 0, "subvolid=5"))
+	sh(t, "btrfs", "-q", "subvolume", "create", filepath.Join(m.top, "@debian"))
+	m.mountRoot("@debian")
+	for path, text := range map[string]string{
+		"etc/hostname": "machine\n",
+		"etc/fstab":    "UUID=x / btrfs rw,noatime,subvol=/@debian 0 0\n",
+		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/:/usr/sbin/nologin\n" +
+			"alice:x:1000:1000::/home/alice:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\n" +
+			"carol:x:1002:1002::/home/carol:/bin/sh\ndave:x:1003:1003::/home/dave:/bin/sh\n",
+		"etc/group":        "root:x:0:\ndaemon:x:1:\nmail:x:8:\nalice:x:1000:\nbob:x:1001:\ncarol:x:1002:\ndave:x:1003:\n",
+		"usr/lib/os":       "1\n",
+		"var/mail/alice":   "first mail\n",
+		"var/log/messages": "first line\n",
+		"var/spool/x":      "job\n",
+	} {
+		write(t, filepath.Join(m.root, path), text)
+	}
+	for path, text := range map[string]string{
+		"etc/shadow":  shadow,
+		"etc/gshadow": "root:*::\ndaemon:*::\nmail:*::\nalice:!::\nbob:!::\ncarol:!::\ndave:!::\n",
+	} {
+		check(t, os.WriteFile(filepath.Join(m.root, path), []byte(text), 0o640))
+	}
+	for _, dir := range []string{"sbin", "bin", "var/tmp", "var/lib", "proc", "sys", "dev", "run", "tmp", "root"} {
+		check(t, os.MkdirAll(filepath.Join(m.root, dir), 0o755))
+	}
+	check(t, os.WriteFile(filepath.Join(m.root, "sbin/init"), []byte("#!/bin/sh\n"), 0o755))
+	return m
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	m := newBareMachine(t)
+	m.ok("setup", "--loader", "stub", "--loader-dir", m.loader)
+	return m
+}
+
+func (m *machine) mountRoot(subvol string) {
+	m.t.Helper()
+	check(m.t, unix.Mount(m.device, m.root, "btrfs", 0, "subvol="+subvol))
+	m.boots = subvol
+}
+
+// clear takes away all mounts of the device, also what a failed test left.
+func (m *machine) clear() {
+	guids, _ := filepath.Glob(filepath.Join(m.top, "@beadm/*"))
+	for range 3 {
+		mounts := m.mounts()
+		slices.Reverse(mounts)
+		for _, at := range mounts {
+			unix.Unmount(at, unix.MNT_DETACH)
+		}
+	}
+	for _, guid := range guids {
+		for _, pattern := range []string{"*/*", "*", "."} {
+			ours, _ := filepath.Glob(filepath.Join("/run/beadm", filepath.Base(guid), pattern))
+			for _, path := range ours {
+				os.Remove(path) // never what is in a directory
+			}
+		}
+	}
+}
+
+// mounts are the mount points of our device, oldest first. Others may work on
+// this host at the same time: their mounts are none of ours.
+func (m *machine) mounts() []string {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	check(m.t, err)
+	var at []string
+	for line := range strings.Lines(string(b)) {
+		before, after, _ := strings.Cut(line, " - ")
+		if f := strings.Fields(after); len(f) > 1 && f[1] == m.device {
+			at = append(at, strings.Fields(before)[4])
+		}
+	}
+	return at
+}
+
+type result struct {
+	args     []string
+	code     int
+	out, err string
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("beadm %q: exit %d\nstdout: %s\nstderr: %s", r.args, r.code, r.out, r.err)
+}
+
+// start runs the program without a look at what it leaves mounted.
+func start(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	// Nothing of the caller's may choose another store.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return result{cmd.Args[1:], cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+}
+
+// run runs a command on the machine. Of our own mounts none is left after it.
+func (m *machine) run(args ...string) result {
+	m.t.Helper()
+	r := start(m.t, exec.Command(m.beadm, append([]string{"--root", m.root}, args...)...))
+	m.noneOfOurs(r)
+	return r
+}
+
+func (m *machine) noneOfOurs(r result) {
+	m.t.Helper()
+	for _, at := range m.mounts() {
+		// What `beadm mount` mounts is the user's.
+		if strings.HasPrefix(at, "/run/beadm/") && !strings.Contains(at, "/be/") {
+			m.t.Errorf("%s is still mounted after %v", at, r)
+		}
+	}
+}
+
+func (m *machine) ok(args ...string) string {
+	m.t.Helper()
+	r := m.run(args...)
+	if r.code != 0 {
+		m.t.Fatal(r)
+	}
+	return r.out
+}
+
+func (m *machine) status() activate.Status {
+	m.t.Helper()
+	var st activate.Status
+	if err := json.Unmarshal([]byte(m.ok("--json", "status")), &st); err != nil {
+		m.t.Fatal(err)
+	}
+	return st
+}
+
+// snapshotWorld lists all that there is: every subvolume with the state among
+// them, and the loader's directory. What a lock file says is nobody's loss.
+func (m *machine) snapshotWorld() string {
+	m.t.Helper()
+	check(m.t, unix.Access(m.top, unix.R_OK))
+	var b strings.Builder
+	for _, dir := range []string{m.top, m.loader} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			rel, _ := filepath.Rel(dir, path)
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			st := info.Sys().(*syscall.Stat_t)
+			fmt.Fprintf(&b, "%s/%s %v %d:%d", filepath.Base(dir), rel, info.Mode(), st.Uid, st.Gid)
+			switch {
+			case info.Mode()&fs.ModeSymlink != 0:
+				to, err := os.Readlink(path)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(&b, " -> %s", to)
+			case info.Mode().IsRegular() && d.Name() != "lock":
+				key := [4]int64{int64(st.Dev), int64(st.Ino), st.Ctim.Nano(), st.Size}
+				if _, ok := m.sums[key]; !ok {
+					data, err := os.ReadFile(path)
+					if err != nil {
+						return err
+					}
+					m.sums[key] = sha256.Sum256(data)
+				}
+				fmt.Fprintf(&b, " %d %x", st.Size, m.sums[key])
+			}
+			b.WriteByte('\n')
+			return nil
+		})
+		check(m.t, err)
+	}
+	return b.String()
+}
+
+// differ says which lines are in one listing only.
+func differ(before, after string) string {
+	was, is := strings.Split(before, "\n"), strings.Split(after, "\n")
+	var out []string
+	for _, l := range was {
+		if !slices.Contains(is, l) {
+			out = append(out, "- "+l)
+		}
+	}
+	for _, l := range is {
+		if !slices.Contains(was, l) {
+			out = append(out, "+ "+l)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// refused: the exit code, one sentence on standard error that says says,
+// nothing on standard output, and nothing changed or mounted.
+func (m *machine) refused(code int, says string, args ...string) {
+	m.t.Helper()
+	m.refusedCmd(code, says, exec.Command(m.beadm, append([]string{"--root", m.root}, args...)...))
+}
+
+func (m *machine) refusedCmd(code int, says string, cmd *exec.Cmd) {
+	m.t.Helper()
+	before, mounts := m.snapshotWorld(), m.mounts()
+	r := start(m.t, cmd)
+	if r.code != code || r.out != "" || !strings.Contains(r.err, says) {
+		m.t.Errorf("wanted: exit %d, nothing on stdout, and %q\n%v", code, says, r)
+	}
+	if !strings.HasPrefix(r.err, "beadm: ") || strings.Count(r.err, "\n") != 1 {
+		m.t.Errorf("not one sentence: %v", r)
+	}
+	if after := m.snapshotWorld(); after != before {
+		m.t.Errorf("it changed\n%s\nafter %v", differ(before, after), r)
+	}
+	if got := m.mounts(); !slices.Equal(got, mounts) {
+		m.t.Errorf("mounted were %q, now %q, after %v", mounts, got, r)
+	}
+}
+
+func TestWrongNames(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	const none = "there is no boot environment nosuch"
+	for _, args := range [][]string{
+		{"activate", "nosuch"}, {"activate", "-t", "nosuch"}, {"activate", "--permanent", "nosuch"}, {"activate", "-n", "nosuch"},
+		{"destroy", "nosuch"}, {"destroy", "-F", "nosuch"}, {"destroy", "-F", "-f", "nosuch"},
+		{"mount", "nosuch"}, {"mount", "-s", "ro", "nosuch"}, {"unmount", "nosuch"}, {"unmount", "-f", "nosuch"},
+		{"create", "-e", "nosuch", "x"}, {"create", "-n", "-e", "nosuch", "x"}, {"rename", "nosuch", "x"}, {"describe", "nosuch", "x"},
+		{"list", "nosuch"}, {"sync", "run", "--to", "nosuch"}, {"sync", "run", "--from", "nosuch"}, {"sync", "status", "--to", "nosuch"},
+	} {
+		m.refused(3, none, args...)
+	}
+	m.refused(3, "nosnap", "create", "-e", "debian@nosnap", "x")
+	m.refused(3, "no boot environment", "setup", t.TempDir())
+	m.refused(3, "/nosuch/dir", "mount", "new", "/nosuch/dir")
+	m.refused(2, "not a directory", "mount", "new", filepath.Join(m.root, "etc/passwd"))
+	// One that is not there would be made: with what to do in it only.
+	m.refused(2, "give the command after --", "upgrade", "nosuch")
+	m.refused(2, "give the command after --", "upgrade", "new")
+
+	bad := []string{"a b", "a/b", "a\nb", "../x", ".", "-x", "@x", "a@b", ".hidden", "ä", "a\x01", strings.Repeat("a", 65), ""}
+	for _, name := range bad {
+		m.refused(2, "name", "create", "--", name)
+		m.refused(2, "name", "rename", "--", "new", name)
+		m.refused(2, "name", "upgrade", "--", name)
+		m.refused(2, "name", "activate", "--", name)
+		m.refused(2, "name", "destroy", "-F", "--", name)
+		m.refused(2, "name", "mount", "--", name)
+		m.refused(2, "name", "unmount", "--", name)
+	}
+	m.refused(2, "-x", "create", "-x")
+	for _, args := range [][]string{{"create", "new"}, {"create", "-n", "new"}, {"create", "debian"}, {"rename", "new", "debian"}, {"rename", "new", "new"}} {
+		m.refused(4, "exists already", args...)
+	}
+}
+
+func TestWhatRunsAndWhatBootsAreKept(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	for _, flags := range [][]string{{"-F"}, {"-F", "-f"}, {"-n"}, nil} {
+		m.refused(4, "cannot destroy debian: it is running", append(append([]string{"destroy"}, flags...), "debian")...)
+	}
+	m.refused(4, "debian", "rename", "debian", "x")
+	m.refused(4, "debian", "mount", "debian")
+	m.refused(4, "debian", "unmount", "debian")
+	m.refused(4, "it is running", "upgrade", "debian", "--", "/bin/true")
+	m.ok("activate", "--permanent", "new")
+	for _, flags := range [][]string{{"-F"}, {"-F", "-f"}, {"-n"}, nil} {
+		m.refused(4, "cannot destroy new: it is the default", append(append([]string{"destroy"}, flags...), "new")...)
+	}
+	m.refused(4, "it is the default", "rename", "new", "x")
+	m.refused(4, "debian is running", "activate", "debian")
+	// Without an answer nothing is destroyed.
+	m.ok("create", "other")
+	cmd := exec.Command(m.beadm, "--root", m.root, "destroy", "other")
+	before := m.snapshotWorld()
+	if r := start(t, cmd); r.code != 5 || !strings.Contains(r.err, "other has not been destroyed") || m.snapshotWorld() != before {
+		t.Error(r)
+	}
+}
+
+func TestWhatCannotComeBackIsNotActivated(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	broken := func(path, says string) {
+		t.Helper()
+		dir := strings.TrimSpace(m.ok("mount", "new"))
+		file := filepath.Join(dir, path)
+		check(t, os.Rename(file, file+".gone"))
+		m.ok("unmount", "new")
+		for _, args := range [][]string{{"activate", "new"}, {"activate", "-t", "new"}, {"activate", "--permanent", "new"}, {"activate", "-n", "new"}} {
+			m.refused(14, says, args...)
+		}
+		dir = strings.TrimSpace(m.ok("mount", "new"))
+		file = filepath.Join(dir, path)
+		check(t, os.Rename(file+".gone", file))
+		m.ok("unmount", "new")
+	}
+	broken("usr/lib/beadm/init", "cannot activate new: it holds no beadm; mount it and run beadm setup")
+	broken("sbin/init", "cannot activate new: it has no /sbin/init")
+	broken("etc/beadm/identity", "was set up for another host")
+	m.ok("activate", "new")
+
+	// The advice of the sentence helps.
+	m.ok("create", "bare", "--empty")
+	m.refused(14, "holds no beadm", "activate", "bare")
+	dir := strings.TrimSpace(m.ok("mount", "bare"))
+	check(t, os.MkdirAll(filepath.Join(dir, "sbin"), 0o755))
+	write(t, filepath.Join(dir, "sbin/init"), "x")
+	m.ok("setup", dir)
+	m.ok("unmount", "bare")
+	m.ok("activate", "bare", "-n")
+}
+
+func TestNotRoot(t *testing.T) {
+	m := newMachine(t)
+	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	for _, args := range [][]string{
+		{"list"}, {"status"}, {"history"}, {"create", "x"}, {"destroy", "-F", "debian"}, {"activate", "debian"}, {"activate", "-T"}, {"upgrade", "x"},
+		{"mount", "debian"}, {"unmount", "debian"}, {"rename", "debian", "x"}, {"describe", "debian", "x"}, {"rollback"}, {"confirm"}, {"boot"}, {"recover"},
+		{"setup"}, {"setup", "--loader", "stub", "--loader-dir", m.loader}, {"share", "init"}, {"share", "status"}, {"sync", "run", "--to", "debian"}, {"sync", "status", "--to", "debian"},
+	} {
+		cmd := exec.Command(m.beadm, append([]string{"--root", m.root}, args...)...)
+		cmd.Dir, cmd.SysProcAttr = "/", nobody
+		m.refusedCmd(6, "must be run as root", cmd)
+	}
+}
+
+// onStore are the commands that need a store that is set up.
+var onStore = [][]string{
+	{"create", "x"}, {"destroy", "-F", "debian"}, {"activate", "debian"}, {"activate", "-T"}, {"upgrade", "x", "--", "/bin/true"},
+	{"mount", "debian"}, {"unmount", "debian"}, {"rename", "debian", "x"}, {"describe", "debian", "x"}, {"rollback"}, {"confirm"},
+	{"recover"}, {"share", "init"}, {"sync", "run", "--to", "debian"}, {"status", "--acknowledge"},
+}
+
+func TestNoStore(t *testing.T) {
+	m := newBareMachine(t)
+	// The temporary directory may stand on a btrfs: here is one that does not.
+	dir := t.TempDir()
+	check(t, unix.Mount("none", dir, "tmpfs", 0, ""))
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	for _, args := range append(onStore, []string{"list"}, []string{"status"}, []string{"boot"}, []string{"setup", "--loader", "stub", "--loader-dir", m.loader}) {
+		m.refusedCmd(10, "there are no boot environments at "+dir, exec.Command(m.beadm, append([]string{"--root", dir}, args...)...))
+	}
+	m.refused(10, "/nosuch", "--beroot", "/nosuch", "list")
+	m.refused(10, "nosuch/ROOT", "--beroot", "nosuch/ROOT", "list")
+	for _, args := range onStore {
+		m.refused(10, "beadm is not set up here: run beadm setup", args...)
+	}
+	// Looking needs no setup, and leaves nothing either.
+	before := m.snapshotWorld()
+	for _, args := range [][]string{{"list"}, {"status"}, {"history"}, {"boot"}, {"share", "status"}} {
+		m.ok(args...)
+	}
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("looking changed\n%s", differ(before, after))
+	}
+	m.refused(2, "there is no loader", "setup", "--loader", "lilo")
+	m.refused(2, "is not a directory", "setup", "--loader", "stub", "--loader-dir", "/nosuch")
+}
+
+// lockFile is that of the state, seen from the top level.
+func (m *machine) lockFile() string {
+	m.t.Helper()
+	files, err := filepath.Glob(filepath.Join(m.top, "@beadm/*/lock"))
+	if err != nil || len(files) != 1 {
+		m.t.Fatalf("lock files: %q %v", files, err)
+	}
+	return files[0]
+}
+
+func TestTwoAtOnce(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	f, err := os.OpenFile(m.lockFile(), os.O_RDWR, 0)
+	check(t, err)
+	defer f.Close()
+	check(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+	// One that has just taken it has not said yet who it is.
+	m.refused(11, "another beadm is at work", "create", "x")
+	_, err = f.WriteString("pid 4711 (beadm upgrade)\n")
+	check(t, err)
+	for _, args := range [][]string{
+		{"create", "x"}, {"destroy", "-F", "new"}, {"activate", "new"}, {"activate", "-T"}, {"upgrade", "new", "--", "/bin/true"}, {"mount", "new"}, {"unmount", "new"},
+		{"rename", "new", "x"}, {"describe", "new", "x"}, {"rollback"}, {"confirm"}, {"recover"}, {"share", "init"}, {"sync", "run", "--to", "new"},
+		{"status", "--acknowledge"}, {"setup", "--loader", "stub", "--loader-dir", m.loader}, {"boot"},
+	} {
+		m.refused(11, "pid 4711 (beadm upgrade) is at work on this store", args...)
+	}
+	m.ok("list") // who looks, waits for nobody
+	m.ok("status")
+}
+
+// TestBesideAnUpgrade: the holder is the program itself.
+func TestBesideAnUpgrade(t *testing.T) {
+	m := newMachine(t)
+	if !m.addShell() {
+		t.Skip("NOT RUN: no /bin/busybox (package busybox-static)")
+	}
+	cmd := exec.Command(m.beadm, "--root", m.root, "upgrade", "new", "--", "/bin/sh", "-c", "echo ready >/etc/patched; exec sleep 60")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	check(t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if b, _ := os.ReadFile(filepath.Join(m.top, "@be-new/etc/patched")); len(b) > 0 {
+			break
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("the upgrade ended: %v: %s", err, errs.String())
+		default:
+		}
+		if time.Now().After(deadline) {
+			cmd.Process.Kill()
+			t.Fatalf("the upgrade does not start: %s", errs.String())
+		}
+	}
+	m.refused(11, fmt.Sprintf("pid %d (beadm --root %s upgrade new", cmd.Process.Pid, m.root), "create", "x")
+	m.refused(11, "is at work", "upgrade", "new", "--", "/bin/true")
+	// While it works, who looks does not take the mounts away from it.
+	if r := start(t, exec.Command(m.beadm, "--root", m.root, "list", "-H")); r.code != 0 || !strings.Contains(r.out, "new") {
+		t.Error(r)
+	}
+	check(t, cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		cmd.Process.Kill()
+		t.Fatal("SIGTERM does not end an upgrade")
+	}
+	m.noneOfOurs(result{args: cmd.Args[1:], code: cmd.ProcessState.ExitCode(), err: errs.String()})
+	m.ok("destroy", "-F", "new")
+}
+
+// addShell puts a shell into the root, if there is one that needs nothing else.
+func (m *machine) addShell() bool {
+	b, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		return false
+	}
+	check(m.t, os.WriteFile(filepath.Join(m.root, "bin/busybox"), b, 0o755))
+	for _, name := range []string{"sh", "sleep", "true"} {
+		check(m.t, os.Symlink("busybox", filepath.Join(m.root, "bin", name)))
+	}
+	return true
+}
+
+func TestFullFileSystem(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	m.ok("create", "other")
+	fill := func(leave uint64) {
+		t.Helper()
+		f, err := os.OpenFile(filepath.Join(m.top, "fill"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		check(t, err)
+		defer f.Close()
+		block := make([]byte, 4<<20)
+		for {
+			var st unix.Statfs_t
+			check(t, unix.Statfs(m.top, &st))
+			if st.Bavail*uint64(st.Bsize) < leave {
+				break
+			}
+			if _, err := f.Write(block); errors.Is(err, unix.ENOSPC) {
+				break
+			} else {
+				check(t, err)
+			}
+			check(t, unix.Syncfs(int(f.Fd())))
+		}
+	}
+	for _, leave := range []uint64{48 << 20, 0} {
+		if leave == 0 {
+			// What makes room works, as long as there is room for its journal.
+			m.ok("destroy", "-F", "other")
+		}
+		fill(leave)
+		for _, args := range [][]string{{"create", "x"}, {"create", "x", "-n"}, {"create", "--empty", "x"}, {"activate", "new"}, {"activate", "-t", "new"}, {"activate", "new", "--permanent"}, {"create", "-a", "x"}} {
+			m.refused(12, "nothing was changed", args...)
+		}
+		m.ok("list")
+		m.ok("status")
+	}
+	check(t, os.Remove(filepath.Join(m.top, "fill")))
+	sh(t, "btrfs", "filesystem", "sync", m.top)
+	m.ok("create", "x")
+}
+
+// leaves calls f for every command that does something, with its full name.
+// Those that are hidden reset the machine.
+func leaves(cmds []*cli.Command, above []string, f func([]string, *cli.Command)) {
+	for _, c := range cmds {
+		if c.Hidden {
+			continue
+		}
+		name := append(slices.Clone(above), c.Name)
+		if len(c.Subcommands) == 0 {
+			f(name, c)
+		}
+		leaves(c.Subcommands, name, f)
+	}
+}
+
+func TestWrongUsage(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	n := 0
+	leaves(commands(), nil, func(name []string, c *cli.Command) {
+		n++
+		with := func(args ...string) []string { return append(slices.Clone(name), args...) }
+		m.refused(2, "no-such-flag", with("--no-such-flag")...)
+		m.refused(2, "no-such-flag", with("new", "--no-such-flag")...)
+		m.refused(2, "no-such-flag", with("new", "x", "--no-such-flag=1")...)
+		m.refused(2, "-Z", with("-Z")...)
+		m.refused(2, "-Z", with("new", "-Z")...)
+		// After -- they are arguments, which nobody drops either.
+		before := m.snapshotWorld()
+		if r := m.run(with("--", "-n")...); r.code == 0 || r.out != "" {
+			t.Errorf("-n was dropped: %v", r)
+		}
+		if after := m.snapshotWorld(); after != before {
+			t.Errorf("%q -- -n changed\n%s", name, differ(before, after))
+		}
+		for _, f := range c.Flags {
+			if _, isBool := f.(*cli.BoolFlag); !isBool {
+				dash := "--"
+				if len(f.Names()[0]) == 1 {
+					dash = "-"
+				}
+				m.refused(2, "flag needs an argument", with(dash+f.Names()[0])...)
+			}
+		}
+	})
+	if n < 18 {
+		t.Errorf("%d commands were walked only", n)
+	}
+	for _, args := range [][]string{
+		{"frobnicate"}, {"frobnicate", "new"}, {"--no-such-flag", "list"}, {"-Z"}, {"share", "frobnicate"}, {"sync", "frobnicate"},
+		{"create"}, {"destroy"}, {"mount"}, {"unmount"}, {"rename"}, {"rename", "new"}, {"describe"}, {"describe", "new"}, {"upgrade"}, {"activate"},
+		{"sync", "run"}, {"sync", "status"},
+		{"create", "x", "y"}, {"destroy", "-F", "new", "y"}, {"mount", "new", "y", "z"}, {"unmount", "new", "y"}, {"rename", "new", "y", "z"}, {"describe", "new", "y", "z"},
+		{"activate", "new", "y"}, {"list", "new", "y"}, {"status", "y"}, {"rollback", "new"}, {"confirm", "new"}, {"boot", "y"}, {"recover", "y"}, {"history", "y"}, {"version", "y"},
+		{"share", "status", "y"}, {"sync", "run", "new"}, {"setup", "x", "y"},
+		{"activate", "-t", "-T", "new"}, {"activate", "new", "-t", "-T"}, {"activate", "-t", "--permanent", "new"}, {"activate", "-T", "--permanent"}, {"activate", "-tT", "new"},
+		{"create", "--empty", "-e", "new", "x"}, {"mount", "-s", "wr", "new"}, {"list", "-k", "colour"}, {"list", "-H", "--dialect", "klingon"},
+		{"activate", "--confirm-within", "soon", "new"}, {"activate", "--confirm-within", "0s", "new"}, {"activate", "--confirm-within=-5m", "new"},
+		{"upgrade", "--confirm-within", "1ms", "-a", "new"},
+		{"--config", "/nosuch.conf", "list"}, {"sync", "run", "--from", "new", "--to", "new"}, {"sync", "run", "--to", "debian"},
+	} {
+		m.refused(2, "", args...)
+	}
+	conf := filepath.Join(t.TempDir(), "beadm.conf")
+	write(t, conf, "confirm.withn = 5m\n")
+	m.refused(2, "confirm.withn", "--config", conf, "list")
+}
+
+// TestFlagsAnywhere: a flag behind the name is the flag, never a second name.
+func TestFlagsAnywhere(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new", "-d", "a text")
+	for _, args := range [][]string{{"activate", "-t", "new"}, {"activate", "new", "-t"}} {
+		m.ok(args...)
+		if st := m.status(); st.State != "once" || st.Trial == nil || st.Trial.BE != "new" || st.Default != "debian" {
+			t.Errorf("%q: %+v", args, st)
+		}
+		m.ok("activate", "-T")
+	}
+	before := m.snapshotWorld()
+	m.ok("activate", "new", "-n")
+	m.ok("destroy", "new", "-n")
+	m.ok("create", "x", "-n")
+	m.ok("rename", "new", "x", "-n")
+	m.ok("describe", "new", "x", "-n")
+	m.ok("rollback", "--help")
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("a dry run changed\n%s", differ(before, after))
+	}
+	// What -T takes back is what it names.
+	m.ok("activate", "new")
+	m.ok("create", "third")
+	m.refused(3, "nosuch", "activate", "-T", "nosuch")
+	m.refused(4, "new", "activate", "-T", "third")
+	m.ok("activate", "-T", "new")
+}

@@ -41,6 +41,11 @@ func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
 	if trial.Once {
 		return be.E(be.InUse, "cannot confirm %s: it was activated for one boot only", running.Name)
 	}
+	if v := trial.Verdict; v != nil {
+		// It was said that the other one boots next. The timer that confirms
+		// does not take that back.
+		return be.E(be.InUse, "cannot confirm %s: its trial has ended (%s) and %s boots next; restart, then activate it again", running.Name, v.Reason, s.nameOf(ctx, s.State.Default))
+	}
 	args := confirmArgs{Name: running.Name, UUID: running.UUID, Default: s.State.Default}
 	plan := s.confirmPlan(args)
 	if opts.DryRun {

@@ -217,6 +217,8 @@ func TestFailedTrials(t *testing.T) {
 	m.setPassword("dave", "$6$t$second")
 	m.ok("rollback")
 	m.is("trying", "new", "debian")
+	// Nor does the confirmation of a timer undo what the operator decided.
+	m.refused(4, "its trial has ended (rolled back by operator) and debian boots next", "confirm")
 	failed(state.ReasonOperator)
 	if p := m.password("dave"); p != "$6$t$second" {
 		t.Errorf("the operator was there, and dave's password is lost: %q", p)
@@ -261,6 +263,23 @@ func TestTakenBack(t *testing.T) {
 		m.is("idle", "debian", "debian")
 	}
 	m.ok("activate", "-T") // nothing is armed: nothing to do
+
+	// Twice, and in another way: it is the last that counts.
+	m.ok("activate", "-t", "new")
+	m.ok("activate", "new")
+	m.is("armed", "debian", "debian")
+	m.ok("activate", "new")
+	m.is("armed", "debian", "debian")
+	// Somebody took the token at the loader: nothing waits for a trial that
+	// never comes.
+	check(t, stub.New(stub.Config{Dir: m.loader}).Disarm(t.Context()))
+	if out := m.ok("recover"); !strings.Contains(out, "the trial of new is not armed: forgotten") {
+		t.Error(out)
+	}
+	m.is("idle", "debian", "debian")
+	if out := m.ok("recover"); out != "" {
+		t.Errorf("recovered twice: %s", out)
+	}
 
 	m.ok("activate", "new")
 	m.ok("activate", "third")

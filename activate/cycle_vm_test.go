@@ -31,10 +31,10 @@ func program(t *testing.T) string {
 
 // reboots waits for a reset that the guest does by itself, and for the shell
 // of what comes up.
-func reboots(t *testing.T, v *vmtest.VM, mark int) {
+func reboots(t *testing.T, d *vmtest.Disk, v *vmtest.VM, mark int) {
 	t.Helper()
 	start := time.Now()
-	v.WaitFor(mark, `SeaBIOS`, long)
+	v.WaitFor(mark, d.Firmware(), long)
 	v.WaitShell(long)
 	t.Logf("reset to shell: %.0f s", time.Since(start).Seconds())
 }
@@ -75,10 +75,52 @@ func ready(t *testing.T, d *vmtest.Disk, beadm string) *vmtest.VM {
 	return v
 }
 
+// layout is what differs between the machines that the cycle runs on.
+type layout struct {
+	disk func(t *testing.T) *vmtest.Disk
+	// root is the source of / by the boot environment that runs.
+	root map[string]string
+	// local prints what NAME has of its own beside its files: the clone's is
+	// the source's.
+	local string
+	// snapshots lists those of the shared data; shareSnapshot is in it.
+	snapshots, shareSnapshot string
+}
+
 func TestVMCycleOnZFS(t *testing.T) {
+	t.Parallel()
+	cycle(t, layout{
+		disk:          func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.ZFS) },
+		root:          map[string]string{"debian": "rpool/ROOT/debian", "new": "rpool/ROOT/new"},
+		local:         "zfs get -Hrs local -o name,property,value compression,atime,canmount,org.example:keep rpool/ROOT/NAME | sed s,ROOT/NAME,ROOT/BE,",
+		snapshots:     "zfs list -Ht snapshot -o name -r rpool/VARSHARE",
+		shareSnapshot: "rpool/VARSHARE@beadm-",
+	})
+}
+
+// The same where firmware, loader and file system are others.
+func TestVMCycleOnBtrfsWithUEFI(t *testing.T) {
+	t.Parallel()
+	cycle(t, layout{
+		disk:          func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.Btrfs).UEFI() },
+		root:          map[string]string{"debian": "/dev/vda3[/@debian]", "new": "/dev/vda3[/@be-new]"},
+		local:         "mkdir -p /n && d=/n && { findmnt -no SOURCE / | grep -q @NAME && d=/ || beadm mount -s ro NAME /n >/dev/null; }; stat -c '%a %U' $d/srv $d/etc/shadow; btrfs subvolume show $d/srv >/dev/null && echo srv is a subvolume; [ $d = / ] || beadm unmount NAME",
+		snapshots:     "mount -o subvolid=5 /dev/vda3 /mnt; find /mnt -maxdepth 3 -name '*beadm-*'; umount /mnt",
+		shareSnapshot: "varshare",
+	})
+}
+
+func cycle(t *testing.T, on layout) {
 	beadm := program(t)
-	d := vmtest.NewDisk(t)
+	d := on.disk(t)
 	v := ready(t, d, beadm)
+	runs := func(name string) {
+		t.Helper()
+		if root := v.Must(short, "findmnt -no SOURCE /"); root != on.root[name] {
+			t.Fatalf("%s runs in place of %s:\n%s", root, name, v.Must(short, "beadm status"))
+		}
+	}
+	runs("debian")
 
 	v.Must(short, `echo "mail one" >/var/mail/alice; chown alice:mail /var/mail/alice; chmod 660 /var/mail/alice
 mkdir -p /var/spool/jobs; echo job-1 >/var/spool/jobs/1; echo line-1 >>/var/log/app.log`)
@@ -91,7 +133,7 @@ mkdir -p /var/spool/jobs; echo job-1 >/var/spool/jobs/1; echo line-1 >>/var/log/
 
 	// The loader's own package, and one that calls its tools: not a byte of
 	// what the machine starts from may change.
-	loader := "sync; dd if=/dev/vda bs=1M count=2 2>/dev/null | sha256sum; sha256sum /dev/vda2; ls /sys/firmware/efi 2>&1; true"
+	loader := "sync; dd if=/dev/vda bs=1M count=2 2>/dev/null | sha256sum; sha256sum /dev/vda2; [ ! -d /sys/firmware/efi ] || cat /sys/firmware/efi/efivars/* | sha256sum"
 	before := v.Must(short, loader)
 	passwd := v.Must(short, "sha256sum /etc/passwd /etc/motd; ls /var/spool")
 	v.Must(long, "beadm upgrade new -- apt-get install -y beadm-demo-pkg nullmailer")
@@ -102,10 +144,8 @@ mkdir -p /var/spool/jobs; echo job-1 >/var/spool/jobs/1; echo line-1 >>/var/log/
 	if after := v.Must(short, "sha256sum /etc/passwd /etc/motd; ls /var/spool"); after != passwd {
 		t.Errorf("the upgrade reached the running system:\n%s\nwas\n%s", after, passwd)
 	}
-	old := v.Must(short, "zfs get -Hrs local -o name,property,value compression,atime,canmount,org.example:keep rpool/ROOT/debian | sed s,ROOT/debian,ROOT/BE,")
-	if clone := v.Must(short, "zfs get -Hrs local -o name,property,value compression,atime,canmount,org.example:keep rpool/ROOT/new | sed s,ROOT/new,ROOT/BE,"); clone != old {
-		t.Errorf("the clone's local properties are\n%s\nthe source's\n%s", clone, old)
-	}
+	local := func(name string) string { return v.Must(short, strings.ReplaceAll(on.local, "NAME", name)) }
+	same(t, "what the clone has of its own", local("new"), local("debian"))
 
 	v.Must(short, `usermod -L alice; echo 'bob:bob-new' | chpasswd; useradd -m carol; echo 'carol:carol' | chpasswd; userdel dave
 echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
@@ -114,11 +154,9 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 	bob := v.Must(short, "grep ^bob: /etc/shadow")
 	mark := v.Mark()
 	v.Send("systemctl reboot")
-	reboots(t, v, mark)
+	reboots(t, d, v, mark)
 
-	if root := v.Must(short, "findmnt -no SOURCE /"); root != "rpool/ROOT/new" {
-		t.Fatalf("%s runs in place of new:\n%s", root, v.Must(short, "beadm status"))
-	}
+	runs("new")
 	out = v.Must(short, "beadm-demo; getent passwd beadm-demo nullmail mail; ls /var/spool/beadm-demo; tail -1 /etc/motd")
 	contains(t, "the package in new", out, "beadm-demo 1.0", "beadm-demo:x:", "first-job", "changed-by-package")
 	same(t, "mail", v.Must(short, "cat /var/mail/alice"), "mail one\nmail two\nmail three")
@@ -132,7 +170,7 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 	if out, _ := v.Run(short, "grpck -r; pwck -r -q"); strings.Contains(out, "no matching") || strings.Contains(out, "invalid") || strings.Contains(out, "duplicate") {
 		t.Errorf("the account files do not agree: %s", out)
 	}
-	contains(t, "the shared dataset's snapshots", v.Must(short, "zfs list -Ht snapshot -o name -r rpool/VARSHARE"), "rpool/VARSHARE@beadm-")
+	contains(t, "the shared dataset's snapshots", v.Must(short, on.snapshots), on.shareSnapshot)
 	out = waitIdle(t, v, 100*time.Second)
 	contains(t, "the status once confirmed", out, "default:  new", "previous: debian")
 	if out := v.Must(short, "systemctl --failed --no-legend --plain"); out != "" {
@@ -143,10 +181,8 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 	carol := v.Must(short, "grep ^carol: /etc/shadow")
 	mark = v.Mark()
 	v.Send("beadm rollback --reboot")
-	reboots(t, v, mark)
-	if root := v.Must(short, "findmnt -no SOURCE /"); root != "rpool/ROOT/debian" {
-		t.Fatalf("%s runs after the rollback", root)
-	}
+	reboots(t, d, v, mark)
+	runs("debian")
 	same(t, "mail", v.Must(short, "cat /var/mail/alice"), "mail one\nmail two\nmail three\nmail four")
 	same(t, "carol's password", v.Must(short, "grep ^carol: /etc/shadow"), carol)
 	contains(t, "alice's lock", v.Must(short, "passwd -S alice"), "alice L")

@@ -13,7 +13,7 @@ import (
 // in the old boot environment with no hand on it, and status says what failed.
 func TestVMFailback(t *testing.T) {
 	beadm := program(t)
-	base := vmtest.NewDisk(t)
+	base := vmtest.NewDisk(t, vmtest.ZFS)
 	v := ready(t, base, beadm)
 	v.Must(short, "printf 'confirm.hold = 5s\nconfirm.within = 70s\npanic = 5\n' >/etc/beadm/beadm.conf")
 	v.Must(long, "beadm create new")
@@ -25,7 +25,7 @@ func TestVMFailback(t *testing.T) {
 		name  string
 		spoil string // in the running system, NEW mounted at /n
 		after string // the same, once the trial is armed
-		fail  bool   // the loader's first write of its token fails
+		fail  bool   // the loader cannot write its token
 		cut   string // cut the power when the console says this
 		wants []string
 	}{
@@ -72,7 +72,7 @@ func TestVMFailback(t *testing.T) {
 			switch {
 			case c.fail:
 				v.Cut()
-				v, mark = d.Boot(vmtest.Options{FailOnce: d.FATSector("# GRUB Environment Block")}), 0
+				v, mark = d.Boot(vmtest.Options{FailSave: d.FATSector("# GRUB Environment Block")}), 0
 			case c.cut != "":
 				v.Send("reboot -f")
 				v.CutAt(mark, c.cut, long)

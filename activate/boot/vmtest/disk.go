@@ -19,36 +19,75 @@ const (
 	fatSize  = 64 << 20
 )
 
+// What the root of a disk is on.
+const (
+	ZFS   = "zfs"
+	Btrfs = "btrfs"
+)
+
 // Disk is a test's own copy of the image. It is written by one VM at a time
 // and keeps what a power cut left.
 type Disk struct {
 	t     testing.TB
 	image *Image
 	File  string // raw
+
+	// vars is the file of the UEFI variables; empty: the machine has a BIOS.
+	vars string
 }
 
-// NewDisk copies the image's disk, holes kept, for the life of the test.
-func NewDisk(t testing.TB) *Disk {
+// NewDisk copies the image's disk of that kind, for the life of the test.
+func NewDisk(t testing.TB, kind string) *Disk {
 	t.Helper()
 	image, err := Build(t.Context(), t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &Disk{t: t, image: image, File: filepath.Join(t.TempDir(), "disk.img")}
-	if out, err := exec.Command("cp", "--reflink=auto", "--sparse=always", filepath.Join(image.Dir, "zfs.img"), d.File).CombinedOutput(); err != nil {
-		t.Fatalf("cannot copy the image: %v: %s", err, out)
-	}
+	copyFile(t, filepath.Join(image.Dir, kind+".img"), d.File)
 	return d
+}
+
+// The firmware of QEMU's Debian package ovmf.
+const (
+	ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+)
+
+// UEFI puts the disk into a machine with UEFI and fresh variables.
+func (d *Disk) UEFI() *Disk {
+	d.t.Helper()
+	d.vars = d.File + ".vars"
+	copyFile(d.t, ovmfVars, d.vars)
+	return d
+}
+
+// Firmware matches what the console says when the machine was reset.
+func (d *Disk) Firmware() string {
+	if d.vars != "" {
+		return "BdsDxe: starting"
+	}
+	return "SeaBIOS"
 }
 
 // Clone copies the disk as it is now; no VM may be running on it.
 func (d *Disk) Clone(t testing.TB) *Disk {
 	t.Helper()
 	c := &Disk{t: t, image: d.image, File: filepath.Join(t.TempDir(), "disk.img")}
-	if out, err := exec.Command("cp", "--reflink=auto", "--sparse=always", d.File, c.File).CombinedOutput(); err != nil {
-		t.Fatalf("cannot copy the disk: %v: %s", err, out)
+	copyFile(t, d.File, c.File)
+	if d.vars != "" {
+		c.vars = c.File + ".vars"
+		copyFile(t, d.vars, c.vars)
 	}
 	return c
+}
+
+// copyFile keeps holes.
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	if out, err := exec.Command("cp", "--reflink=auto", "--sparse=always", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("cannot copy %s: %v: %s", from, err, out)
+	}
 }
 
 // LoaderBytes is a digest of what belongs to the boot loader outside of

@@ -1,9 +1,10 @@
 //go:build linux
 
-// Package vmtest runs tests on real machines: Debian on ZFS, started by real
-// GRUB, in QEMU by software emulation. The image is built once from Debian's
-// packages (testdata/vm) and cached outside the tree; every test has a disk
-// of its own. Every wait has a limit and ends with the console's last lines.
+// Package vmtest runs tests on real machines: Debian on ZFS or btrfs, started
+// by real GRUB from BIOS or UEFI, in QEMU by software emulation. The image is
+// built once from Debian's packages (testdata/vm) and cached outside the tree;
+// every test has a disk of its own. Every wait has a limit and ends with the
+// console's last lines.
 package vmtest
 
 import (
@@ -34,8 +35,8 @@ func CacheDir() string {
 	return "/var/cache/beadm-vm"
 }
 
-// Image is a folder with a built image: zfs.img, the disk, and vmlinuz and
-// initrd for boots without a loader.
+// Image is a folder with a built image: the disks zfs.img and btrfs.img, and
+// vmlinuz and initrd for boots without a loader.
 type Image struct{ Dir string }
 
 // Build finds the image of the present recipe or builds it, which takes some
@@ -107,7 +108,7 @@ func recipeKey() (key string, scripts []string, err error) {
 		fmt.Fprintf(sum, "%s %d\n", filepath.Base(f), len(data))
 		sum.Write(data)
 	}
-	return "zfs-" + hex.EncodeToString(sum.Sum(nil))[:16], []string{"modules.sh", "root.sh", "disk.sh"}, nil
+	return "debian-" + hex.EncodeToString(sum.Sum(nil))[:16], []string{"modules.sh", "root.sh", "zfs.sh", "btrfs.sh"}, nil
 }
 
 func readAll(file string) string {

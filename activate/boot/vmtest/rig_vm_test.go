@@ -13,7 +13,7 @@ import (
 func TestVMRunsCommandsSurvivesResetsAndPowerCuts(t *testing.T) {
 	payload := filepath.Join(t.TempDir(), "hello")
 	os.WriteFile(payload, []byte("#!/bin/sh\necho hello from the host\n"), 0o755)
-	d := NewDisk(t)
+	d := NewDisk(t, ZFS)
 	v := d.Start(Options{Payload: map[string]string{"/usr/local/bin/hello": payload}})
 	t.Logf("power-on to shell: %.0f s", time.Since(v.Started).Seconds())
 
@@ -49,7 +49,7 @@ func TestVMRunsCommandsSurvivesResetsAndPowerCuts(t *testing.T) {
 }
 
 func TestVMMinimalBootWithoutUserland(t *testing.T) {
-	d := NewDisk(t)
+	d := NewDisk(t, ZFS)
 	v := d.Start(Options{Append: "root=ZFS=rpool/ROOT/debian rw console=ttyS0 quiet init=/usr/local/sbin/test-shell"})
 	t.Logf("power-on to a shell as PID 1, no loader: %.0f s", time.Since(v.Started).Seconds())
 	if out := v.Must(time.Minute, "echo $$"); out != "1" {

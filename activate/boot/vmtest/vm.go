@@ -23,7 +23,7 @@ type Options struct {
 	Memory   int               // MiB; 0: 1024
 	Payload  map[string]string // path in the guest → file here; Install unpacks it
 	ReadOnly bool              // the disk refuses writes
-	FailOnce int64             // the first write to this sector of 512 bytes fails; 0: none
+	FailSave int64             // GRUB cannot write this sector of 512 bytes, the system after it can; 0: none
 	Append   string            // not empty: no loader, this kernel command line with the image's kernel
 }
 
@@ -60,9 +60,13 @@ func (d *Disk) Boot(opts Options) *VM {
 	if opts.ReadOnly {
 		drive += ",readonly=on"
 	}
-	if opts.FailOnce != 0 {
-		drive = fmt.Sprintf("if=virtio,cache=writeback,driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=%s,"+
-			"file.inject-error.0.event=write_aio,file.inject-error.0.sector=%d,file.inject-error.0.once=on,file.inject-error.0.errno=5", d.File, opts.FailOnce)
+	if opts.FailSave != 0 {
+		drive = "if=virtio,cache=writeback,driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=" + d.File
+		// GRUB's biosdisk tries once by LBA, then three times by cylinder.
+		for i := range 4 {
+			rule := fmt.Sprintf(",file.inject-error.%d.", i)
+			drive += rule + "event=write_aio" + rule + fmt.Sprintf("sector=%d", opts.FailSave) + rule + "once=on" + rule + "errno=5"
+		}
 	}
 	socket := filepath.Join(dir, "shell")
 	args := []string{
@@ -71,6 +75,10 @@ func (d *Disk) Boot(opts Options) *VM {
 		"-machine", "q35", "-nodefaults", "-nographic", "-device", "virtio-rng-pci",
 		"-serial", "stdio", "-chardev", "socket,id=shell,path=" + socket + ",server=on,wait=off", "-serial", "chardev:shell",
 		"-drive", drive,
+	}
+	if d.vars != "" {
+		args = append(args, "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+ovmfCode,
+			"-drive", "if=pflash,format=raw,unit=1,file="+d.vars)
 	}
 	if opts.Append != "" {
 		args = append(args, "-kernel", filepath.Join(d.image.Dir, "vmlinuz"), "-initrd", filepath.Join(d.image.Dir, "initrd"), "-append", opts.Append)

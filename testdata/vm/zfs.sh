@@ -1,61 +1,18 @@
 #!/bin/sh
-# disk.sh OUT makes OUT/zfs.img, a disk that boots the Debian of OUT/root.tar
-# from ZFS: GPT with 1 MiB bios_grub, 64 MiB FAT (BEAD-BEAD), the rest rpool.
-# ZFS is written by a helper VM, as the same device that it will have when it
-# boots.
+# zfs.sh OUT makes OUT/zfs.img, a disk that boots the Debian of OUT/root.tar
+# from ZFS. ZFS is written by a helper VM, as the same device that it will
+# have when it boots.
 set -eu
 out=$1
 img=$out/zfs.img.tmp
-ver=$(cat "$out/release")
 work=$out/disk.work
-rm -rf "$work" "$img"
-mkdir -p "$work"
-export PATH="$PATH:/usr/sbin:/sbin"
-
-truncate -s 3G "$img"
-sgdisk -a 2048 -n1:2048:+1M -t1:ef02 -n2:0:+64M -t2:8300 -n3:0:0 -t3:bf01 "$img" >/dev/null
-
-# FAT: what GRUB reads first. Before beadm setup it starts the one root.
-truncate -s 64M "$work/fat"
-mkfs.vfat -F 16 -i BEADBEAD -n BEADM "$work/fat" >/dev/null
-cat >"$work/grub.cfg" <<C
-configfile (\$root)/beadm/grub.cfg
+. "$(dirname "$0")/gpt.sh"
+gpt "$img" "$work" <<'C'
 search --no-floppy --set=zdev --label rpool
-linux (\$zdev)/ROOT/debian@/boot/vmlinuz root=ZFS=rpool/ROOT/debian rw console=ttyS0 panic=5 quiet loglevel=3 mitigations=off tsc=reliable audit=0
-initrd (\$zdev)/ROOT/debian@/boot/initrd.img
+linux ($zdev)/ROOT/debian@/boot/vmlinuz root=ZFS=rpool/ROOT/debian rw console=ttyS0 panic=5 quiet loglevel=3 mitigations=off tsc=reliable audit=0
+initrd ($zdev)/ROOT/debian@/boot/initrd.img
 boot
 C
-mmd -i "$work/fat" ::/grub
-mcopy -i "$work/fat" "$work/grub.cfg" ::/grub/grub.cfg
-dd if="$work/fat" of="$img" bs=1M seek=2 conv=notrunc,sparse status=none
-
-# GRUB, without grub-install, which wants to see the disk: RIG of the field.
-cat >"$work/core.cfg" <<C
-search --no-floppy --set=root --fs-uuid BEAD-BEAD
-set prefix=(\$root)/grub
-serial --unit=0 --speed=115200
-terminal_input serial
-terminal_output serial
-configfile (\$root)/grub/grub.cfg
-C
-grub-mkimage -O i386-pc -o "$work/core.img" -c "$work/core.cfg" -p '(hd0,gpt2)/grub' biosdisk part_gpt part_msdos fat ext2 zfs btrfs \
-	normal linux configfile search search_fs_uuid search_label loadenv test echo reboot halt serial terminal sleep ls cat regexp true lvm probe date minicmd
-python3 - "$img" /usr/lib/grub/i386-pc/boot.img "$work/core.img" <<'P'
-import struct, sys
-img, boot, core = sys.argv[1:]
-boot = bytearray(open(boot, 'rb').read()[:512])
-core = bytearray(open(core, 'rb').read())
-first = 2048
-with open(img, 'r+b') as f:
-    mbr = f.read(512)
-    boot[0x1b8:0x200] = mbr[0x1b8:0x200]
-    struct.pack_into('<Q', boot, 0x5c, first)
-    boot[0x64] = 0xff
-    struct.pack_into('<Q', core, 0x1f4, first + 1)
-    assert len(core) <= 1 << 20
-    f.seek(0); f.write(boot)
-    f.seek(first * 512); f.write(core)
-P
 
 # The helper: the guest's own initramfs with another /init behind it, which
 # the kernel unpacks over it.

@@ -2,7 +2,8 @@
 # sudo make test      everything that runs on this machine; installs what it needs
 # sudo make test-vm   real ZFS, real boot loaders, real reboots, in QEMU
 SHELL := /bin/sh
-GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
+# A Go that go.mod accepts, fetched if there is none: testdata/go.sh.
+go = GO="$$(GO='$(GO)' sh testdata/go.sh)" &&
 PREFIX ?= /usr
 DESTDIR ?=
 BIN := .build/beadm
@@ -13,20 +14,18 @@ all: build
 
 build:
 	@mkdir -p .build
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/beadm
+	$(go) CGO_ENABLED=0 "$$GO" build -trimpath -o $(BIN) ./cmd/beadm
 
 vet:
-	$(GO) vet ./...
-	GOOS=freebsd $(GO) vet ./...
-	GOOS=illumos $(GO) vet ./...
+	$(go) "$$GO" vet ./... && GOOS=freebsd "$$GO" vet ./... && GOOS=illumos "$$GO" vet ./...
 
 test: build
 	sh testdata/install-tools.sh native
-	GO=$(GO) sh testdata/suite.sh native
+	$(go) GO="$$GO" sh testdata/suite.sh native
 
 test-vm: build
 	sh testdata/install-tools.sh vm
-	GO=$(GO) sh testdata/suite.sh vm
+	$(go) GO="$$GO" sh testdata/suite.sh vm
 
 install: build
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/lib/beadm/init

@@ -1,5 +1,5 @@
 #!/bin/sh
-# install-tools.sh native|vm|demo installs, from Debian's packages, what the
+# install-tools.sh native|vm|demo|go installs, from Debian's packages, what the
 # tests or the demonstration need and this machine does not have.
 set -eu
 native="btrfs-progs e2fsprogs dosfstools mtools grub-common attr acl passwd kmod util-linux ca-certificates"
@@ -9,7 +9,8 @@ case ${1-} in
 native) want="$native $demo" ;;
 vm) want="$native $vm" ;;
 demo) want=$demo ;;
-*) echo "usage: install-tools.sh native|vm|demo" >&2; exit 2 ;;
+go) want="ca-certificates curl unzip openssl" ;;
+*) echo "usage: install-tools.sh native|vm|demo|go" >&2; exit 2 ;;
 esac
 missing=
 for p in $want; do

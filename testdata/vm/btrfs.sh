@@ -14,7 +14,7 @@ linux ($bdev)/@debian/boot/vmlinuz root=LABEL=debian rootflags=subvol=@debian rw
 initrd ($bdev)/@debian/boot/initrd.img
 boot
 C
-start=67
+start=66
 size=$((3 * 1024 - start - 1))
 truncate -s "${size}M" "$work/btrfs"
 mkfs.btrfs -q -L debian "$work/btrfs"

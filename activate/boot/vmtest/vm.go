@@ -73,6 +73,7 @@ func (d *Disk) Boot(opts Options) *VM {
 		// One processor: a second gains nothing, and its clock made some boots hang.
 		"-accel", "tcg,tb-size=128", "-cpu", "max", "-smp", "1", "-m", fmt.Sprint(memory),
 		"-machine", "q35", "-nodefaults", "-nographic", "-device", "virtio-rng-pci",
+		"-monitor", "unix:" + filepath.Join(dir, "monitor") + ",server=on,wait=off",
 		"-serial", "stdio", "-chardev", "socket,id=shell,path=" + socket + ",server=on,wait=off", "-serial", "chardev:shell",
 		"-drive", drive,
 	}
@@ -248,11 +249,34 @@ func (d *Disk) Start(opts Options) *VM {
 	if _, ok := v.tryShell(2 * time.Minute); ok {
 		return v
 	}
-	d.t.Logf("the emulated machine did not come up and is switched on again; its last lines:\n%s", lastLines(v.Console(), 20))
+	d.t.Logf("the emulated machine did not come up and is switched on again; its last lines:\n%s\nits processor:\n%s", lastLines(v.Console(), 20), v.processor())
 	v.Cut()
 	v = d.Boot(opts)
 	v.WaitShell(4 * time.Minute)
 	return v
+}
+
+// processor is what QEMU says of the guest's processor, twice, for a machine
+// that does not answer: does it wait or run, and where?
+func (v *VM) processor() string {
+	m, err := net.Dial("unix", filepath.Join(v.dir, "monitor"))
+	if err != nil {
+		return err.Error()
+	}
+	defer m.Close()
+	for range 2 {
+		fmt.Fprint(m, "info registers\n")
+		time.Sleep(500 * time.Millisecond)
+	}
+	m.SetReadDeadline(time.Now().Add(time.Second))
+	said, _ := io.ReadAll(m)
+	var lines []string
+	for line := range strings.Lines(string(said)) {
+		if strings.HasPrefix(line, "RIP=") || strings.HasPrefix(line, "RAX=") || strings.HasPrefix(line, "EIP=") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // until reads from the shell's line up to and with the text.

@@ -273,7 +273,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 		// cut between the two, the token is not there and this is taken back.
 		Name: "record the trial",
 		Do: func(ctx context.Context) error {
-			s.State.NotTried = ""
+			s.State.NotTried = nil
 			for i := range s.State.Failures {
 				if s.State.Failures[i].BE == a.UUID {
 					s.State.Failures[i].Acknowledged = true

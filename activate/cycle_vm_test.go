@@ -189,6 +189,9 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 	if out, code := v.Run(short, "ls /usr/bin/beadm-demo /etc/beadm-demo.conf || getent passwd beadm-demo || grep changed-by-package /etc/motd"); code == 0 {
 		t.Errorf("the package is in the old system: %s", out)
 	}
+	if strings.Contains(v.Console(), "Failed unmounting") {
+		t.Errorf("a shutdown left something mounted:\n%s", v.Console())
+	}
 	contains(t, "status", v.Must(short, "beadm status"), "state:    idle", "running:  debian", "default:  debian", "previous: new")
 	contains(t, "history", v.Must(short, "beadm history"), "upgrade", "activate", "confirm", "rollback")
 }

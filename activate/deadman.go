@@ -2,16 +2,10 @@ package activate
 
 import (
 	"context"
-	"embed"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"beadm/be/state"
 )
-
-//go:embed units
-var units embed.FS
 
 // armDeadman puts the units of a trial where systemd reads them before all
 // others and where they end with the boot: /run. Nothing on disk has to be
@@ -22,7 +16,6 @@ func (s *Session) armDeadman(ctx context.Context, trial *state.Trial) error {
 	if s.Root != "/" {
 		return nil
 	}
-	dir := "/run/systemd/system"
 	files := map[string]string{
 		"emergency.conf": "emergency.service.d/beadm.conf",
 	}
@@ -36,27 +29,8 @@ func (s *Session) armDeadman(ctx context.Context, trial *state.Trial) error {
 			wants = append(wants, "timers.target.wants/beadm-confirm.timer")
 		}
 	}
-	for name, to := range files {
-		data, err := units.ReadFile("units/" + name)
-		if err != nil {
-			return err
-		}
-		to = filepath.Join(dir, to)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return fmt.Errorf("cannot arm the dead-man timer: %w", err)
-		}
-		if err := os.WriteFile(to, data, 0o644); err != nil {
-			return fmt.Errorf("cannot arm the dead-man timer: %w", err)
-		}
-	}
-	for _, want := range wants {
-		link := filepath.Join(dir, want)
-		if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
-			return fmt.Errorf("cannot arm the dead-man timer: %w", err)
-		}
-		if err := os.Symlink("../"+filepath.Base(want), link); err != nil && !os.IsExist(err) {
-			return fmt.Errorf("cannot arm the dead-man timer: %w", err)
-		}
+	if err := writeUnits(files, wants); err != nil {
+		return fmt.Errorf("cannot arm the dead-man timer: %w", err)
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func TestVMFailback(t *testing.T) {
 		{
 			name:  "the loader cannot clear its token",
 			fail:  true,
-			wants: []string{"new was armed and not tried", "state:    idle"},
+			wants: []string{"new was armed and not tried", "the loader could not take its token", "state:    idle"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

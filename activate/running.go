@@ -163,11 +163,15 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 		}
 	}
 	if t.Phase == state.Armed && ls.Tried != id {
-		s.State.Trial, s.State.NotTried = nil, name
+		why := "the token was gone before the boot"
+		if ls.Trial == id {
+			why = "the loader could not take its token, or another boot environment was chosen past beadm's menu"
+		}
+		s.State.Trial, s.State.NotTried = nil, &state.NotTried{Name: name, At: time.Now().UTC(), Why: why}
 		if err := s.save(); err != nil {
 			return nil, err
 		}
-		s.record("not tried", name, running.Name+" was started instead")
+		s.record("not tried", name, running.Name+" was started instead: "+why)
 		return nil, nil
 	}
 	if t.Once && t.Services {

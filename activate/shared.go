@@ -1,11 +1,13 @@
 package activate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -47,8 +49,34 @@ func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) err
 	if err := s.recoverShare(ctx, nil); err != nil {
 		return err
 	}
+	if err := s.orderJournal(); err != nil {
+		return err
+	}
 	_, err = share.Adopt(ctx, s.Root, s.liveShare(), "", running.Created)
 	return err
+}
+
+// orderJournal has journald leave the shared data before it is unmounted.
+func (s *Session) orderJournal() error {
+	if s.Root != "/" || !initIsSystemd() {
+		return nil
+	}
+	err := writeUnits(map[string]string{"journal-flush.conf": "systemd-journal-flush.service.d/beadm.conf"}, nil)
+	if err != nil {
+		return fmt.Errorf("cannot order the journal after the shared data: %w", err)
+	}
+	return nil
+}
+
+// reorderJournal is orderJournal where systemd runs already.
+func (s *Session) reorderJournal(ctx context.Context) error {
+	if err := s.orderJournal(); err != nil || s.Root != "/" || !initIsSystemd() {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "systemctl", "daemon-reload").CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot have systemd read its units again: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // withoutShare lets a machine come up without its shared data, for its
@@ -219,6 +247,10 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		}
 		if err = s.forgetShareRecord(); err == nil {
 			s.record("share init", "", strings.Join(res.Moved, " "))
+			// Only the order at shutdown hangs on this.
+			if oerr := s.reorderJournal(ctx); oerr != nil {
+				t.Report.Warn("%v", oerr)
+			}
 		}
 		return plan, res, err
 	}

@@ -18,7 +18,7 @@ type Status struct {
 	Previous string             `json:"previous,omitempty"`
 	Trial    *TrialStatus       `json:"trial,omitempty"`
 	Failure  *state.Failure     `json:"failure,omitempty"`
-	NotTried string             `json:"not_tried,omitempty"`
+	NotTried *state.NotTried    `json:"not_tried,omitempty"`
 	Owed     string             `json:"owed,omitempty"`
 	Open     string             `json:"open_operation,omitempty"` // recover ends it
 	Setup    bool               `json:"setup"`
@@ -92,7 +92,7 @@ func (t *Target) Acknowledge(ctx context.Context) error {
 	for i := range s.State.Failures {
 		s.State.Failures[i].Acknowledged = true
 	}
-	s.State.NotTried = ""
+	s.State.NotTried = nil
 	return s.save()
 }
 

@@ -88,6 +88,13 @@ type Failure struct {
 	Acknowledged bool `json:"acknowledged,omitempty"`
 }
 
+// NotTried is a trial that was armed and that the next boot did not start.
+type NotTried struct {
+	Name string    `json:"name"` // at that time
+	At   time.Time `json:"at"`   // when another was started
+	Why  string    `json:"why"`
+}
+
 // Known is what is remembered of one boot environment.
 type Known struct {
 	Name        string       `json:"name"`           // last seen
@@ -124,7 +131,7 @@ type State struct {
 	Owed     *Owed              `json:"owed,omitempty"`
 	BEs      map[be.UUID]*Known `json:"bes,omitempty"`
 	Loader   LoaderConfig       `json:"loader"`
-	NotTried string             `json:"not_tried,omitempty"` // name of a BE that was armed and never started
+	NotTried *NotTried          `json:"not_tried,omitempty"`
 
 	unknown map[string]json.RawMessage
 }
@@ -201,7 +208,7 @@ var fullState = func() any {
 	type plain State
 	return plain{
 		Default: "x", Previous: "x", Last: "x", Trial: &Trial{}, Failures: []Failure{{}},
-		Owed: &Owed{}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: "x",
+		Owed: &Owed{}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{},
 	}
 }()
 

@@ -235,7 +235,7 @@ func TestNotTried(t *testing.T) {
 	m.switchTo("@debian")
 	m.ok("boot")
 	m.is("idle", "debian", "debian")
-	if st := m.status(); st.NotTried != "new" {
+	if st := m.status(); st.NotTried == nil || st.NotTried.Name != "new" || st.NotTried.Why == "" || st.NotTried.At.IsZero() {
 		t.Errorf("%+v", st)
 	}
 	if out := m.ok("status"); !strings.Contains(out, "new was armed and not tried") {

@@ -32,8 +32,9 @@ func StatusText(w io.Writer, s activate.Status) error {
 	if s.Open != "" {
 		say("OPEN:     %s was interrupted: run beadm recover", s.Open)
 	}
-	if s.NotTried != "" {
-		say("note:     %s was armed and not tried: another was started", s.NotTried)
+	if n := s.NotTried; n != nil {
+		say("note:     %s was armed and not tried, %s was started at %s: %s", n.Name, s.Running, when(n.At), n.Why)
+		say("          activate it again, or end this notice with beadm status --acknowledge")
 	}
 	say("state:    %s", s.State)
 	say("running:  %s", s.Running)

@@ -1,0 +1,51 @@
+package activate
+
+import (
+	"embed"
+	"os"
+	"path/filepath"
+)
+
+//go:embed units
+var units embed.FS
+
+// runtimeUnits is where systemd reads units before it reads a boot
+// environment's own, and where they end with the boot (systemd.unit(5)).
+const runtimeUnits = "/run/systemd/system"
+
+// initIsSystemd says whether the running system's init is systemd. That is
+// asked of the file, since boot runs before it; and since the directory of
+// runtime units is how programs tell that systemd runs (sd_booted(3)), nothing
+// else may make it.
+func initIsSystemd() bool {
+	at, err := filepath.EvalSymlinks("/sbin/init")
+	return err == nil && filepath.Base(at) == "systemd"
+}
+
+// writeUnits puts embedded units, by name, at the paths below runtimeUnits
+// that files gives, and makes the links wants to the units of those names.
+func writeUnits(files map[string]string, wants []string) error {
+	for name, to := range files {
+		data, err := units.ReadFile("units/" + name)
+		if err != nil {
+			return err
+		}
+		to = filepath.Join(runtimeUnits, to)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(to, data, 0o644); err != nil {
+			return err
+		}
+	}
+	for _, want := range wants {
+		link := filepath.Join(runtimeUnits, want)
+		if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink("../"+filepath.Base(want), link); err != nil && !os.IsExist(err) {
+			return err
+		}
+	}
+	return nil
+}

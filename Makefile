@@ -1,5 +1,6 @@
 # make            builds beadm
 # sudo make test      everything that runs on this machine; installs what it needs
+# sudo make demo      one patch cycle with failback, shown and checked
 # sudo make test-vm   real ZFS, real boot loaders, real reboots, in QEMU
 SHELL := /bin/sh
 # A Go that go.mod accepts, fetched if there is none: testdata/go.sh.
@@ -8,7 +9,7 @@ PREFIX ?= /usr
 DESTDIR ?=
 BIN := .build/beadm
 
-.PHONY: all build test test-vm install vet clean
+.PHONY: all build demo test test-vm install vet clean
 
 all: build
 
@@ -18,6 +19,10 @@ build:
 
 vet:
 	$(go) "$$GO" vet ./... && GOOS=freebsd "$$GO" vet ./... && GOOS=illumos "$$GO" vet ./...
+
+demo: build
+	sh testdata/install-tools.sh demo
+	bash testdata/demo/run.sh
 
 test: build
 	sh testdata/install-tools.sh native

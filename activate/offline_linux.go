@@ -34,7 +34,7 @@ type offlineJob struct {
 var recorded = []string{
 	"grub-install", "update-grub", "update-grub2", "grub-mkconfig", "grub2-install", "grub2-mkconfig", "bootctl", "kernel-install",
 	"efibootmgr", "zipl", "lilo", "extlinux", "zpool", "generate-zbm",
-	"invoke-rc.d", "deb-systemd-invoke", "systemctl", "service", "start-stop-daemon", "initctl", "rc-service",
+	"invoke-rc.d", "deb-systemd-invoke", "service", "start-stop-daemon", "initctl", "rc-service",
 }
 
 // RunOffline runs a command in the root at dir: own mount, process, IPC and
@@ -62,6 +62,9 @@ func RunOffline(ctx context.Context, dir string, opts UpgradeOptions) error {
 	cmd.Env = []string{
 		"PATH=/run/beadm-recorders:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1",
+		// systemctl is the real one: packages enable their units with it. With
+		// this it starts and stops nothing (systemd's ENVIRONMENT.md).
+		"SYSTEMD_OFFLINE=1",
 		"APT_CONFIG=/run/beadm-apt.conf", "TERM=" + os.Getenv("TERM"),
 	}
 	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy"} {

@@ -34,6 +34,7 @@ native)
 	for pkg in $($GO list ./...); do
 		suite "$pkg" $GO test -count=1 "$pkg"
 	done
+	suite "demo" bash testdata/demo/run.sh
 	;;
 vm)
 	for pkg in $($GO list -tags vm -f '{{if .TestGoFiles}}{{.ImportPath}} {{.TestGoFiles}}{{end}}{{if .XTestGoFiles}} {{.ImportPath}} {{.XTestGoFiles}}{{end}}' ./... | grep '_vm_test.go' | cut -d' ' -f1 | sort -u); do

@@ -66,7 +66,7 @@ func commands() []*cli.Command {
 		upgradeCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
 		setupCommand(), shareCommand(), syncCommand(), versionCommand(),
-		trialFailedCommand(), trialDeadmanCommand(),
+		trialFailedCommand(), trialDeadmanCommand(), stubConsumeCommand(),
 	}
 }
 

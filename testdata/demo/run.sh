@@ -1,0 +1,249 @@
+#!/usr/bin/env bash
+# The demonstration: a real Debian on a scratch btrfs is patched in a clone
+# while it works, tried, confirmed, rolled back, and left again when it fails.
+# It is started as an nspawn machine, and a stub takes the boot loader's part.
+# What it says is checked. It leaves nothing behind, also when interrupted.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+program=$(realpath "$here/../../.build/beadm")
+[ "$(id -u)" = 0 ] || { echo "the demonstration mounts file systems: run it as root" >&2; exit 1; }
+
+machine= leader= uuid= failed=0 held=0 
+work=$(mktemp -d /var/tmp/beadm-demo.XXXXXX)
+root=$work/root top=$work/top loader=$work/loader
+clean() {
+	trap '' INT TERM
+	set +e
+	poweroff
+	for dir in "$root" "$top"; do
+		while mountpoint -q "$dir"; do umount -R "$dir" 2>/dev/null || umount -R -l "$dir"; done
+	done
+	if [ -n "$uuid" ]; then
+		findmnt -rno TARGET | grep "^/run/beadm/$uuid" | sort -r | while read -r at; do umount -R -l "$at"; done
+		rm -rf --one-file-system "/run/beadm/$uuid"
+	fi
+	# The kernel lets go of a machine that was killed in its own time.
+	for _ in $(seq 50); do
+		[ -n "$(losetup -j "$work/disk.img")" ] || break
+		sleep 0.1
+	done
+	rm -rf --one-file-system "$work"
+}
+trap clean EXIT
+trap 'echo; echo interrupted >&2; exit 130' INT TERM
+
+now() { echo "${EPOCHREALTIME/./}"; }
+since() { awk -v us=$(($(now) - $1)) 'BEGIN { printf "%.1f s", us / 1e6 }'; }
+step() {
+	[ -z "${started-}" ] || echo "   $(since "$started")"
+	started=$(now)
+	printf '\n== %s\n' "$1"
+}
+# claim TEXT COMMAND...: the command must succeed.
+claim() {
+	local text=$1 said
+	shift
+	if said=$("$@" 2>&1); then
+		held=$((held + 1))
+		echo "   ok    $text"
+	else
+		failed=$((failed + 1))
+		printf '   FAIL  %s\n%s\n' "$text" "$said"
+	fi
+}
+claim_not() {
+	local text=$1
+	shift
+	claim "$text" not "$@"
+}
+not() { ! "$@"; }
+beadm() { "$program" --root "$root" "$@"; }
+show() {
+	echo "   # beadm $*"
+	beadm "$@" 2>&1 | sed 's/^/     /'
+}
+
+# The machine, and what is done in it as its administrator would.
+poweron() {
+	systemd-nspawn --quiet --boot --register=no --keep-unit --machine=beadm-demo --directory="$root" --console=pipe </dev/null >"$work/console" 2>&1 &
+	machine=$!
+	for _ in $(seq 600); do
+		if ! kill -0 "$machine" 2>/dev/null; then
+			wait "$machine" || :
+			machine= leader=
+			return 1
+		fi
+		leader=$(process1)
+		if [ -n "$leader" ] && [ "$(inside systemctl is-active multi-user.target 2>/dev/null)" = active ]; then return 0; fi
+		sleep 0.1
+	done
+	return 1
+}
+# process1 is the machine's, and never a process of the host: what is done
+# inside must not be done there.
+process1() {
+	local p
+	for p in $(pgrep -P "$machine"); do
+		[ "$(readlink "/proc/$p/ns/pid")" = "$(readlink /proc/self/ns/pid)" ] || { echo "$p"; return; }
+	done
+}
+inside() { nsenter --target "${leader:?}" --all --wdns=/ -- "$@"; }
+shutdown() {
+	kill -s RTMIN+3 "$leader"
+	wait "$machine" || :
+	machine= leader=
+}
+poweroff() { # as a power cut does
+	[ -n "$machine" ] || return 0
+	leader=$(process1)
+	kill -9 "$machine" $leader 2>/dev/null || :
+	wait "$machine" 2>/dev/null || :
+	machine= leader=
+}
+# load plays what is between power-on and the first service: the loader takes
+# the token and chooses a root, and beadm boot prepares it. 14: not this one.
+load() {
+	local subvolume rc=0
+	umount -R "$root"
+	read -r subvolume chosen kind < <("$program" stub-consume "$loader")
+	mount -o loop,subvol="$subvolume" "$work/disk.img" "$root"
+	beadm boot || rc=$?
+	case $rc in
+	0) echo "   the loader chose $chosen ($kind)" ;;
+	14) load ;;
+	*) return $rc ;;
+	esac
+}
+once_each() { # FILE: its lines are numbered from 1, each there once
+	awk '{ if ($2 != NR) { print "line " NR " is: " $0; exit 1 } } END { print NR " lines" }' "$1"
+}
+within() { # SECONDS COMMAND...
+	local i
+	for i in $(seq $(($1 * 10))); do
+		if "${@:2}" 2>/dev/null; then return 0; fi
+		sleep 0.1
+	done
+	"${@:2}"
+}
+field() { awk -F: -v u="$2" -v n="$3" '$1 == u { print $n }' "$1"; }
+
+began=$(now)
+step "a Debian, from its packages"
+cache=${BEADM_DEMO_CACHE:-/var/cache/beadm-demo}
+key=$(cat "$here/root.sh" "$here/../vm/mirror.sh" | sha256sum | cut -c 1-16)
+mkdir -p "$cache"
+if [ ! -e "$cache/$key.tar" ]; then
+	rm -f "$cache"/*.tar*
+	sh "$here/root.sh" "$cache/$key.tar"
+fi
+
+step "on a btrfs of its own, with beadm and a loader"
+truncate -s 4G "$work/disk.img"
+mkfs.btrfs -q "$work/disk.img" >/dev/null
+mkdir "$root" "$top" "$loader"
+mount -o loop "$work/disk.img" "$top"
+uuid=$(findmnt -no UUID "$top")
+btrfs -q subvolume create "$top/@debian"
+tar -C "$top/@debian" -xf "$cache/$key.tar"
+mount -o loop,subvol=@debian "$work/disk.img" "$root"
+beadm setup --loader stub --loader-dir "$loader" --binary "$program"
+beadm share init | sed 's/^/   /'
+load
+poweron
+claim "Debian runs" inside systemctl is-active mailer.service cron.service
+claim "its mail is in the shared data" test "$(readlink "$root/var/mail")" = share/mail
+show list
+
+step "the clone is patched while the machine works"
+show upgrade new -- sh -c 'apt-get install -y -qq /usr/share/demo/*.deb && echo patched >/etc/motd' >"$work/upgrade"
+sed -n '1p;$p' "$work/upgrade"
+claim "postfix is in new" test -x "$top/@be-new/usr/sbin/postfix"
+claim_not "it is not in the running system" inside test -e /usr/sbin/postfix
+claim_not "its spool neither" inside test -e /var/spool/postfix
+claim "the machine still works" inside systemctl is-active mailer.service
+
+step "meanwhile: a lock, a password, a new user, one less; activate; another password"
+inside usermod -L alice
+inside sh -c 'echo bob:bob-new | chpasswd'
+inside useradd -m carol
+inside userdel dave
+show activate new
+inside sh -c 'echo carol:carol-new | chpasswd'
+claim "one trial is armed" grep -q 'state:    armed' <(beadm status)
+
+step "reboot: the trial"
+down=$(now)
+shutdown
+load
+poweron
+echo "   down for $(since "$down")"
+claim "new runs" test "$chosen $kind" = "new trial"
+claim "postfix's user and spool are there" inside sh -c 'getent passwd postfix && test -d /var/spool/postfix/maildrop'
+inside sh -c 'echo hello | sendmail -f alice carol@localhost'
+claim "postfix works: it delivers a mail to carol" within 10 grep -q hello "$root/var/mail/carol"
+claim "alice is locked" grep -q '^alice L' <(inside passwd -S alice)
+claim "bob's new password came over" test "$(field "$root/etc/shadow" bob 2)" = "$(field "$top/@debian/etc/shadow" bob 2)"
+claim "so did carol, with the password set after activate" test "$(field "$root/etc/shadow" carol 2)" = "$(field "$top/@debian/etc/shadow" carol 2)"
+claim_not "dave, who was removed, cannot log in" inside getent shadow dave
+claim "each mail is there, once" once_each "$root/var/mail/alice"
+claim "each log line is there, once" once_each "$root/var/log/app.log"
+claim "the spool is there" grep -q 'a job' "$root/var/spool/jobs/1"
+claim "the shared data has its snapshot of the switch" grep -q varshare <(find "$top" -maxdepth 3 -name '*beadm-*')
+claim "no unit failed" test -z "$(inside systemctl --failed --no-legend --plain)"
+show confirm
+claim "confirmed: new is the default" grep -q 'default:  new' <(beadm status)
+
+step "rollback"
+inside sh -c 'echo bob:bob-newest | chpasswd'
+bob=$(field "$root/etc/shadow" bob 2)
+show rollback
+shutdown
+load
+poweron
+claim "the old system runs" test "$chosen $kind" = "debian default"
+claim_not "without the package" inside test -e /usr/sbin/postfix
+claim_not "and without its change in /etc" grep -q patched "$root/etc/motd"
+claim "with all mail" once_each "$root/var/mail/alice"
+claim "carol's too" grep -q hello "$root/var/mail/carol"
+claim "and with the password set meanwhile" test "$(field "$root/etc/shadow" bob 2)" = "$bob"
+
+step "failback: the trial's init dies"
+beadm create broken
+mkdir "$work/broken.mnt"
+beadm mount broken "$work/broken.mnt" >/dev/null
+printf '#!/bin/sh\nexit 1\n' >"$work/broken.mnt/usr/lib/systemd/systemd"
+beadm unmount broken
+rmdir "$work/broken.mnt"
+beadm activate broken
+shutdown
+load
+claim "broken is tried" test "$chosen $kind" = "broken trial"
+up=yes
+poweron || up=no
+claim "and does not come up" test $up = no
+load
+poweron
+claim "the old system runs again, with no hand on it" test "$chosen $kind" = "debian default"
+claim "status says what failed and why" grep -q 'FAILED:.*trial of broken .*reset before it was confirmed' <(beadm status)
+show status
+beadm status --acknowledge
+
+step "failback: power is cut in the trial"
+beadm activate new
+shutdown
+load
+poweron
+claim "new is tried" test "$chosen $kind" = "new trial"
+inside usermod -L bob
+poweroff
+load
+poweron
+claim "the old system runs again" test "$chosen $kind" = "debian default"
+claim "status says so" grep -q 'FAILED:.*trial of new' <(beadm status)
+claim "who was locked in the failed trial is locked" grep -q '^bob L' <(inside passwd -S bob)
+claim "each mail is there, once" once_each "$root/var/mail/alice"
+shutdown
+
+echo "   $(since "$started")"
+printf '\n%s claims held, %s did not; %s in all\n' "$held" "$failed" "$(since "$began")"
+[ "$failed" = 0 ]

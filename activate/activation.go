@@ -209,6 +209,9 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 					return s.mountStaged(ctx, a.Name, newDir, false)
 				},
 				Undo: func(ctx context.Context) error {
+					if b, err := s.find(ctx, a.Name); err == nil && b.Running {
+						return nil // chosen at the loader's menu since: its mounts are the system's
+					}
 					return errors.Join(s.unstage(ctx, newDir), s.Store.Unmount(ctx, a.Name, true), s.Store.UnmountDir(ctx, newDir))
 				},
 			},
@@ -269,6 +272,10 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 		return plan
 	}
 	plan.Steps = append(plan.Steps, journal.Step{
+		// So that a token found consumed from here on is this activation's.
+		Name: "clear the trace of an earlier trial",
+		Do:   func(ctx context.Context) error { return s.Loader.ClearTried(ctx) },
+	}, journal.Step{
 		// Before the token: a trial that starts finds out what it is. After a
 		// cut between the two, the token is not there and this is taken back.
 		Name: "record the trial",
@@ -298,7 +305,13 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 	}
 	plan.Steps = append(plan.Steps, journal.Step{
 		Name: "arm one trial of " + a.Name,
-		Do:   func(ctx context.Context) error { return s.Loader.Arm(ctx, id) },
+		Do: func(ctx context.Context) error {
+			// Recovered after the trial boot: its token is never armed twice.
+			if st, err := s.Loader.State(ctx); err != nil || st.Tried == id {
+				return err
+			}
+			return s.Loader.Arm(ctx, id)
+		},
 		Undo: func(ctx context.Context) error { return s.Loader.Disarm(ctx) },
 	})
 	return plan

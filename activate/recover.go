@@ -60,7 +60,7 @@ func (t *Target) Recover(ctx context.Context) ([]string, error) {
 		}
 		if s.State.Owed.To == running.UUID {
 			from := s.nameOf(ctx, s.State.Owed.From)
-			if err := s.takeOver(ctx, running, be.NewToken(), false); err != nil {
+			if err := s.takeOver(ctx, running, be.NewToken(), s.State.Owed.SecurityOnly); err != nil {
 				return did, be.E(be.Recovery, "cannot bring over what %s wrote: %w", from, err)
 			}
 			s.State.Owed = nil

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"beadm/activate/boot"
 	"beadm/be"
+	"beadm/be/journal"
 	"beadm/be/state"
 )
 
@@ -18,7 +20,9 @@ type BootResult struct {
 	Trial  bool // this is the trial boot of BE
 	Failed *state.Failure
 	From   string // the boot environment that changes came from
-	Owed   error  // what could not be done and stays owed; never holds a boot
+	Owed   error  // what could not be carried over and stays owed; never holds a boot
+	// Trouble is what else could not be done, outside a trial; status shows it.
+	Trouble error
 }
 
 // ErrTrialBoot is what Boot's error wraps when it is a trial that must be
@@ -50,38 +54,60 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	if err := s.lock(); err != nil {
 		return res, trialError(claimsTrial, err)
 	}
+	// What a command left in the middle says what the trial's end means: a
+	// confirmation that was cut behind its commit is one.
+	trouble := s.recoverSwitch(ctx)
 	st := s.State
 	ls, err := s.Loader.State(ctx)
 	if err != nil {
-		return res, trialError(claimsTrial, err)
+		// Nothing says which boot this is, but what the kernel was told. A
+		// guest was told nothing, and its runtime starts what the loader says.
+		if claimsTrial || t.Root != "/" {
+			return res, trialError(claimsTrial, err)
+		}
+		trouble = errors.Join(trouble, err)
 	}
 	trial := st.Trial
 	// R4: the loader's claim counts only for the root that is really mounted.
 	isTrial := trial != nil && trial.BE == running.UUID &&
 		(ls.Tried == running.ID() || claimsTrial && claimed == running.ID())
 	res.Trial = isTrial && !trial.Once
+	if res.Trial && trouble != nil {
+		return res, s.failTrial(ctx, state.ReasonBoot, trouble)
+	}
 
-	if isTrial {
+	switch {
+	case isTrial:
 		trial.Phase, trial.TryingAt, trial.Services = state.Trying, time.Now().UTC(), false
 		if err := s.save(); err != nil {
 			return res, trialError(res.Trial, err)
 		}
-	} else if trial != nil {
+	case err != nil:
+		// Without the loader nobody knows how the trial ended: settled by the
+		// next boot that has it.
+	case trial != nil:
 		res.Failed, err = s.settle(ctx, running, ls)
-		if err != nil {
-			return res, err
-		}
-	} else if ls.Tried != "" {
-		if err := s.Loader.ClearTried(ctx); err != nil {
-			return res, err
-		}
+		trouble = errors.Join(trouble, err)
+	case ls.Tried != "":
+		trouble = errors.Join(trouble, s.Loader.ClearTried(ctx))
 	}
 
-	owed := s.mountShare(ctx, running, isTrial)
-	if owed != nil && res.Trial {
-		return res, s.failTrial(ctx, state.ReasonBoot, owed)
+	noShare := s.mountShare(ctx, running, isTrial)
+	if noShare != nil && res.Trial {
+		return res, s.failTrial(ctx, state.ReasonBoot, noShare)
 	}
-	if st.Last != running.UUID || st.Owed != nil {
+	trouble = errors.Join(trouble, noShare)
+	var owed error
+	securityOnly := res.Failed != nil && res.Failed.Reason != state.ReasonOperator
+	if o := st.Owed; o != nil && o.To == running.UUID && st.Last == running.UUID {
+		securityOnly = o.SecurityOnly
+	}
+	switch {
+	case st.Last == running.UUID && st.Owed == nil:
+	case !isTrial && st.Trial != nil:
+		// It is not settled: whether all of its run counts is not known yet.
+		owed = errors.Join(errors.New("how the trial ended is not known yet"), trouble)
+	default:
 		activation := be.NewToken()
 		if trial != nil {
 			activation = trial.Activation
@@ -89,11 +115,8 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		if st.Last != "" && st.Last != running.UUID {
 			res.From = s.nameOf(ctx, st.Last)
 		}
-		if err := s.takeOver(ctx, running, activation, res.Failed != nil && res.Failed.Reason != state.ReasonOperator); err != nil {
-			if res.Trial {
-				return res, s.failTrial(ctx, state.ReasonBoot, err)
-			}
-			owed = errors.Join(owed, err)
+		if owed = s.takeOver(ctx, running, activation, securityOnly); owed != nil && res.Trial {
+			return res, s.failTrial(ctx, state.ReasonBoot, owed)
 		}
 	}
 	if isTrial {
@@ -104,13 +127,17 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		if trial.Once {
 			// Once services run, nothing is left to decide.
 			st.Trial = nil
-			owed = errors.Join(owed, s.Loader.ClearTried(ctx))
+			trouble = errors.Join(trouble, s.Loader.ClearTried(ctx))
 		}
 	}
 	if owed == nil {
 		st.Owed = nil
 	} else if st.Last != "" && st.Last != running.UUID {
-		st.Owed = &state.Owed{From: st.Last, To: running.UUID, Why: owed.Error(), At: time.Now().UTC()}
+		st.Owed = &state.Owed{From: st.Last, To: running.UUID, Why: owed.Error(), At: time.Now().UTC(), SecurityOnly: securityOnly}
+	}
+	st.Trouble = nil
+	if trouble != nil {
+		st.Trouble = &state.Trouble{Why: trouble.Error(), At: time.Now().UTC()}
 	}
 	st.Last = running.UUID
 	st.Know(running.UUID).Name = running.Name
@@ -120,8 +147,25 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	if res.From != "" || res.Failed != nil || isTrial {
 		s.record("boot", running.Name, bootDetail(res))
 	}
-	res.Owed = owed
+	if err := s.notice(); err != nil {
+		s.Report.Warn("%v", err)
+	}
+	res.Owed, res.Trouble = owed, trouble
 	return res, nil
+}
+
+// recoverSwitch ends an activation, a confirmation or a rollback that was cut.
+// Of others nothing hangs on being early.
+func (s *Session) recoverSwitch(ctx context.Context) error {
+	rec, err := journal.Open(s.Dir)
+	if err != nil || rec == nil {
+		return err
+	}
+	switch rec.Op {
+	case "activate", "confirm", "rollback":
+		return s.recoverJournal(ctx)
+	}
+	return nil
 }
 
 func bootDetail(r BootResult) string {
@@ -246,6 +290,12 @@ func (s *Session) takeOver(ctx context.Context, running be.BE, activation string
 		s.Store.Unmount(context.WithoutCancel(ctx), old.Name, true)
 		os.Remove(dir)
 	}()
+	if securityOnly {
+		// Nobody is there to decide: what it was before can be looked at.
+		if err := s.failbackSnapshot(ctx, running.Name, activation); err != nil {
+			return err
+		}
+	}
 	if err := s.endRun(ctx, old.UUID, dir, securityOnly); err != nil {
 		return err
 	}
@@ -253,4 +303,52 @@ func (s *Session) takeOver(ctx context.Context, running be.BE, activation string
 		return err
 	}
 	return s.beginRun(ctx, running.UUID, s.Root)
+}
+
+const failbackPrefix = "beadm-failback-"
+
+// failbackSnapshot keeps the boot environment name as it is before something
+// is carried into it unattended. Only the last such snapshot is kept.
+func (s *Session) failbackSnapshot(ctx context.Context, name, activation string) error {
+	if !s.Store.Caps().Snapshots {
+		return nil
+	}
+	if err := s.dropFailbackSnapshots(ctx, failbackPrefix+activation); err != nil {
+		return err
+	}
+	_, err := s.Store.Snapshot(ctx, name, failbackPrefix+activation)
+	if be.KindOf(err) == be.InUse {
+		return nil // made before a power cut
+	}
+	return err
+}
+
+// dropFailbackSnapshots destroys those of all boot environments but keep.
+func (s *Session) dropFailbackSnapshots(ctx context.Context, keep string) error {
+	if !s.Store.Caps().Snapshots {
+		return nil
+	}
+	all, err := s.Store.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		if b.Incomplete {
+			continue
+		}
+		snaps, err := s.Store.Snapshots(ctx, b.Name)
+		if err != nil {
+			return err
+		}
+		for _, sn := range snaps {
+			if !strings.HasPrefix(sn.Name, failbackPrefix) || sn.Name == keep {
+				continue
+			}
+			// One that somebody made a boot environment of stays.
+			if err := s.Store.DestroySnapshot(ctx, b.Name, sn.Name); err != nil && be.KindOf(err) != be.InUse {
+				return err
+			}
+		}
+	}
+	return nil
 }

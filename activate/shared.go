@@ -32,13 +32,24 @@ func (s *Session) hasShare(ctx context.Context) (bool, error) {
 
 func (s *Session) liveShare() string { return filepath.Join(s.Root, sharePoint) }
 
+// shareIsLive says whether the shared dataset is mounted in the running root,
+// and not the stand-in of a boot that could not mount it: what is written to
+// that is lost.
+func (s *Session) shareIsLive() bool { return isMountPoint(s.liveShare()) && !isTmpfs(s.liveShare()) }
+
 // mountShare mounts the shared dataset in the running root, ends a relocation
 // that was cut, and gives a boot environment from before the relocation its
 // links. It runs before any service.
 func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) error {
 	exists, err := s.hasShare(ctx)
-	if err != nil || !exists {
-		return err
+	if err != nil {
+		return s.withoutShare(ctx, trial, err)
+	}
+	if !exists {
+		if paths, err := share.Status(ctx, s.Root, ""); err == nil && anyLinked(paths) {
+			return s.withoutShare(ctx, trial, errors.New("it is gone, and directories of the system lead into it"))
+		}
+		return nil
 	}
 	if err := os.MkdirAll(s.liveShare(), 0o755); err != nil {
 		return s.withoutShare(ctx, trial, err)
@@ -79,6 +90,24 @@ func (s *Session) reorderJournal(ctx context.Context) error {
 	return nil
 }
 
+// MountShare is for a boot that cannot read beadm's state: the shared data is
+// mounted all the same, or its stand-in is. Where nothing is shared it does
+// nothing.
+func (t *Target) MountShare(ctx context.Context) error {
+	s := &Session{Target: t}
+	exists, err := s.hasShare(ctx)
+	if err == nil && !exists || isMountPoint(s.liveShare()) {
+		return nil
+	}
+	if err == nil {
+		err = t.Store.MountVolume(ctx, be.ShareVolume, s.liveShare())
+	}
+	if err != nil {
+		return s.withoutShare(ctx, false, err)
+	}
+	return s.orderJournal()
+}
+
 // withoutShare lets a machine come up without its shared data, for its
 // administrator to log in; never a trial.
 func (s *Session) withoutShare(ctx context.Context, trial bool, cause error) error {
@@ -116,7 +145,7 @@ func (s *Session) stage(ctx context.Context, root string) error {
 		return err
 	}
 	live := ""
-	if isMountPoint(s.liveShare()) {
+	if s.shareIsLive() {
 		live = s.liveShare()
 	}
 	return share.Stage(ctx, root, live)
@@ -128,7 +157,7 @@ func (s *Session) unstage(ctx context.Context, root string) error { return share
 // directory is mounted on /var/share, which has the layout.
 func (s *Session) adoptShare(ctx context.Context, name, root string) error {
 	exists, err := s.hasShare(ctx)
-	if err != nil || !exists || !isMountPoint(s.liveShare()) {
+	if err != nil || !exists || !s.shareIsLive() {
 		return err
 	}
 	b, err := s.find(ctx, name)
@@ -148,7 +177,7 @@ func (s *Session) adoptShare(ctx context.Context, name, root string) error {
 // shared dataset.
 func (s *Session) arrive(ctx context.Context) error {
 	exists, err := s.hasShare(ctx)
-	if err != nil || !exists || !isMountPoint(s.liveShare()) {
+	if err != nil || !exists || !s.shareIsLive() {
 		return err
 	}
 	got, err := share.Arrive(ctx, s.Root, s.liveShare(), time.Now())

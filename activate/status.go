@@ -20,6 +20,7 @@ type Status struct {
 	Failure  *state.Failure     `json:"failure,omitempty"`
 	NotTried *state.NotTried    `json:"not_tried,omitempty"`
 	Owed     string             `json:"owed,omitempty"`
+	Trouble  *state.Trouble     `json:"trouble,omitempty"`        // what the last boot went on without
 	Open     string             `json:"open_operation,omitempty"` // recover ends it
 	Setup    bool               `json:"setup"`
 	Loader   string             `json:"loader,omitempty"`
@@ -72,6 +73,7 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	if o := s.State.Owed; o != nil {
 		out.Owed = "what " + s.nameOf(ctx, o.From) + " wrote is not in " + s.nameOf(ctx, o.To) + " yet: " + o.Why
 	}
+	out.Trouble = s.State.Trouble
 	rec, err := journal.Open(s.Dir)
 	if err != nil {
 		return out, err
@@ -92,8 +94,14 @@ func (t *Target) Acknowledge(ctx context.Context) error {
 	for i := range s.State.Failures {
 		s.State.Failures[i].Acknowledged = true
 	}
-	s.State.NotTried = nil
-	return s.save()
+	s.State.NotTried, s.State.Trouble = nil, nil
+	if err := s.save(); err != nil {
+		return err
+	}
+	if err := s.dropFailbackSnapshots(ctx, ""); err != nil {
+		s.Report.Warn("%v", err)
+	}
+	return s.notice()
 }
 
 // Listed is a boot environment with what the state machine says of it.

@@ -73,7 +73,11 @@ func (t *Target) Look(ctx context.Context) (*Session, error) {
 		s.State, err = s.Dir.Load()
 	}
 	if err == nil && s.State.Loader.Kind != "" {
-		s.Loader, err = s.openLoader(ctx, s.State.Loader)
+		var lerr error
+		if s.Loader, lerr = s.openLoader(ctx, s.State.Loader); lerr != nil {
+			// Whoever only looks is not kept from it.
+			s.Loader = absentLoader{s.State.Loader.Kind, lerr}
+		}
 	}
 	if err != nil {
 		s.Close()

@@ -118,6 +118,15 @@ type Owed struct {
 	To   be.UUID   `json:"to"`
 	Why  string    `json:"why"`
 	At   time.Time `json:"at"`
+	// SecurityOnly: From's run was a failed trial's, of which only locks and
+	// the like are carried over.
+	SecurityOnly bool `json:"security_only,omitempty"`
+}
+
+// Trouble is what a boot could not do and went on without.
+type Trouble struct {
+	Why string    `json:"why"`
+	At  time.Time `json:"at"`
 }
 
 // State is state.json. Keys that this program does not know survive a write.
@@ -132,6 +141,7 @@ type State struct {
 	BEs      map[be.UUID]*Known `json:"bes,omitempty"`
 	Loader   LoaderConfig       `json:"loader"`
 	NotTried *NotTried          `json:"not_tried,omitempty"`
+	Trouble  *Trouble           `json:"trouble,omitempty"` // of the last boot
 
 	unknown map[string]json.RawMessage
 }
@@ -208,7 +218,7 @@ var fullState = func() any {
 	type plain State
 	return plain{
 		Default: "x", Previous: "x", Last: "x", Trial: &Trial{}, Failures: []Failure{{}},
-		Owed: &Owed{}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{},
+		Owed: &Owed{}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{}, Trouble: &Trouble{},
 	}
 }()
 

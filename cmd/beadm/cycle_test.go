@@ -45,7 +45,7 @@ func (m *machine) is(word, running, def string) {
 	if st.State != word || st.Running != running || st.Default != def {
 		m.t.Fatalf("wanted: %s, running %s, default %s\nbut it is %+v", word, running, def, st)
 	}
-	if st.Owed != "" || st.Open != "" {
+	if st.Owed != "" || st.Open != "" || st.Trouble != nil && word != "trying" {
 		m.t.Fatalf("left open: %+v", st)
 	}
 	// The loader must say the same, or the next boot is a surprise.
@@ -422,6 +422,53 @@ func TestSharedMailStays(t *testing.T) {
 	}
 	m.ok("unmount", "new")
 	check(t, unix.Access(filepath.Join(m.root, "var/mail/alice"), unix.R_OK))
+}
+
+func TestSharedDataCannotBeMounted(t *testing.T) {
+	m := newMachine(t)
+	m.ok("share", "init")
+	m.ok("create", "new")
+	hide := func(from, to string) {
+		t.Helper()
+		sh(t, "umount", "-R", m.root)
+		check(t, os.Rename(filepath.Join(m.top, from), filepath.Join(m.top, to)))
+		m.mountRoot(m.boots)
+	}
+	// The machine comes up, its administrator can log in, and it is said.
+	hide("@varshare", "@elsewhere")
+	m.comeUp()
+	if info, err := os.Stat(filepath.Join(m.root, "var/mail")); err != nil || !info.IsDir() {
+		t.Errorf("/var/mail leads nowhere: %v", err)
+	}
+	if st := m.status(); st.State != "idle" || st.Trouble == nil {
+		t.Errorf("%+v", st)
+	}
+	if out := m.ok("status"); !strings.Contains(out, "BOOT:     at ") || !strings.Contains(out, "the shared data cannot be mounted") {
+		t.Error(out)
+	}
+	hide("@elsewhere", "@varshare")
+	m.comeUp()
+	m.is("idle", "debian", "debian")
+	if st := m.status(); st.Trouble != nil {
+		t.Errorf("%+v", st)
+	}
+	if got := read(t, filepath.Join(m.root, "var/mail/alice")); got != "first mail\n" {
+		t.Errorf("the mail is %q", got)
+	}
+	// A trial does not go on without it.
+	m.ok("activate", "new")
+	hide("@varshare", "@elsewhere")
+	m.loads()
+	if r := m.run("boot"); r.code != 14 || !strings.Contains(r.err, "the shared data cannot be mounted") {
+		t.Error(r)
+	}
+	m.loads()
+	hide("@elsewhere", "@varshare")
+	m.ok("boot")
+	m.is("failed", "debian", "debian")
+	if st := m.status(); st.Failure.Reason != state.ReasonBoot || !strings.Contains(st.Failure.Detail, "shared data") {
+		t.Errorf("%+v", st.Failure)
+	}
 }
 
 // activation is the armed trial's.

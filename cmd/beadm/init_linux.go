@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 
 	"beadm/activate"
 	"beadm/activate/boot"
+	"beadm/be"
+	"beadm/share"
 )
 
 // bootTime is the longest that boot may take before the system's own init:
@@ -71,12 +74,12 @@ func earlyInit(args []string) int {
 		}
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "beadm: %v\n", err)
+		kmsg("%v", err)
 	}
 	if trial && err != nil {
 		// Whatever went wrong: a trial that boot could not prepare must not
 		// start services.
-		fmt.Fprintln(os.Stderr, "beadm: the trial cannot go on: resetting into the old boot environment")
+		kmsg("the trial cannot go on: resetting into the old boot environment")
 		activate.ForceReset()
 		time.Sleep(time.Minute)
 	}
@@ -86,43 +89,86 @@ func earlyInit(args []string) int {
 	return 1 // PID 1 ends: the kernel panics, and panic= resets
 }
 
+// earlyBoot goes as far as it can: what fails is in the error, and outside a
+// trial the rest is done all the same.
 func earlyBoot(cmdline []byte) error {
 	ctx := context.Background()
 	store, done, err := openStore(ctx, "", "/")
 	if err != nil {
-		return err
+		return errors.Join(err, standIn(ctx))
 	}
 	defer done()
+	conf, err := readConf("", "/")
+	if err != nil {
+		kmsg("%v", err)
+		conf = activate.DefaultConf()
+	}
+	t := &activate.Target{Store: store, Root: "/", Runtime: filepath.Join("/run/beadm", store.GUID()),
+		Report: kernelLog{}, OpenLoader: openLoader, Cmdline: cmdline, Conf: conf, AnyHost: true}
+	mounts := completeMounts(ctx, store)
+	if _, trial := boot.Cmdline(cmdline); trial && mounts != nil {
+		return mounts
+	}
+	res, err := t.Boot(ctx)
+	if err != nil {
+		if !errors.Is(err, activate.ErrTrialBoot) {
+			err = errors.Join(err, t.MountShare(ctx))
+		}
+		return errors.Join(mounts, err)
+	}
+	if f := res.Failed; f != nil {
+		kmsg("back in %s: the trial of %s failed: %s: %s", res.BE, f.Name, f.Reason, f.Detail)
+	}
+	if res.Trial {
+		kernelSays(5, "trial of %s", res.BE) // KERN_NOTICE
+	}
+	if res.Owed != nil {
+		kmsg("not carried over yet: %v", res.Owed)
+	}
+	if res.Trouble != nil {
+		kmsg("this boot goes on without: %v", res.Trouble)
+	}
+	return mounts
+}
+
+func completeMounts(ctx context.Context, store be.Store) error {
 	all, err := store.List(ctx)
 	if err != nil {
 		return err
 	}
 	for _, b := range all {
 		if b.Running {
-			if err := store.CompleteMounts(ctx, b.Name, "/"); err != nil {
-				return err
-			}
+			return store.CompleteMounts(ctx, b.Name, "/")
 		}
-	}
-	conf, err := readConf("", "/")
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "beadm: %v\n", err)
-		conf = activate.DefaultConf()
-	}
-	t := &activate.Target{Store: store, Root: "/", Runtime: filepath.Join("/run/beadm", store.GUID()),
-		Report: talk{os.Stderr}, OpenLoader: openLoader, Cmdline: cmdline, Conf: conf, AnyHost: true}
-	res, err := t.Boot(ctx)
-	if err != nil {
-		return err
-	}
-	if f := res.Failed; f != nil {
-		fmt.Fprintf(os.Stderr, "beadm: back in %s: the trial of %s %s: %s\n", res.BE, f.Name, f.Reason, f.Detail)
-	}
-	if res.Trial {
-		fmt.Fprintf(os.Stderr, "beadm: trial of %s\n", res.BE)
-	}
-	if res.Owed != nil {
-		fmt.Fprintf(os.Stderr, "beadm: not carried over yet: %v\n", res.Owed)
 	}
 	return nil
 }
+
+// standIn is for a machine whose store cannot even be opened, if its
+// directories lead into the shared data.
+func standIn(ctx context.Context) error {
+	if _, err := os.Lstat("/var/share"); err != nil {
+		return nil
+	}
+	return share.Skeleton(ctx, "/")
+}
+
+// kmsg says what is wrong on the console and in the kernel's log, where
+// journald finds it.
+func kmsg(format string, args ...any) { kernelSays(3, format, args...) } // KERN_ERR
+
+func kernelSays(level int, format string, args ...any) {
+	text := "beadm: " + fmt.Sprintf(format, args...)
+	fmt.Fprintln(os.Stderr, text)
+	if f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err == nil {
+		fmt.Fprintf(f, "<%d>%s\n", level, strings.ReplaceAll(text, "\n", "; "))
+		f.Close()
+	}
+}
+
+// kernelLog is the reporter of early boot.
+type kernelLog struct{}
+
+func (kernelLog) Step(string)                     {}
+func (kernelLog) Note(format string, args ...any) { kernelSays(5, format, args...) }
+func (kernelLog) Warn(format string, args ...any) { kmsg(format, args...) }

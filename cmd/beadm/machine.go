@@ -237,6 +237,9 @@ func bootCommand() *cli.Command {
 			if res.Owed != nil {
 				t.Report.Warn("not carried over yet, beadm recover tries again: %v", res.Owed)
 			}
+			if res.Trouble != nil {
+				t.Report.Warn("went on without: %v", res.Trouble)
+			}
 			return nil
 		},
 	}

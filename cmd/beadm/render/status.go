@@ -29,6 +29,9 @@ func StatusText(w io.Writer, s activate.Status) error {
 	if s.Owed != "" {
 		say("OWED:     %s", s.Owed)
 	}
+	if t := s.Trouble; t != nil {
+		say("BOOT:     at %s it went on without: %s", when(t.At), t.Why)
+	}
 	if s.Open != "" {
 		say("OPEN:     %s was interrupted: run beadm recover", s.Open)
 	}

@@ -1,0 +1,57 @@
+package activate
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// noticeFile is shown at every login (pam_motd(8)), lives as long as the boot
+// and is in no boot environment.
+const noticeFile = "/run/motd.d/beadm"
+
+// notice tells whoever logs in what the state machine wants to be seen: a
+// failed trial that nobody has read, a boot that could not do all. Without any
+// the file goes away. A guest is watched by its host.
+func (s *Session) notice() error {
+	if s.Root != "/" {
+		return nil
+	}
+	var lines []string
+	if f := s.State.UnreadFailure(); f != nil {
+		line := fmt.Sprintf("beadm: the trial of %s failed at %s: %s", f.Name, f.At.Local().Format("2006-01-02 15:04:05"), f.Reason)
+		if f.Detail != "" {
+			line += ": " + f.Detail
+		}
+		lines = append(lines, line, "beadm: this is the old system; beadm status --acknowledge ends this notice")
+	}
+	if o := s.State.Owed; o != nil {
+		lines = append(lines, "beadm: not all was carried over at boot, run beadm recover: "+o.Why)
+	}
+	if t := s.State.Trouble; t != nil {
+		lines = append(lines, "beadm: boot went on without: "+t.Why)
+	}
+	if len(lines) == 0 {
+		if err := os.Remove(noticeFile); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("cannot take the login notice away: %w", err)
+		}
+		return nil
+	}
+	// One line each: a reason may hold what a program printed.
+	for i, l := range lines {
+		lines[i] = strings.Map(func(r rune) rune {
+			if r < ' ' || r == 0x7f {
+				return ' '
+			}
+			return r
+		}, l)
+	}
+	if err := os.MkdirAll(filepath.Dir(noticeFile), 0o755); err != nil {
+		return fmt.Errorf("cannot write the login notice: %w", err)
+	}
+	if err := os.WriteFile(noticeFile, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+		return fmt.Errorf("cannot write the login notice: %w", err)
+	}
+	return nil
+}

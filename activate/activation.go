@@ -29,7 +29,7 @@ type ActivateOptions struct {
 // makes it the default at once). The permanent default is not touched by a
 // trial. An armed trial of another is taken back first.
 func (t *Target) Activate(ctx context.Context, name string, opts ActivateOptions) error {
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,11 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		return err
 	}
 	if b.Running {
-		if !opts.DryRun && s.State.Trial != nil {
+		if s.State.Trial != nil {
+			if opts.DryRun {
+				s.Report.Would("take back the armed trial of " + s.nameOf(ctx, s.State.Trial.BE))
+				return nil
+			}
 			return s.disarm(ctx)
 		}
 		if b.UUID == s.State.Default {
@@ -94,6 +98,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		args.HadEntry = args.HadEntry || id == b.ID()
 	}
 	if opts.DryRun {
+		if s.State.Trial != nil {
+			s.Report.Would("take back the armed trial of " + s.nameOf(ctx, s.State.Trial.BE))
+		}
 		s.printPlan(s.activatePlan(args))
 		return nil
 	}
@@ -118,7 +125,7 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 // Deactivate takes an armed trial back (activate -T): that of name, or of
 // whatever is armed if name is empty.
 func (t *Target) Deactivate(ctx context.Context, name string, dryRun bool) error {
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return err
 	}
@@ -140,7 +147,7 @@ func (t *Target) Deactivate(ctx context.Context, name string, dryRun bool) error
 		return be.E(be.InUse, "no trial of %s is armed: %s is", name, s.nameOf(ctx, s.State.Trial.BE))
 	}
 	if dryRun {
-		s.Report.Note("would take back the armed trial of %s", s.nameOf(ctx, s.State.Trial.BE))
+		s.Report.Would("take back the armed trial of " + s.nameOf(ctx, s.State.Trial.BE))
 		return nil
 	}
 	return s.disarm(ctx)

@@ -25,7 +25,7 @@ func (t *Target) Create(ctx context.Context, name string, opts CreateOptions) (b
 	if err := be.CheckName(name); err != nil {
 		return be.BE{}, err
 	}
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
 		return be.BE{}, err
 	}
@@ -158,7 +158,7 @@ func (s *Session) createPlan(args createArgs) journal.Plan {
 // Destroy removes a boot environment, its menu entry and its records. With
 // dryRun it only says what would come back.
 func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (be.DestroyReport, error) {
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return be.DestroyReport{}, err
 	}
@@ -256,8 +256,8 @@ func (s *Session) destroyPlan(args destroyArgs, report *be.DestroyReport) journa
 
 // Mount mounts a boot environment that is not running and returns where. A
 // read-write one gets the staging directory in place of the shared data.
-func (t *Target) Mount(ctx context.Context, name, dir string, readOnly bool) (string, error) {
-	s, err := t.Write(ctx)
+func (t *Target) Mount(ctx context.Context, name, dir string, readOnly, dryRun bool) (string, error) {
+	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return "", err
 	}
@@ -280,14 +280,20 @@ func (t *Target) Mount(ctx context.Context, name, dir string, readOnly bool) (st
 		if b.UUID == "" {
 			dir = s.path("be", be.NewToken())
 		}
-		if err := s.private(dir); err != nil {
-			return "", err
+		if !dryRun {
+			if err := s.private(dir); err != nil {
+				return "", err
+			}
+			made = true
 		}
-		made = true
 	} else if info, err := os.Stat(dir); err != nil {
 		return "", be.E(be.NotFound, "cannot mount %s: %w", name, err)
 	} else if !info.IsDir() {
 		return "", be.E(be.Usage, "cannot mount %s: %s is not a directory", name, dir)
+	}
+	if dryRun {
+		s.Report.Would("mount " + name + " at " + dir)
+		return "", nil
 	}
 	if err := s.mountStaged(ctx, name, dir, readOnly); err != nil {
 		if made {
@@ -299,8 +305,8 @@ func (t *Target) Mount(ctx context.Context, name, dir string, readOnly bool) (st
 }
 
 // Unmount undoes Mount.
-func (t *Target) Unmount(ctx context.Context, name string, force bool) error {
-	s, err := t.Write(ctx)
+func (t *Target) Unmount(ctx context.Context, name string, force, dryRun bool) error {
+	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return err
 	}
@@ -313,6 +319,11 @@ func (t *Target) Unmount(ctx context.Context, name string, force bool) error {
 		return be.E(be.InUse, "cannot unmount %s: it is running", name)
 	}
 	if b.Mountpoint == "" {
+		s.Report.Note("%s is not mounted", name)
+		return nil
+	}
+	if dryRun {
+		s.Report.Would("unmount " + name + " from " + b.Mountpoint)
 		return nil
 	}
 	if err := s.unmountStaged(ctx, name, b.Mountpoint, force); err != nil {
@@ -363,9 +374,9 @@ func (s *Session) printPlan(plan journal.Plan) {
 	for i, step := range plan.Steps {
 		mark := ""
 		if i == plan.Commit || plan.Commit < 0 && i == len(plan.Steps)-1 {
-			mark = "   (the commit)"
+			mark = " (the commit)"
 		}
-		s.Report.Note("%s", fmt.Sprintf("would %s%s", step.Name, mark))
+		s.Report.Would(step.Name + mark)
 	}
 }
 
@@ -374,7 +385,7 @@ func (t *Target) Rename(ctx context.Context, from, to string, dryRun bool) error
 	if err := be.CheckName(to); err != nil {
 		return err
 	}
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return err
 	}
@@ -396,7 +407,7 @@ func (t *Target) Rename(ctx context.Context, from, to string, dryRun bool) error
 		return be.E(be.InUse, "the boot environment %s exists already: choose another name", to)
 	}
 	if dryRun {
-		s.Report.Note("would rename %s to %s", from, to)
+		s.Report.Would("rename " + from + " to " + to)
 		return nil
 	}
 	// The entry goes first and comes back with the next activation: it must
@@ -421,7 +432,7 @@ func (t *Target) Rename(ctx context.Context, from, to string, dryRun bool) error
 
 // Describe gives a boot environment a text.
 func (t *Target) Describe(ctx context.Context, name, text string, dryRun bool) error {
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return err
 	}
@@ -434,7 +445,7 @@ func (t *Target) Describe(ctx context.Context, name, text string, dryRun bool) e
 		return err
 	}
 	if dryRun {
-		s.Report.Note("would describe %s as %q", name, text)
+		s.Report.Would(fmt.Sprintf("describe %s as %q", name, text))
 		return nil
 	}
 	return s.Store.Describe(ctx, name, text)

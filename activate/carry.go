@@ -109,7 +109,7 @@ type SyncOptions struct {
 // not.
 func (t *Target) Sync(ctx context.Context, to string, opts SyncOptions) (reconcile.Report, error) {
 	var none reconcile.Report
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
 		return none, err
 	}

@@ -21,7 +21,7 @@ type ConfirmOptions struct {
 // Confirm makes the boot environment on trial the default. It refuses unless
 // that one is what really runs.
 func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
 		return err
 	}

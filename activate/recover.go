@@ -5,14 +5,16 @@ import (
 	"encoding/json"
 	"os"
 
+	"beadm/activate/boot"
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/state"
 )
 
 // Recover undoes or finishes what an earlier command or boot left open. It
-// returns what it did, in sentences; none if there was nothing.
-func (t *Target) Recover(ctx context.Context) ([]string, error) {
+// returns what it did, in sentences; none if there was nothing. With dryRun
+// it only says what there is.
+func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 	s, err := t.Look(ctx)
 	if err != nil {
 		return nil, err
@@ -28,6 +30,9 @@ func (t *Target) Recover(ctx context.Context) ([]string, error) {
 	rec, err := journal.Open(s.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if dryRun {
+		return nil, s.wouldRecover(ctx, rec)
 	}
 	if rec != nil {
 		what, err := s.recoverRecord(ctx, rec)
@@ -46,7 +51,7 @@ func (t *Target) Recover(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return did, err
 	}
-	if tr := s.State.Trial; tr != nil && tr.Phase == state.Armed && ls.Trial != tr.BE.ID() && ls.Tried != tr.BE.ID() {
+	if tr := s.State.Trial; lostToken(tr, ls) {
 		did = append(did, "the trial of "+s.nameOf(ctx, tr.BE)+" is not armed: forgotten")
 		s.State.Trial = nil
 		if err := s.save(); err != nil {
@@ -74,6 +79,31 @@ func (t *Target) Recover(ctx context.Context) ([]string, error) {
 		s.record("recover", "", what)
 	}
 	return did, nil
+}
+
+// lostToken says of an armed trial that the loader knows nothing of it.
+func lostToken(tr *state.Trial, ls boot.State) bool {
+	return tr != nil && tr.Phase == state.Armed && ls.Trial != tr.BE.ID() && ls.Tried != tr.BE.ID()
+}
+
+func (s *Session) wouldRecover(ctx context.Context, rec *journal.Record) error {
+	if rec != nil {
+		s.Report.Would("finish or undo " + rec.Op + ", which was interrupted at: " + rec.Name)
+	}
+	if _, err := os.Stat(s.Dir.Path(shareRecord)); err == nil {
+		s.Report.Would("end the relocation of shared directories")
+	}
+	ls, err := s.Loader.State(ctx)
+	if err != nil {
+		return err
+	}
+	if lostToken(s.State.Trial, ls) {
+		s.Report.Would("forget the trial of " + s.nameOf(ctx, s.State.Trial.BE) + ", which is not armed")
+	}
+	if o := s.State.Owed; o != nil {
+		s.Report.Would("bring over what " + s.nameOf(ctx, o.From) + " wrote")
+	}
+	return nil
 }
 
 func (s *Session) recoverJournal(ctx context.Context) error {

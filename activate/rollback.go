@@ -13,7 +13,7 @@ import (
 // boot brings over everything that was written meanwhile. During a trial it
 // ends the trial: the default never changed.
 func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err error) {
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return "", err
 	}
@@ -21,7 +21,7 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 	if trial := s.State.Trial; trial != nil && trial.Phase == state.Armed {
 		to = s.nameOf(ctx, trial.From)
 		if dryRun {
-			s.Report.Note("would take back the armed trial of %s", s.nameOf(ctx, trial.BE))
+			s.Report.Would("take back the armed trial of " + s.nameOf(ctx, trial.BE))
 			return to, nil
 		}
 		return to, s.disarm(ctx)
@@ -29,7 +29,7 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 	if trial := s.State.Trial; trial != nil {
 		to = s.nameOf(ctx, trial.From)
 		if dryRun {
-			s.Report.Note("would end the trial of %s; %s boots next", s.nameOf(ctx, trial.BE), to)
+			s.Report.Would("end the trial of " + s.nameOf(ctx, trial.BE) + "; " + to + " boots next")
 			return to, nil
 		}
 		trial.Verdict = &state.Verdict{Reason: state.ReasonOperator, At: time.Now().UTC()}

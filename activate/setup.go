@@ -31,9 +31,9 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 		return err
 	}
 	if opts.DryRun {
-		t.Report.Note("would create the state file system of %s", t.Store.Location())
-		t.Report.Note("would put beadm into %s as %s", running.Name, initPath)
-		t.Report.Note("would install the %s configuration with %s as the default", opts.Loader.Kind, running.Name)
+		t.Report.Would("create the state file system of " + t.Store.Location())
+		t.Report.Would("put beadm into " + running.Name + " as " + initPath)
+		t.Report.Would("install the configuration of " + opts.Loader.Kind + " with " + running.Name + " as the default")
 		return nil
 	}
 	t.Report.Step("create the state file system")
@@ -128,8 +128,8 @@ func (s *Session) identity() ([]byte, error) {
 }
 
 // SetupBE puts beadm into a boot environment that is mounted at dir.
-func (t *Target) SetupBE(ctx context.Context, dir, binary string) error {
-	s, err := t.Write(ctx)
+func (t *Target) SetupBE(ctx context.Context, dir, binary string, dryRun bool) error {
+	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return err
 	}
@@ -141,6 +141,10 @@ func (t *Target) SetupBE(ctx context.Context, dir, binary string) error {
 	for _, b := range all {
 		if b.Mountpoint != filepath.Clean(dir) {
 			continue
+		}
+		if dryRun {
+			s.Report.Would("put beadm into " + b.Name + " as " + initPath)
+			return nil
 		}
 		identity, err := s.identity()
 		if err != nil {

@@ -225,7 +225,7 @@ type ShareInitOptions struct {
 func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Plan, share.Result, error) {
 	var plan share.Plan
 	var res share.Result
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
 		return plan, res, err
 	}

@@ -85,12 +85,24 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 }
 
 // Acknowledge marks the failures as read.
-func (t *Target) Acknowledge(ctx context.Context) error {
-	s, err := t.Write(ctx)
+func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
+	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	if dryRun {
+		if f := s.State.UnreadFailure(); f != nil {
+			s.Report.Would("mark the failed trial of " + f.Name + " as read")
+		}
+		if n := s.State.NotTried; n != nil {
+			s.Report.Would("forget that " + n.Name + " was not tried")
+		}
+		if s.State.Trouble != nil {
+			s.Report.Would("forget what the last boot went on without")
+		}
+		return nil
+	}
 	for i := range s.State.Failures {
 		s.State.Failures[i].Acknowledged = true
 	}

@@ -19,6 +19,7 @@ import (
 // Reporter hears what happens. Its methods are called from one goroutine.
 type Reporter interface {
 	Step(what string)                // a step begins
+	Would(what string)               // a dry run: a step that would be taken
 	Note(format string, args ...any) // something the user should know
 	Warn(format string, args ...any) // done, but look at it
 }
@@ -88,7 +89,10 @@ func (t *Target) Look(ctx context.Context) (*Session, error) {
 
 // Write opens the target for a command that changes something: it is the one
 // writer until Close, and what an earlier one left open is recovered first.
-func (t *Target) Write(ctx context.Context) (*Session, error) {
+func (t *Target) Write(ctx context.Context) (*Session, error) { return t.write(ctx, false) }
+
+// write is Write; with dryRun it recovers nothing and says so.
+func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 	s, err := t.Look(ctx)
 	if err != nil {
 		return nil, err
@@ -104,6 +108,12 @@ func (t *Target) Write(ctx context.Context) (*Session, error) {
 	if err := s.checkIdentity(); err != nil {
 		s.Close()
 		return nil, err
+	}
+	if dryRun {
+		if rec, err := journal.Open(s.Dir); err == nil && rec != nil {
+			s.Report.Would("recover " + rec.Op + ", which was interrupted, first")
+		}
+		return s, nil
 	}
 	if err := s.recoverJournal(ctx); err != nil {
 		s.Close()

@@ -27,7 +27,7 @@ type UpgradeOptions struct {
 // environment is created if it is not there. When the command fails the boot
 // environment stays for another try or to be destroyed.
 func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) error {
-	s, err := t.Write(ctx)
+	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,8 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 			return noCommand(name)
 		}
 		if opts.DryRun {
-			s.Report.Note("would create %s and run the command in it", name)
+			s.Report.Would("create " + name + " from the running one")
+			opts.would(s, name)
 			return nil
 		}
 		if b, err = s.create(ctx, name, CreateOptions{}); err != nil {
@@ -66,7 +67,7 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 		return be.E(be.InUse, "cannot upgrade %s: it is mounted at %s; unmount it first", name, b.Mountpoint)
 	}
 	if opts.DryRun {
-		s.Report.Note("would run the command in %s", name)
+		opts.would(s, name)
 		return nil
 	}
 	dir := s.path("upgrade")
@@ -104,6 +105,13 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 		return s.activate(ctx, name, opts.Trial)
 	}
 	return nil
+}
+
+func (o UpgradeOptions) would(s *Session, name string) {
+	s.Report.Would("run the command in " + name)
+	if o.Activate {
+		s.Report.Would("activate " + name)
+	}
 }
 
 func noCommand(name string) error {

@@ -98,18 +98,19 @@ func createCommand() *cli.Command {
 			if c.Bool("empty") && c.IsSet("e") {
 				return be.E(be.Usage, "-e and --empty exclude each other")
 			}
-			t, done, err := target(c)
-			if err != nil {
-				return err
-			}
-			defer done()
-			_, err = t.Create(c.Context, a[0], activate.CreateOptions{
-				From: c.String("e"), Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"),
+			return change(c, a[0], func(t *activate.Target, _ *outcome) error {
+				_, err := t.Create(c.Context, a[0], activate.CreateOptions{
+					From: c.String("e"), Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"),
+				})
+				switch {
+				case err != nil || !c.Bool("activate"):
+					return err
+				case c.Bool("dry-run"):
+					t.Report.Would("activate " + a[0])
+					return nil
+				}
+				return t.Activate(c.Context, a[0], activate.ActivateOptions{})
 			})
-			if err == nil && c.Bool("activate") && !c.Bool("dry-run") {
-				err = t.Activate(c.Context, a[0], activate.ActivateOptions{})
-			}
-			return err
 		},
 	}
 }
@@ -131,37 +132,35 @@ func destroyCommand() *cli.Command {
 			if err := be.CheckName(a[0]); err != nil {
 				return err
 			}
-			t, done, err := target(c)
-			if err != nil {
+			return change(c, a[0], func(t *activate.Target, out *outcome) error {
+				// Also before it asks: nobody is asked about what is refused.
+				report, err := t.Destroy(c.Context, a[0], c.Bool("f"), true)
+				if err != nil {
+					return err
+				}
+				out.Frees, out.Removes, out.Promotes = &report.Frees, report.Removes, report.Promotes
+				if c.Bool("dry-run") {
+					for _, gone := range report.Removes {
+						t.Report.Would("remove " + gone)
+					}
+					for _, p := range report.Promotes {
+						t.Report.Would("promote " + p)
+					}
+					if report.Frees > 0 {
+						t.Report.Would("free " + render.Size(report.Frees))
+					}
+					return nil
+				}
+				if !c.Bool("F") {
+					fmt.Fprintf(c.App.ErrWriter, "Are you sure you want to destroy %s?\nThis action cannot be undone (y/[n]): ", a[0])
+					answer, _ := bufio.NewReader(c.App.Reader).ReadString('\n')
+					if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+						return be.E(be.Decision, "%s has not been destroyed", a[0])
+					}
+				}
+				_, err = t.Destroy(c.Context, a[0], c.Bool("f"), false)
 				return err
-			}
-			defer done()
-			// Also before it asks: nobody is asked about what is refused.
-			report, err := t.Destroy(c.Context, a[0], c.Bool("f"), true)
-			if err != nil {
-				return err
-			}
-			if c.Bool("dry-run") {
-				for _, gone := range report.Removes {
-					fmt.Fprintf(c.App.Writer, "would remove %s\n", gone)
-				}
-				for _, p := range report.Promotes {
-					fmt.Fprintf(c.App.Writer, "would promote %s\n", p)
-				}
-				if report.Frees > 0 {
-					fmt.Fprintf(c.App.Writer, "would free %s\n", render.Size(report.Frees))
-				}
-				return nil
-			}
-			if !c.Bool("F") {
-				fmt.Fprintf(c.App.ErrWriter, "Are you sure you want to destroy %s?\nThis action cannot be undone (y/[n]): ", a[0])
-				answer, _ := bufio.NewReader(c.App.Reader).ReadString('\n')
-				if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-					return be.E(be.Decision, "%s has not been destroyed", a[0])
-				}
-			}
-			_, err = t.Destroy(c.Context, a[0], c.Bool("f"), false)
-			return err
+			})
 		},
 	}
 }
@@ -169,7 +168,8 @@ func destroyCommand() *cli.Command {
 func mountCommand() *cli.Command {
 	return &cli.Command{
 		Name: "mount", Usage: "mount a boot environment and print where", ArgsUsage: "BE [DIR]",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "s", Usage: "`MODE` ro or rw", Value: "rw"}},
+		Description: "Read-write, what is written to the shared directories goes to a staging\ndirectory, never to the live data.",
+		Flags:       []cli.Flag{&cli.StringFlag{Name: "s", Usage: "`MODE` ro or rw", Value: "rw"}, dryRun()},
 		Action: func(c *cli.Context) error {
 			a, err := args(c, 1, 2)
 			if err != nil {
@@ -181,20 +181,17 @@ func mountCommand() *cli.Command {
 			if err := be.CheckName(a[0]); err != nil {
 				return err
 			}
-			t, done, err := target(c)
-			if err != nil {
-				return err
-			}
-			defer done()
 			dir := ""
 			if len(a) == 2 {
 				dir = a[1]
 			}
-			at, err := t.Mount(c.Context, a[0], dir, c.String("s") == "ro")
-			if err == nil {
-				fmt.Fprintln(c.App.Writer, at)
-			}
-			return err
+			return change(c, a[0], func(t *activate.Target, out *outcome) (err error) {
+				out.Mountpoint, err = t.Mount(c.Context, a[0], dir, c.String("s") == "ro", c.Bool("dry-run"))
+				if err == nil && !c.Bool("json") && !c.Bool("dry-run") {
+					fmt.Fprintln(c.App.Writer, out.Mountpoint)
+				}
+				return err
+			})
 		},
 	}
 }
@@ -202,7 +199,7 @@ func mountCommand() *cli.Command {
 func unmountCommand() *cli.Command {
 	return &cli.Command{
 		Name: "unmount", Aliases: []string{"umount"}, Usage: "unmount a boot environment", ArgsUsage: "BE",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "f", Usage: "also when files in it are open"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "f", Usage: "also when files in it are open"}, dryRun()},
 		Action: func(c *cli.Context) error {
 			a, err := args(c, 1, 1)
 			if err != nil {
@@ -211,12 +208,9 @@ func unmountCommand() *cli.Command {
 			if err := be.CheckName(a[0]); err != nil {
 				return err
 			}
-			t, done, err := target(c)
-			if err != nil {
-				return err
-			}
-			defer done()
-			return t.Unmount(c.Context, a[0], c.Bool("f"))
+			return change(c, a[0], func(t *activate.Target, _ *outcome) error {
+				return t.Unmount(c.Context, a[0], c.Bool("f"), c.Bool("dry-run"))
+			})
 		},
 	}
 }
@@ -230,12 +224,9 @@ func renameCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			t, done, err := target(c)
-			if err != nil {
-				return err
-			}
-			defer done()
-			return t.Rename(c.Context, a[0], a[1], c.Bool("dry-run"))
+			return change(c, a[0], func(t *activate.Target, _ *outcome) error {
+				return t.Rename(c.Context, a[0], a[1], c.Bool("dry-run"))
+			})
 		},
 	}
 }
@@ -249,12 +240,9 @@ func describeCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			t, done, err := target(c)
-			if err != nil {
-				return err
-			}
-			defer done()
-			return t.Describe(c.Context, a[0], a[1], c.Bool("dry-run"))
+			return change(c, a[0], func(t *activate.Target, _ *outcome) error {
+				return t.Describe(c.Context, a[0], a[1], c.Bool("dry-run"))
+			})
 		},
 	}
 }

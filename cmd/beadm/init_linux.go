@@ -170,5 +170,6 @@ func kernelSays(level int, format string, args ...any) {
 type kernelLog struct{}
 
 func (kernelLog) Step(string)                     {}
+func (kernelLog) Would(string)                    {}
 func (kernelLog) Note(format string, args ...any) { kernelSays(5, format, args...) }
 func (kernelLog) Warn(format string, args ...any) { kmsg(format, args...) }

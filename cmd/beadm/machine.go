@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ func trialOptions(c *cli.Context) (activate.ActivateOptions, error) {
 	if c.IsSet("confirm-within") && o.ConfirmWithin < time.Second {
 		return o, be.E(be.Usage, "--confirm-within takes a time of at least a second, like 10m")
 	}
-	return o, nil
+	return o, checkReboot(c)
 }
 
 func activateCommand() *cli.Command {
@@ -61,12 +62,9 @@ func activateCommand() *cli.Command {
 						return err
 					}
 				}
-				t, done, err := target(c)
-				if err != nil {
-					return err
-				}
-				defer done()
-				return t.Deactivate(c.Context, name, c.Bool("dry-run"))
+				return change(c, name, func(t *activate.Target, _ *outcome) error {
+					return t.Deactivate(c.Context, name, c.Bool("dry-run"))
+				})
 			}
 			a, err := args(c, 1, 1)
 			if err != nil {
@@ -80,25 +78,26 @@ func activateCommand() *cli.Command {
 				return err
 			}
 			opts.Once, opts.Permanent = c.Bool("t"), c.Bool("permanent")
-			t, done, err := target(c)
+			err = change(c, a[0], func(t *activate.Target, _ *outcome) error { return t.Activate(c.Context, a[0], opts) })
 			if err != nil {
 				return err
 			}
-			defer done()
-			if err := t.Activate(c.Context, a[0], opts); err != nil {
-				return err
-			}
-			return maybeReboot(c, t)
+			return maybeReboot(c)
 		},
 	}
 }
 
-func maybeReboot(c *cli.Context, t *activate.Target) error {
+// checkReboot refuses, before anything is done, what maybeReboot cannot do.
+func checkReboot(c *cli.Context) error {
+	if c.Bool("reboot") && filepath.Clean(c.String("root")) != "/" {
+		return be.E(be.Usage, "--reboot is for the host: restart the guest with its own tool")
+	}
+	return nil
+}
+
+func maybeReboot(c *cli.Context) error {
 	if !c.Bool("reboot") || c.Bool("dry-run") {
 		return nil
-	}
-	if t.Root != "/" {
-		return be.E(be.Usage, "--reboot is for the host: restart the guest with its own tool")
 	}
 	return activate.Reboot(c.Context)
 }
@@ -112,17 +111,24 @@ func rollbackCommand() *cli.Command {
 			if _, err := args(c, 0, 0); err != nil {
 				return err
 			}
-			t, done, err := target(c)
+			if err := checkReboot(c); err != nil {
+				return err
+			}
+			err := change(c, "", func(t *activate.Target, out *outcome) error {
+				to, err := t.Rollback(c.Context, c.Bool("dry-run"))
+				if err != nil {
+					return err
+				}
+				out.BE, out.Next = to, to
+				if !c.Bool("json") && !c.Bool("dry-run") {
+					fmt.Fprintf(c.App.ErrWriter, "%s boots next\n", to)
+				}
+				return nil
+			})
 			if err != nil {
 				return err
 			}
-			defer done()
-			to, err := t.Rollback(c.Context, c.Bool("dry-run"))
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(c.App.ErrWriter, "%s boots next\n", to)
-			return maybeReboot(c, t)
+			return maybeReboot(c)
 		},
 	}
 }
@@ -150,19 +156,21 @@ func upgradeCommand() *cli.Command {
 			if c.Bool("reboot") && !c.Bool("activate") {
 				return be.E(be.Usage, "--reboot needs -a")
 			}
-			t, done, err := target(c)
-			if err != nil {
-				return err
+			// The command's own words must not stand between the JSON.
+			stdout := os.Stdout
+			if c.Bool("json") {
+				stdout = os.Stderr
 			}
-			defer done()
-			err = t.Upgrade(c.Context, a[0], activate.UpgradeOptions{
-				Command: a[1:], Activate: c.Bool("activate"), Trial: opts, DryRun: c.Bool("dry-run"),
-				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+			err = change(c, a[0], func(t *activate.Target, _ *outcome) error {
+				return t.Upgrade(c.Context, a[0], activate.UpgradeOptions{
+					Command: a[1:], Activate: c.Bool("activate"), Trial: opts, DryRun: c.Bool("dry-run"),
+					Stdin: os.Stdin, Stdout: stdout, Stderr: os.Stderr,
+				})
 			})
 			if err != nil {
 				return err
 			}
-			return maybeReboot(c, t)
+			return maybeReboot(c)
 		},
 	}
 }
@@ -170,19 +178,19 @@ func upgradeCommand() *cli.Command {
 func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "say what runs, what boots next, and what went wrong",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "acknowledge", Usage: "mark the failures as read"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "acknowledge", Usage: "mark the failures as read"}, dryRun()},
 		Action: func(c *cli.Context) error {
 			if _, err := args(c, 0, 0); err != nil {
 				return err
+			}
+			if c.Bool("acknowledge") {
+				return change(c, "", func(t *activate.Target, _ *outcome) error { return t.Acknowledge(c.Context, c.Bool("dry-run")) })
 			}
 			t, done, err := target(c)
 			if err != nil {
 				return err
 			}
 			defer done()
-			if c.Bool("acknowledge") {
-				return t.Acknowledge(c.Context)
-			}
 			st, err := t.Status(c.Context)
 			if err != nil {
 				return err
@@ -203,15 +211,12 @@ func confirmCommand() *cli.Command {
 			if _, err := args(c, 0, 0); err != nil {
 				return err
 			}
-			t, done, err := target(c)
-			if err != nil {
-				return err
-			}
-			defer done()
-			if c.Bool("auto") && !c.Bool("dry-run") {
-				return t.WatchTrial(c.Context, 2*time.Second, forceReset)
-			}
-			return t.Confirm(c.Context, activate.ConfirmOptions{DryRun: c.Bool("dry-run")})
+			return change(c, "", func(t *activate.Target, out *outcome) error {
+				if c.Bool("auto") && !c.Bool("dry-run") {
+					return t.WatchTrial(c.Context, 2*time.Second, forceReset)
+				}
+				return t.Confirm(c.Context, activate.ConfirmOptions{DryRun: c.Bool("dry-run")})
+			})
 		},
 	}
 }
@@ -220,27 +225,29 @@ func bootCommand() *cli.Command {
 	return &cli.Command{
 		Name: "boot", Usage: "what runs before any service: carry over what the other one wrote",
 		Description: "Started by beadm's init in every boot environment, and by a guest's host\nbefore it starts the guest. Exit 14: this trial cannot go on; start the\ndefault instead.",
+		Flags:       []cli.Flag{dryRun()},
 		Action: func(c *cli.Context) error {
 			if _, err := args(c, 0, 0); err != nil {
 				return err
 			}
-			t, done, err := target(c)
-			if err != nil {
-				return err
-			}
-			defer done()
-			t.AnyHost = true
-			res, err := t.Boot(c.Context)
-			if err != nil {
-				return bootError(err)
-			}
-			if res.Owed != nil {
-				t.Report.Warn("not carried over yet, beadm recover tries again: %v", res.Owed)
-			}
-			if res.Trouble != nil {
-				t.Report.Warn("went on without: %v", res.Trouble)
-			}
-			return nil
+			return change(c, "", func(t *activate.Target, out *outcome) error {
+				t.AnyHost = true
+				if c.Bool("dry-run") {
+					return t.BootPlan(c.Context)
+				}
+				res, err := t.Boot(c.Context)
+				if err != nil {
+					return bootError(err)
+				}
+				out.BE = res.BE
+				if res.Owed != nil {
+					t.Report.Warn("not carried over yet, beadm recover tries again: %v", res.Owed)
+				}
+				if res.Trouble != nil {
+					t.Report.Warn("went on without: %v", res.Trouble)
+				}
+				return nil
+			})
 		},
 	}
 }
@@ -248,21 +255,23 @@ func bootCommand() *cli.Command {
 func recoverCommand() *cli.Command {
 	return &cli.Command{
 		Name: "recover", Usage: "finish or undo what was interrupted",
+		Description: "Every command that changes something does this first by itself.",
+		Flags:       []cli.Flag{dryRun()},
 		Action: func(c *cli.Context) error {
 			if _, err := args(c, 0, 0); err != nil {
 				return err
 			}
-			t, done, err := target(c)
-			if err != nil {
+			return change(c, "", func(t *activate.Target, out *outcome) error {
+				t.AnyHost = true
+				did, err := t.Recover(c.Context, c.Bool("dry-run"))
+				out.Done = did
+				for _, what := range did {
+					if !c.Bool("json") {
+						fmt.Fprintln(c.App.Writer, what)
+					}
+				}
 				return err
-			}
-			defer done()
-			t.AnyHost = true
-			did, err := t.Recover(c.Context)
-			for _, what := range did {
-				fmt.Fprintln(c.App.Writer, what)
-			}
-			return err
+			})
 		},
 	}
 }
@@ -317,19 +326,18 @@ func setupCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			t, done, err := target(c)
-			if err != nil {
-				return err
-			}
-			defer done()
 			if len(a) == 1 {
-				return t.SetupBE(c.Context, a[0], c.String("binary"))
+				return change(c, "", func(t *activate.Target, _ *outcome) error {
+					return t.SetupBE(c.Context, a[0], c.String("binary"), c.Bool("dry-run"))
+				})
 			}
-			conf, err := loaderConfig(c.String("loader"), c.String("loader-dir"))
-			if err != nil {
-				return err
-			}
-			return t.Setup(c.Context, activate.SetupOptions{Loader: conf, Binary: c.String("binary"), DryRun: c.Bool("dry-run")})
+			return change(c, "", func(t *activate.Target, _ *outcome) error {
+				conf, err := loaderConfig(c.String("loader"), c.String("loader-dir"))
+				if err != nil {
+					return err
+				}
+				return t.Setup(c.Context, activate.SetupOptions{Loader: conf, Binary: c.String("binary"), DryRun: c.Bool("dry-run")})
+			})
 		},
 	}
 }

@@ -22,36 +22,31 @@ func shareCommand() *cli.Command {
 					dryRun(),
 				},
 				Action: func(c *cli.Context) error {
-					t, done, err := target(c)
-					if err != nil {
-						return err
-					}
-					defer done()
-					plan, res, err := t.ShareInit(c.Context, activate.ShareInitOptions{
-						Paths: c.Args().Slice(), Stop: c.StringSlice("stop"), StopAll: c.Bool("stop-all"), DryRun: c.Bool("dry-run"),
-					})
-					if err != nil {
-						return err
-					}
-					if c.Bool("dry-run") {
-						if c.Bool("json") {
-							return render.JSON(c.App.Writer, plan)
+					return change(c, "", func(t *activate.Target, out *outcome) error {
+						plan, res, err := t.ShareInit(c.Context, activate.ShareInitOptions{
+							Paths: c.Args().Slice(), Stop: c.StringSlice("stop"), StopAll: c.Bool("stop-all"), DryRun: c.Bool("dry-run"),
+						})
+						if err != nil {
+							return err
 						}
-						for _, p := range plan.Moves() {
-							fmt.Fprintf(c.App.Writer, "would move %s (%s, %d files)\n", p.Path, render.Size(p.Bytes), p.Files)
+						out.Result = res
+						if c.Bool("dry-run") {
+							out.Result = plan
+							for _, p := range plan.Moves() {
+								t.Report.Would(fmt.Sprintf("move %s (%s, %d files)", p.Path, render.Size(p.Bytes), p.Files))
+							}
+						}
+						if c.Bool("json") {
+							return nil
+						}
+						for _, path := range res.Moved {
+							fmt.Fprintf(c.App.Writer, "moved %s\n", path)
+						}
+						for _, unit := range res.Stopped {
+							fmt.Fprintf(c.App.Writer, "stopped and started %s\n", unit)
 						}
 						return nil
-					}
-					if c.Bool("json") {
-						return render.JSON(c.App.Writer, res)
-					}
-					for _, path := range res.Moved {
-						fmt.Fprintf(c.App.Writer, "moved %s\n", path)
-					}
-					for _, unit := range res.Stopped {
-						fmt.Fprintf(c.App.Writer, "stopped and started %s\n", unit)
-					}
-					return nil
+					})
 				},
 			},
 			{

@@ -8,7 +8,6 @@ import (
 
 	"beadm/activate"
 	"beadm/be"
-	"beadm/cmd/beadm/render"
 	reconcile "beadm/sync"
 )
 
@@ -32,21 +31,20 @@ func syncCommand() *cli.Command {
 		if !c.IsSet("from") && !c.IsSet("to") {
 			return be.E(be.Usage, "give --from, --to or both: the one left out is the running boot environment")
 		}
-		t, done, err := target(c)
-		if err != nil {
-			return err
-		}
-		defer done()
-		report, err := t.Sync(c.Context, c.String("to"), activate.SyncOptions{
-			From: c.String("from"), DryRun: dry, Strict: c.Bool("strict"), Aside: c.IsSet("from"),
+		return change(c, c.String("to"), func(t *activate.Target, out *outcome) error {
+			out.DryRun = dry
+			report, err := t.Sync(c.Context, c.String("to"), activate.SyncOptions{
+				From: c.String("from"), DryRun: dry, Strict: c.Bool("strict"), Aside: c.IsSet("from"),
+			})
+			if err != nil {
+				return err
+			}
+			out.Result = report
+			if c.Bool("json") {
+				return nil
+			}
+			return printReport(c.App.Writer, report)
 		})
-		if err != nil {
-			return err
-		}
-		if c.Bool("json") {
-			return render.JSON(c.App.Writer, report)
-		}
-		return printReport(c.App.Writer, report)
 	}
 	return &cli.Command{
 		Name: "sync", Usage: "carry the synclist's files between boot environments",

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,14 +16,6 @@ import (
 	"beadm/be/btrfs"
 	"beadm/be/zfs"
 )
-
-// talk is the reporter of a person's terminal: steps with -v, the rest always,
-// all of it on standard error.
-type talk struct{ w io.Writer }
-
-func (t talk) Step(what string)                { logrus.Info(what) }
-func (t talk) Note(format string, args ...any) { fmt.Fprintf(t.w, format+"\n", args...) }
-func (t talk) Warn(format string, args ...any) { logrus.Warnf(format, args...) }
 
 // target opens what the global options name. done must be called.
 func target(c *cli.Context) (t *activate.Target, done func(), err error) {
@@ -44,7 +34,7 @@ func target(c *cli.Context) (t *activate.Target, done func(), err error) {
 	}
 	t = &activate.Target{
 		Store: store, Root: root, Runtime: filepath.Join("/run/beadm", store.GUID()),
-		Report: talk{c.App.ErrWriter}, OpenLoader: openLoader, Conf: conf, AnyHost: c.Bool("foreign"),
+		Report: talk{c.App.Writer, c.App.ErrWriter, c.Bool("json"), &outcome{}}, OpenLoader: openLoader, Conf: conf, AnyHost: c.Bool("foreign"),
 	}
 	if root == "/" {
 		t.Cmdline, _ = os.ReadFile("/proc/cmdline")

@@ -21,7 +21,7 @@ func TestVMZFSStoreContract(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build the suite: %v: %s", err, out)
 	}
-	limit, flags := 14*time.Minute, "-test.v -test.short"
+	limit, flags := 20*time.Minute, "-test.v -test.short"
 	if os.Getenv("BEADM_LONG") != "" {
 		limit, flags = 60*time.Minute, "-test.v"
 	}

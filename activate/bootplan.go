@@ -1,0 +1,51 @@
+package activate
+
+import (
+	"context"
+
+	"beadm/be/state"
+)
+
+// BootPlan says what Boot would do now, and changes nothing.
+func (t *Target) BootPlan(ctx context.Context) error {
+	running, err := t.running(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := t.Look(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if s.Dir == nil {
+		return nil
+	}
+	ls, err := s.Loader.State(ctx)
+	if err != nil {
+		return err
+	}
+	trial := s.State.Trial
+	isTrial := trial != nil && trial.BE == running.UUID && ls.Tried == running.ID()
+	switch {
+	case isTrial:
+		t.Report.Would("begin the trial of " + running.Name)
+	case trial != nil && trial.Phase == state.Armed && ls.Tried != trial.BE.ID():
+		t.Report.Would("take back the armed trial of " + s.nameOf(ctx, trial.BE) + ", which was not tried")
+	case trial != nil:
+		t.Report.Would("record that the trial of " + s.nameOf(ctx, trial.BE) + " failed")
+	}
+	if exists, err := s.hasShare(ctx); err != nil {
+		return err
+	} else if exists && !isMountPoint(s.liveShare()) {
+		t.Report.Would("mount the shared data")
+	}
+	if last := s.State.Last; last != running.UUID && last != "" {
+		t.Report.Would("snapshot the shared data and carry over what " + s.nameOf(ctx, last) + " wrote")
+	} else if o := s.State.Owed; o != nil {
+		t.Report.Would("carry over what " + s.nameOf(ctx, o.From) + " wrote and was not carried over yet")
+	}
+	if isTrial && !trial.Once && s.Root == "/" {
+		t.Report.Would("arm the dead-man timer")
+	}
+	return nil
+}

@@ -37,6 +37,12 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/sbin
 	ln -sf ../lib/beadm/init $(DESTDIR)$(PREFIX)/sbin/beadm
 	install -D -m 0644 man/beadm.8 $(DESTDIR)$(PREFIX)/share/man/man8/beadm.8
+	install -D -m 0644 man/beadm.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/beadm.conf.5
+	install -D -m 0644 man/synclist.5 $(DESTDIR)$(PREFIX)/share/man/man5/synclist.5
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	$(BIN) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/beadm
+	$(BIN) completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_beadm
+	$(BIN) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/beadm.fish
 
 clean:
 	rm -rf .build

@@ -23,6 +23,9 @@ func DefaultConf() Conf {
 	return Conf{Hold: 60 * time.Second, ConfirmWithin: 10 * time.Minute, Panic: 30}
 }
 
+// ConfKeys are the keys of beadm.conf(5).
+func ConfKeys() []string { return []string{"confirm.hold", "confirm.within", "confirm.check", "panic"} }
+
 // ParseConf reads beadm.conf(5): lines of KEY = VALUE, # begins a comment. An
 // error is of kind Usage and names file, line and what is wrong with it.
 func ParseConf(file string, data []byte) (Conf, error) {

@@ -13,6 +13,11 @@ func TestConf(t *testing.T) {
 	if err != nil || c.Hold != 5*time.Second || c.ConfirmWithin != 90*time.Second || c.Panic != 7 || len(c.Checks) != 1 || c.Checks[0] != "test -e /a = b" {
 		t.Errorf("got %+v, %v", c, err)
 	}
+	for _, key := range ConfKeys() {
+		if _, err := ParseConf("f", []byte(key+" = x")); err != nil && strings.Contains(err.Error(), "there is no key") {
+			t.Error(err)
+		}
+	}
 	for text, want := range map[string]string{
 		"confirm.hold":       "f:1: \"confirm.hold\" is not KEY = VALUE",
 		"\nnope = 1":         "f:2: there is no key \"nope\"",

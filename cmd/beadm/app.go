@@ -65,8 +65,8 @@ func commands() []*cli.Command {
 		renameCommand(), describeCommand(),
 		upgradeCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
-		setupCommand(), shareCommand(), syncCommand(), versionCommand(),
-		trialFailedCommand(), trialDeadmanCommand(), stubConsumeCommand(),
+		setupCommand(), shareCommand(), syncCommand(), completionCommand(), versionCommand(),
+		trialFailedCommand(), trialDeadmanCommand(), stubConsumeCommand(), completeCommand(),
 	}
 }
 
@@ -91,7 +91,6 @@ func newApp(io streams) *cli.App {
 		Reader:                    io.in,
 		Writer:                    io.out,
 		ErrWriter:                 io.err,
-		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true,
 		// Errors become exit codes in one place, report.
 		ExitErrHandler:  func(*cli.Context, error) {},

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"beadm/be"
+)
+
+// The scripts ask the program itself, with the hidden command complete: what
+// is there to complete is in one place. It gets the words after "beadm", the
+// last one unfinished.
+var completionScripts = map[string]string{
+	"bash": `_beadm() {
+	local IFS=$'\n'
+	COMPREPLY=($(compgen -W "$(beadm complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _beadm beadm
+`,
+	"zsh": `#compdef beadm
+_beadm() {
+	local -a found
+	found=("${(@f)$(beadm complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+	compadd -a found
+}
+if [ "$funcstack[1]" = _beadm ]; then _beadm; else compdef _beadm beadm; fi
+`,
+	"fish": `function __beadm
+	set -l words (commandline -opc) (commandline -ct)
+	beadm complete -- $words[2..-1] 2>/dev/null
+end
+complete -c beadm -f -a '(__beadm)'
+`,
+}
+
+func completionCommand() *cli.Command {
+	return &cli.Command{
+		Name: "completion", Usage: "print what makes a shell complete beadm's words", ArgsUsage: "bash|zsh|fish",
+		Description: "For bash: source <(beadm completion bash)",
+		Action: func(c *cli.Context) error {
+			a, err := args(c, 1, 1)
+			if err != nil {
+				return err
+			}
+			script, ok := completionScripts[a[0]]
+			if !ok {
+				return be.E(be.Usage, "there is no completion for %q: give bash, zsh or fish", a[0])
+			}
+			_, err = fmt.Fprint(c.App.Writer, script)
+			return err
+		},
+	}
+}
+
+// completeCommand prints what may stand where the last of its arguments is.
+// It is silent about whatever is wrong: a shell asks it while somebody types.
+func completeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "complete", Hidden: true, SkipFlagParsing: true,
+		Action: func(c *cli.Context) error {
+			words := c.Args().Slice()
+			if len(words) > 0 && words[0] == "--" {
+				words = words[1:]
+			}
+			if len(words) == 0 {
+				words = []string{""}
+			}
+			for _, w := range complete(c, words) {
+				fmt.Fprintln(c.App.Writer, w)
+			}
+			return nil
+		},
+	}
+}
+
+func complete(c *cli.Context, words []string) []string {
+	last := words[len(words)-1]
+	cmds, flags := c.App.Commands, c.App.Flags
+	var command *cli.Command
+	given := 0 // arguments of the command before the last word
+	for i := 0; i < len(words)-1; i++ {
+		w := words[i]
+		switch {
+		case w == "--":
+			return nil // what follows is not ours
+		case strings.HasPrefix(w, "-"):
+			if !strings.Contains(w, "=") && takesValue(flags, strings.TrimLeft(w, "-")) {
+				name := strings.TrimLeft(w, "-")
+				if i++; i == len(words)-1 {
+					return valuesOf(c, name)
+				}
+				if command == nil && c.Set(name, words[i]) != nil {
+					return nil
+				}
+			}
+		default:
+			named := false
+			for _, sub := range cmds {
+				if sub.HasName(w) {
+					command, cmds, flags, named = sub, sub.Subcommands, sub.Flags, true
+				}
+			}
+			if !named {
+				given++
+			}
+		}
+	}
+	if strings.HasPrefix(last, "-") {
+		var out []string
+		for _, f := range flags {
+			for _, n := range f.Names() {
+				out = append(out, strings.Repeat("-", min(2, len(n)))+n)
+			}
+		}
+		return out
+	}
+	var out []string
+	for _, sub := range cmds {
+		if !sub.Hidden {
+			out = append(out, sub.Name)
+		}
+	}
+	if command != nil && given == 0 && command.Name != "create" && strings.Contains(command.ArgsUsage, "BE") {
+		out = append(out, names(c)...)
+	}
+	if command != nil && given == 0 && strings.Contains(command.ArgsUsage, "|") {
+		out = append(out, strings.Split(command.ArgsUsage, "|")...)
+	}
+	return out
+}
+
+func valuesOf(c *cli.Context, flag string) []string {
+	switch flag {
+	case "e", "from", "to":
+		return names(c)
+	case "k", "K":
+		return []string{"name", "date", "space"}
+	case "s":
+		return []string{"ro", "rw"}
+	case "dialect":
+		return []string{"illumos", "bectl"}
+	case "loader":
+		return []string{"grub", "stub"}
+	}
+	return nil
+}
+
+// names of the boot environments, if whoever types may list them.
+func names(c *cli.Context) []string {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	t, done, err := target(c)
+	if err != nil {
+		return nil
+	}
+	defer done()
+	all, err := t.Store.List(c.Context)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, b := range all {
+		out = append(out, b.Name)
+	}
+	return out
+}

@@ -188,6 +188,8 @@ func (t *Target) private(dir string) error {
 // Close releases the lock and unmounts what this session mounted.
 func (s *Session) Close() {
 	if s.unlock != nil {
+		// Without it there is less comfort on a full disk, and no harm.
+		s.Dir.KeepReserve()
 		s.unlock()
 		s.unlock = nil
 	}

@@ -10,10 +10,21 @@ import (
 // new: the bytes are on disk before the name points at them, and the name is
 // on disk before WriteFile returns. The file is readable by its owner only.
 func WriteFile(path string, data []byte) error {
+	err := writeFile(path, data)
+	if noSpace(err) && releaseReserve(filepath.Dir(path)) {
+		err = writeFile(path, data)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return nil
+}
+
+func writeFile(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
+		return err
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(data)
@@ -29,10 +40,7 @@ func WriteFile(path string, data []byte) error {
 	if err == nil {
 		err = SyncDir(dir)
 	}
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	return nil
+	return err
 }
 
 // SyncDir makes the names in dir durable.

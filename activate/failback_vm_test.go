@@ -3,6 +3,7 @@
 package activate_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ func TestVMFailback(t *testing.T) {
 	base := vmtest.NewDisk(t, vmtest.ZFS)
 	v := ready(t, base, beadm)
 	v.Must(short, "printf 'confirm.hold = 5s\nconfirm.within = 70s\npanic = 5\n' >/etc/beadm/beadm.conf")
+	badInput(t, v)
 	v.Must(long, "beadm create new")
 	v.Must(short, "sync; zpool sync rpool")
 	v.Send("poweroff -f")
@@ -87,6 +89,58 @@ func TestVMFailback(t *testing.T) {
 			out := v.Must(short, "findmnt -no SOURCE /; beadm status; beadm list")
 			contains(t, "the machine afterwards", out, append(c.wants, "rpool/ROOT/debian", "running:  debian", "default:  debian")...)
 			t.Logf("%.0f s\n%s", time.Since(start).Seconds(), out)
+			if c.fail {
+				return
+			}
+			contains(t, "what a login is told", v.Must(short, "cat /run/motd.d/beadm"), "beadm: the trial of new failed at ")
+			contains(t, "the log", v.Must(short, "journalctl -b -p err --no-pager"), "beadm: back in debian: the trial of new failed")
+			v.Must(short, "beadm status --acknowledge")
+			if out, code := v.Run(short, "cat /run/motd.d/beadm || zfs list -Ht snapshot -o name -r rpool/ROOT/debian | grep failback"); code == 0 {
+				t.Errorf("left after it was read: %s", out)
+			}
 		})
 	}
+}
+
+// badInput is what only a real kernel and a real pool show; the rest of it is
+// tested on btrfs, by the program's own tests. Nothing may change.
+func badInput(t *testing.T, v *vmtest.VM) {
+	t.Helper()
+	world := func() string {
+		t.Helper()
+		return v.Must(long, `zfs list -Ht all -o name,guid,canmount,mountpoint -r rpool
+cd /boot/beadm && find . -type f | sort | xargs sha256sum
+mkdir -p /s && mount -t zfs rpool/beadm /s && cd /s && find . -type f ! -name lock | sort | xargs sha256sum; cd /; umount /s`)
+	}
+	refused := func(code int, says, command string) {
+		t.Helper()
+		before := world()
+		out, got := v.Run(long, command)
+		if got != code || !strings.Contains(out, says) || strings.Count(strings.TrimSpace(out), "\n") != 0 {
+			t.Errorf("%s: wanted exit %d and %q in one sentence, got %d:\n%s", command, code, says, got, out)
+		}
+		if after := world(); after != before {
+			t.Errorf("%s changed\n%s\nto\n%s", command, before, after)
+		}
+	}
+	refused(4, "debian exists already", "beadm create debian")
+	refused(4, "it is running", "beadm destroy -F debian")
+	refused(3, "there is no boot environment nonesuch", "beadm activate nonesuch")
+	v.Must(long, "beadm create bare; mkdir -p /n")
+	within := func(script string) {
+		t.Helper()
+		v.Must(long, "beadm mount bare /n; cd /n && { "+script+"; }; cd /; beadm unmount bare")
+	}
+	within("mv usr/lib/beadm/init kept")
+	refused(14, "it holds no beadm", "beadm activate bare")
+	within("mv kept usr/lib/beadm/init; mv usr/lib/modules kept")
+	refused(14, "modules", "beadm activate bare")
+	within("mv kept usr/lib/modules; mkdir kept; mv boot/vmlinuz* kept")
+	refused(14, "no kernel", "beadm activate bare")
+	within("mv kept/* boot")
+	// Full: all that is free is somebody's.
+	v.Must(short, "zfs create -o mountpoint=none -o refreservation=$(( $(zfs get -Hpo value available rpool) - 20000000 )) rpool/fill")
+	refused(12, "nothing was changed", "beadm create x")
+	refused(12, "nothing was changed", "beadm activate bare")
+	v.Must(long, "zfs destroy rpool/fill; beadm destroy -F bare")
 }

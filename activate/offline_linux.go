@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"beadm/be"
 	"beadm/be/rooted"
 )
 
@@ -82,7 +81,7 @@ func RunOffline(ctx context.Context, dir string, opts UpgradeOptions) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("the command was interrupted: %w", ctx.Err())
 		}
-		return be.E(be.Other, "the command ended with status %d; the boot environment is as it left it: try again, or destroy it", exit.ExitCode())
+		return ExitStatus(exit.ExitCode())
 	}
 	return err
 }

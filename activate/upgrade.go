@@ -3,7 +3,9 @@ package activate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 
 	"beadm/be"
 )
@@ -55,16 +57,8 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	case err != nil:
 		return err
 	}
-	if err := Allow(s.State, "upgrade", b.UUID); err != nil {
+	if err := s.mayEnter("upgrade", b); err != nil {
 		return err
-	}
-	switch {
-	case b.Running:
-		return be.E(be.InUse, "cannot upgrade %s: it is running; upgrade a clone of it", name)
-	case b.Incomplete:
-		return be.E(be.InUse, "cannot upgrade %s: it is incomplete; destroy it first", name)
-	case b.Mountpoint != "":
-		return be.E(be.InUse, "cannot upgrade %s: it is mounted at %s; unmount it first", name, b.Mountpoint)
 	}
 	if opts.DryRun {
 		opts.would(s, name)
@@ -80,6 +74,10 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	}
 	s.Report.Step("run the command in " + name)
 	runErr := RunOffline(ctx, dir, opts)
+	var status ExitStatus
+	if errors.As(runErr, &status) {
+		runErr = be.E(be.Other, "the command ended with status %d; %s is as it left it: try again, or destroy it", int(status), name)
+	}
 	nothingRun := errors.Is(runErr, errNoCommand)
 	if nothingRun {
 		runErr = noCommand(name)
@@ -103,6 +101,58 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	}
 	if opts.Activate {
 		return s.activate(ctx, name, opts.Trial)
+	}
+	return nil
+}
+
+// ExitStatus is the error of a command in a boot environment that failed.
+type ExitStatus int
+
+func (e ExitStatus) Error() string { return fmt.Sprintf("the command ended with status %d", int(e)) }
+
+// Run runs a command, or a shell, in a boot environment that does not run, as
+// Upgrade does. The command's failure is an ExitStatus.
+func (t *Target) Run(ctx context.Context, name string, opts UpgradeOptions) error {
+	s, err := t.write(ctx, opts.DryRun)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	b, err := s.find(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := s.mayEnter("run a command in", b); err != nil {
+		return err
+	}
+	if opts.DryRun {
+		opts.would(s, name)
+		return nil
+	}
+	dir := s.path("upgrade")
+	if err := s.private(dir); err != nil {
+		return err
+	}
+	if err := s.mountStaged(ctx, name, dir, false); err != nil {
+		return err
+	}
+	s.record("run", name, strings.Join(opts.Command, " "))
+	err = RunOffline(ctx, dir, opts)
+	return errors.Join(err, s.unmountStaged(context.WithoutCancel(ctx), name, dir, false))
+}
+
+// mayEnter says why nothing may be run in b at rest, or nil.
+func (s *Session) mayEnter(what string, b be.BE) error {
+	if err := Allow(s.State, "upgrade", b.UUID); err != nil {
+		return err
+	}
+	switch {
+	case b.Running:
+		return be.E(be.InUse, "cannot %s %s: it is running; take a clone of it", what, b.Name)
+	case b.Incomplete:
+		return be.E(be.InUse, "cannot %s %s: it is incomplete; destroy it first", what, b.Name)
+	case b.Mountpoint != "":
+		return be.E(be.InUse, "cannot %s %s: it is mounted at %s; unmount it first", what, b.Name, b.Mountpoint)
 	}
 	return nil
 }

@@ -54,6 +54,10 @@ func report(w io.Writer, err error) int {
 		fmt.Fprintf(w, "beadm: interrupted: %v\n", err)
 		return 130
 	}
+	var status activate.ExitStatus
+	if errors.As(err, &status) {
+		return int(status) // of beadm run: the command has spoken for itself
+	}
 	fmt.Fprintf(w, "beadm: %v\n", err)
 	return be.KindOf(err).ExitCode()
 }
@@ -63,7 +67,7 @@ func commands() []*cli.Command {
 	return []*cli.Command{
 		listCommand(), createCommand(), destroyCommand(), mountCommand(), unmountCommand(),
 		renameCommand(), describeCommand(),
-		upgradeCommand(), activateCommand(), rollbackCommand(),
+		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
 		setupCommand(), shareCommand(), syncCommand(), completionCommand(), versionCommand(),
 		trialFailedCommand(), trialDeadmanCommand(), stubConsumeCommand(), completeCommand(),

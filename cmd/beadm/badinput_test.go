@@ -593,7 +593,7 @@ func (m *machine) addShell() bool {
 		return false
 	}
 	check(m.t, os.WriteFile(filepath.Join(m.root, "bin/busybox"), b, 0o755))
-	for _, name := range []string{"sh", "sleep", "true"} {
+	for _, name := range []string{"sh", "sleep", "true", "cat"} {
 		check(m.t, os.Symlink("busybox", filepath.Join(m.root, "bin", name)))
 	}
 	return true

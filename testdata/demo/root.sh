@@ -1,21 +1,21 @@
 #!/bin/sh
-# root.sh OUT makes OUT, the archive of a small real Debian with systemd and a
-# kernel, from Debian's packages. It holds the packages that the demonstration
-# installs, which then needs no network.
+# root.sh OUT makes OUT, the archive of a small real Debian with systemd, from
+# Debian's packages. It holds the packages that the demonstration installs,
+# which then needs no network. It has no kernel: a guest runs its host's.
 set -eu
 out=$1
 . "$(dirname "$0")/../vm/mirror.sh"
 work=$(mktemp -d /var/tmp/beadm-demo-root.XXXXXX)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
+trap 'rm -rf --one-file-system "$work" "$out.$$"' EXIT
+trap 'exit 130' INT TERM HUP
 root=$work/root
-bootstrap "$root" "systemd-sysv dbus cron adduser passwd login procps kmod linux-image-cloud-amd64 initramfs-tools zstd"
+bootstrap "$root" "systemd-sysv dbus cron adduser passwd login procps" --aptopt='Acquire::Retries "5"'
 
 sources >"$root/etc/apt/sources.list"
 chroot "$root" apt-get update -qq
 mkdir -p "$root/usr/share/demo/partial"
 chroot "$root" apt-get install -y -qq --no-install-recommends --download-only -o Dir::Cache::archives=/usr/share/demo postfix >/dev/null
-rm -rf "$root"/var/lib/apt/lists/*
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin
 : >"$root/etc/apt/sources.list"
 
 printf 'postfix postfix/main_mailer_type select Local only\npostfix postfix/mailname string demo\n' | chroot "$root" debconf-set-selections
@@ -48,11 +48,11 @@ echo "mail 1" >"$root/var/mail/alice"
 chroot "$root" chown alice:mail /var/mail/alice
 chmod 660 "$root/var/mail/alice"
 echo "line 1" >"$root/var/log/app.log"
-mkdir -p "$root/var/spool/jobs"
+mkdir -p "$root/var/log/journal" "$root/var/spool/jobs"
 echo "a job" >"$root/var/spool/jobs/1"
 chroot "$root" systemctl -q enable mailer.service
 # A guest has neither its own clock nor its own terminals.
 chroot "$root" systemctl -q mask getty@tty1.service console-getty.service systemd-timesyncd.service apt-daily.timer apt-daily-upgrade.timer \
 	dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-networkd.service systemd-resolved.service
-tar -C "$root" --numeric-owner --xattrs --acls -cf "$out.tmp" .
-mv "$out.tmp" "$out"
+tar -C "$root" --numeric-owner --xattrs --acls -cf "$out.$$" .
+mv "$out.$$" "$out"

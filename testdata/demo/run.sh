@@ -8,11 +8,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 program=$(realpath "$here/../../.build/beadm")
 [ "$(id -u)" = 0 ] || { echo "the demonstration mounts file systems: run it as root" >&2; exit 1; }
 
-machine= leader= uuid= failed=0 held=0 
+machine= leader= uuid= failed=0 held=0 mails=0 lines=0
 work=$(mktemp -d /var/tmp/beadm-demo.XXXXXX)
-root=$work/root top=$work/top loader=$work/loader
+root=$work/root top=$work/top loader=$work/loader name=${work##*/}
 clean() {
-	trap '' INT TERM
+	trap '' INT TERM HUP
 	set +e
 	poweroff
 	for dir in "$root" "$top"; do
@@ -27,10 +27,13 @@ clean() {
 		[ -n "$(losetup -j "$work/disk.img")" ] || break
 		sleep 0.1
 	done
+	# What nspawn takes away itself unless it was killed.
+	rmdir "/run/systemd/nspawn/propagate/$name" 2>/dev/null
 	rm -rf --one-file-system "$work"
 }
 trap clean EXIT
-trap 'echo; echo interrupted >&2; exit 130' INT TERM
+trap 'echo; echo interrupted >&2; exit 130' INT TERM HUP
+trap 'echo "   FAIL  status $? of: $BASH_COMMAND" >&2' ERR
 
 now() { echo "${EPOCHREALTIME/./}"; }
 since() { awk -v us=$(($(now) - $1)) 'BEGIN { printf "%.1f s", us / 1e6 }'; }
@@ -57,6 +60,12 @@ claim_not() {
 	claim "$text" not "$@"
 }
 not() { ! "$@"; }
+is() { [ "$1" = "$2" ] || { echo "it is '$1', not '$2'"; return 1; }; }
+says() { # PATTERN COMMAND...
+	local out
+	out=$("${@:2}" 2>&1) || :
+	grep -q -- "$1" <<<"$out" || { printf 'no "%s" in:\n%s\n' "$1" "$out"; return 1; }
+}
 beadm() { "$program" --root "$root" "$@"; }
 show() {
 	echo "   # beadm $*"
@@ -65,7 +74,7 @@ show() {
 
 # The machine, and what is done in it as its administrator would.
 poweron() {
-	systemd-nspawn --quiet --boot --register=no --keep-unit --machine=beadm-demo --directory="$root" --console=pipe </dev/null >"$work/console" 2>&1 &
+	systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --machine="$name" --directory="$root" --console=pipe </dev/null >"$work/console" 2>&1 &
 	machine=$!
 	for _ in $(seq 600); do
 		if ! kill -0 "$machine" 2>/dev/null; then
@@ -79,6 +88,9 @@ poweron() {
 	done
 	return 1
 }
+comeup() {
+	poweron || { echo "   FAIL  it does not come up:"; tail -n 30 "$work/console"; exit 1; }
+}
 # process1 is the machine's, and never a process of the host: what is done
 # inside must not be done there.
 process1() {
@@ -88,10 +100,13 @@ process1() {
 	done
 }
 inside() { nsenter --target "${leader:?}" --all --wdns=/ -- "$@"; }
+# login USER PASSWORD, as somebody else who types them.
+login() { inside runuser -u nobody -- sh -c 'echo "$2" | su "$1" -c id' sh "$@"; }
 shutdown() {
 	kill -s RTMIN+3 "$leader"
 	wait "$machine" || :
 	machine= leader=
+	count
 }
 poweroff() { # as a power cut does
 	[ -n "$machine" ] || return 0
@@ -99,6 +114,11 @@ poweroff() { # as a power cut does
 	kill -9 "$machine" $leader 2>/dev/null || :
 	wait "$machine" 2>/dev/null || :
 	machine= leader=
+}
+# count notes what was written until the machine stopped.
+count() {
+	mails=$(wc -l <"$root/var/mail/alice")
+	lines=$(wc -l <"$root/var/log/app.log")
 }
 # load plays what is between power-on and the first service: the loader takes
 # the token and chooses a root, and beadm boot prepares it. 14: not this one.
@@ -114,9 +134,11 @@ load() {
 	*) return $rc ;;
 	esac
 }
-once_each() { # FILE: its lines are numbered from 1, each there once
-	awk '{ if ($2 != NR) { print "line " NR " is: " $0; exit 1 } } END { print NR " lines" }' "$1"
+# all_once FILE N: it has at least N lines, numbered from 1, each there once.
+all_once() {
+	awk -v n="$2" '$2 != NR && !bad { bad = 1; print "line " NR " is: " $0 } END { print NR " lines of " n; exit bad || NR < n }' "$1"
 }
+all_mail() { all_once "$root/var/mail/alice" "$mails"; }
 within() { # SECONDS COMMAND...
 	local i
 	for i in $(seq $(($1 * 10))); do
@@ -125,7 +147,6 @@ within() { # SECONDS COMMAND...
 	done
 	"${@:2}"
 }
-field() { awk -F: -v u="$2" -v n="$3" '$1 == u { print $n }' "$1"; }
 
 began=$(now)
 step "a Debian, from its packages"
@@ -149,17 +170,20 @@ mount -o loop,subvol=@debian "$work/disk.img" "$root"
 beadm setup --loader stub --loader-dir "$loader" --binary "$program"
 beadm share init | sed 's/^/   /'
 load
-poweron
+comeup
 claim "Debian runs" inside systemctl is-active mailer.service cron.service
-claim "its mail is in the shared data" test "$(readlink "$root/var/mail")" = share/mail
+claim "alice, bob and dave log in" eval 'login alice alice-old && login bob bob-old && login dave dave-old'
+claim "its mail is in the shared data" is "$(readlink "$root/var/mail")" share/mail
 show list
 
 step "the clone is patched while the machine works"
-show upgrade new -- sh -c 'apt-get install -y -qq /usr/share/demo/*.deb && echo patched >/etc/motd' >"$work/upgrade"
-sed -n '1p;$p' "$work/upgrade"
+show upgrade new -- sh -c 'apt-get install -y -qq /usr/share/demo/*.deb && echo patched >/etc/motd' >"$work/upgrade" || { cat "$work/upgrade"; exit 1; }
+sed -n '1p' "$work/upgrade"
+grep 'Setting up postfix' "$work/upgrade"
 claim "postfix is in new" test -x "$top/@be-new/usr/sbin/postfix"
-claim_not "it is not in the running system" inside test -e /usr/sbin/postfix
-claim_not "its spool neither" inside test -e /var/spool/postfix
+claim_not "it is not in the running system" test -e "$root/usr/sbin/postfix"
+claim_not "nor its user" grep postfix "$root/etc/passwd"
+claim_not "nor its spool" test -e "$root/var/spool/postfix"
 claim "the machine still works" inside systemctl is-active mailer.service
 
 step "meanwhile: a lock, a password, a new user, one less; activate; another password"
@@ -169,43 +193,46 @@ inside useradd -m carol
 inside userdel dave
 show activate new
 inside sh -c 'echo carol:carol-new | chpasswd'
-claim "one trial is armed" grep -q 'state:    armed' <(beadm status)
+claim "one trial is armed" says '^state: *armed' beadm status
 
 step "reboot: the trial"
 down=$(now)
 shutdown
 load
-poweron
+comeup
 echo "   down for $(since "$down")"
-claim "new runs" test "$chosen $kind" = "new trial"
+claim "new runs" is "$chosen $kind" "new trial"
 claim "postfix's user and spool are there" inside sh -c 'getent passwd postfix && test -d /var/spool/postfix/maildrop'
 inside sh -c 'echo hello | sendmail -f alice carol@localhost'
 claim "postfix works: it delivers a mail to carol" within 10 grep -q hello "$root/var/mail/carol"
-claim "alice is locked" grep -q '^alice L' <(inside passwd -S alice)
-claim "bob's new password came over" test "$(field "$root/etc/shadow" bob 2)" = "$(field "$top/@debian/etc/shadow" bob 2)"
-claim "so did carol, with the password set after activate" test "$(field "$root/etc/shadow" carol 2)" = "$(field "$top/@debian/etc/shadow" carol 2)"
-claim_not "dave, who was removed, cannot log in" inside getent shadow dave
-claim "each mail is there, once" once_each "$root/var/mail/alice"
-claim "each log line is there, once" once_each "$root/var/log/app.log"
+claim "alice is locked" says '^alice L' inside passwd -S alice
+claim_not "and cannot log in" login alice alice-old
+claim "bob logs in with his new password" login bob bob-new
+claim_not "and not with the old one" login bob bob-old
+claim "carol logs in with the password set after activate" login carol carol-new
+claim_not "dave, who was removed, does not" login dave dave-old
+claim "all mail is there, each once" all_mail
+claim "and each log line" all_once "$root/var/log/app.log" "$lines"
 claim "the spool is there" grep -q 'a job' "$root/var/spool/jobs/1"
-claim "the shared data has its snapshot of the switch" grep -q varshare <(find "$top" -maxdepth 3 -name '*beadm-*')
-claim "no unit failed" test -z "$(inside systemctl --failed --no-legend --plain)"
+claim "the shared data has its snapshot of the switch" says varshare find "$top" -maxdepth 3 -name '*beadm-*'
+claim "all units run" within 20 inside systemctl is-system-running
 show confirm
-claim "confirmed: new is the default" grep -q 'default:  new' <(beadm status)
+claim "confirmed: new is the default" says '^default: *new' beadm status
 
 step "rollback"
 inside sh -c 'echo bob:bob-newest | chpasswd'
-bob=$(field "$root/etc/shadow" bob 2)
 show rollback
 shutdown
 load
-poweron
-claim "the old system runs" test "$chosen $kind" = "debian default"
-claim_not "without the package" inside test -e /usr/sbin/postfix
-claim_not "and without its change in /etc" grep -q patched "$root/etc/motd"
-claim "with all mail" once_each "$root/var/mail/alice"
-claim "carol's too" grep -q hello "$root/var/mail/carol"
-claim "and with the password set meanwhile" test "$(field "$root/etc/shadow" bob 2)" = "$bob"
+comeup
+claim "the old system runs" is "$chosen $kind" "debian default"
+claim_not "without the package" test -e "$root/usr/sbin/postfix"
+claim_not "and without its change in /etc" grep patched "$root/etc/motd"
+claim "with all mail" all_mail
+claim "carol's too" grep hello "$root/var/mail/carol"
+claim "bob logs in with the password set meanwhile" login bob bob-newest
+claim_not "alice still cannot" login alice alice-old
+claim "the journal of all boots is there" within 10 eval 'is "$(inside journalctl --list-boots -q | wc -l)" 3'
 
 step "failback: the trial's init dies"
 beadm create broken
@@ -217,14 +244,14 @@ rmdir "$work/broken.mnt"
 beadm activate broken
 shutdown
 load
-claim "broken is tried" test "$chosen $kind" = "broken trial"
+claim "broken is tried" is "$chosen $kind" "broken trial"
 up=yes
 poweron || up=no
-claim "and does not come up" test $up = no
+claim "and does not come up" is $up no
 load
-poweron
-claim "the old system runs again, with no hand on it" test "$chosen $kind" = "debian default"
-claim "status says what failed and why" grep -q 'FAILED:.*trial of broken .*reset before it was confirmed' <(beadm status)
+comeup
+claim "the old system runs again, with no hand on it" is "$chosen $kind" "debian default"
+claim "status says what failed, when and why" says "^FAILED:.*trial of broken at $(date +%Y)-.* reset before it was confirmed" beadm status
 show status
 beadm status --acknowledge
 
@@ -232,16 +259,17 @@ step "failback: power is cut in the trial"
 beadm activate new
 shutdown
 load
-poweron
-claim "new is tried" test "$chosen $kind" = "new trial"
+comeup
+claim "new is tried" is "$chosen $kind" "new trial"
 inside usermod -L bob
 poweroff
+count
 load
-poweron
-claim "the old system runs again" test "$chosen $kind" = "debian default"
-claim "status says so" grep -q 'FAILED:.*trial of new' <(beadm status)
-claim "who was locked in the failed trial is locked" grep -q '^bob L' <(inside passwd -S bob)
-claim "each mail is there, once" once_each "$root/var/mail/alice"
+comeup
+claim "the old system runs again" is "$chosen $kind" "debian default"
+claim "status says so" says '^FAILED:.*trial of new' beadm status
+claim "bob, locked in the failed trial, is locked" says '^bob L' inside passwd -S bob
+claim "all mail is there, each once" all_mail
 shutdown
 
 echo "   $(since "$started")"

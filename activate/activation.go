@@ -12,6 +12,7 @@ import (
 	"beadm/activate/boot"
 	"beadm/be"
 	"beadm/be/journal"
+	"beadm/be/rooted"
 	"beadm/be/state"
 )
 
@@ -78,6 +79,11 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	}
 	if !b.Running {
 		if err := s.checkBootable(ctx, b); err != nil {
+			return err
+		}
+	}
+	if !b.Running && !opts.Permanent && !opts.Once {
+		if err := s.checkWatched(ctx, b); err != nil {
 			return err
 		}
 	}
@@ -382,6 +388,11 @@ func (s *Session) entry(ctx context.Context, b be.BE, dir string) (boot.Entry, e
 // checkBootable is safety rule 4: what cannot boot, or could not come back, is
 // not activated.
 func (s *Session) checkBootable(ctx context.Context, b be.BE) error {
+	return s.lookInto(ctx, b, func(dir string) error { return s.bootableAt(ctx, b, dir) })
+}
+
+// lookInto calls f with where b is mounted, read-only if it is not yet.
+func (s *Session) lookInto(ctx context.Context, b be.BE, f func(dir string) error) error {
 	dir := b.Mountpoint
 	if dir == "" {
 		dir = s.path("look")
@@ -393,7 +404,27 @@ func (s *Session) checkBootable(ctx context.Context, b be.BE) error {
 		}
 		defer s.Store.Unmount(context.WithoutCancel(ctx), b.Name, true)
 	}
-	return s.bootableAt(ctx, b, dir)
+	return f(dir)
+}
+
+// checkWatched refuses a trial that nothing could end: its timers are
+// systemd's. A guest is watched by its host.
+func (s *Session) checkWatched(ctx context.Context, b be.BE) error {
+	if s.Root != "/" {
+		return nil
+	}
+	return s.lookInto(ctx, b, func(dir string) error {
+		root, err := rooted.Open(dir)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		init, err := root.Resolve("/sbin/init")
+		if err != nil || filepath.Base(init) != "systemd" {
+			return be.E(be.Unbootable, "cannot activate %s: its init is not systemd, so that nothing could confirm its trial or end it; give -t or --permanent", b.Name)
+		}
+		return nil
+	})
 }
 
 func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {

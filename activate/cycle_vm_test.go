@@ -194,6 +194,16 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 		t.Errorf("a shutdown left something mounted:\n%s", v.Console())
 	}
 	contains(t, "status", v.Must(short, "beadm status"), "state:    idle", "running:  debian", "default:  debian", "previous: new")
+	// A kernel that is replaced in place: the default's entry follows it.
+	v.Must(short, `old=$(readlink -f /boot/vmlinuz) r=${old#/boot/vmlinuz-} n=9.9-test
+cp $old /boot/vmlinuz-$n; cp /boot/initrd.img-$r /boot/initrd.img-$n; cp -a /usr/lib/modules/$r /usr/lib/modules/$n
+ln -sf vmlinuz-$n /boot/vmlinuz; ln -sf initrd.img-$n /boot/initrd.img; rm $old
+/etc/kernel/postinst.d/zz-beadm $n /boot/vmlinuz-$n`)
+	mark = v.Mark()
+	v.Send("systemctl reboot")
+	reboots(t, d, v, mark)
+	runs("debian")
+	contains(t, "the command line", v.Must(short, "cat /proc/cmdline"), "9.9-test")
 	contains(t, "history", v.Must(short, "beadm history"), "upgrade", "activate", "confirm", "rollback")
 }
 

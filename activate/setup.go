@@ -194,6 +194,9 @@ func putBeadm(dir, binary string, identity []byte) error {
 			return fmt.Errorf("cannot install beadm: %w", err)
 		}
 	}
+	if err := putKernelHooks(root); err != nil {
+		return fmt.Errorf("cannot install the hook of kernel packages: %w", err)
+	}
 	if err := root.MkdirAll("/etc/beadm", 0o755); err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func commands() []*cli.Command {
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
 		setupCommand(), shareCommand(), syncCommand(), completionCommand(), versionCommand(),
-		trialFailedCommand(), trialDeadmanCommand(), stubConsumeCommand(), completeCommand(),
+		trialFailedCommand(), trialDeadmanCommand(), kernelChangedCommand(), stubConsumeCommand(), completeCommand(),
 	}
 }
 

@@ -342,6 +342,23 @@ func setupCommand() *cli.Command {
 	}
 }
 
+func kernelChangedCommand() *cli.Command {
+	return &cli.Command{
+		Name: "kernel-changed", Hidden: true, Usage: "run by the hooks of kernel packages: the menu entry follows",
+		Action: func(c *cli.Context) error {
+			t, done, err := target(c)
+			if be.KindOf(err) == be.NoStore {
+				return nil // no boot environments here
+			}
+			if err != nil {
+				return err
+			}
+			defer done()
+			return t.KernelChanged(c.Context, 10*time.Minute)
+		},
+	}
+}
+
 func trialFailedCommand() *cli.Command {
 	return &cli.Command{
 		Name: "trial-failed", Hidden: true, Usage: "end the trial that runs: record why, reset",

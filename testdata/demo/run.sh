@@ -27,8 +27,6 @@ clean() {
 		[ -n "$(losetup -j "$work/disk.img")" ] || break
 		sleep 0.1
 	done
-	# What nspawn takes away itself unless it was killed.
-	rmdir "/run/systemd/nspawn/propagate/$name" 2>/dev/null
 	rm -rf --one-file-system "$work"
 }
 trap clean EXIT
@@ -113,6 +111,9 @@ poweroff() { # as a power cut does
 	leader=$(process1)
 	kill -9 "$machine" $leader 2>/dev/null || :
 	wait "$machine" 2>/dev/null || :
+	# What nspawn takes away itself unless it is killed.
+	rm -f "/run/systemd/nspawn/locks/inode-$(stat -c %d:%i "$root")"
+	rmdir "/run/systemd/nspawn/propagate/$name" 2>/dev/null || :
 	machine= leader=
 }
 # count notes what was written until the machine stopped.

@@ -15,8 +15,6 @@ import (
 	"beadm/be/rooted"
 )
 
-var errNoCommand = errors.New("no command")
-
 // OfflineStage is the hidden first argument with which the program starts
 // itself inside the new namespaces; its second is the JSON of offlineJob.
 const OfflineStage = "offline-stage"
@@ -24,6 +22,8 @@ const OfflineStage = "offline-stage"
 type offlineJob struct {
 	Root    string   `json:"root"`
 	Command []string `json:"command"`
+	// Terminal: the command gets one of its own, which is relayed.
+	Terminal bool `json:"terminal,omitempty"`
 }
 
 // recorded are the programs that would reach a loader, firmware, or a service
@@ -36,36 +36,29 @@ var recorded = []string{
 	"invoke-rc.d", "deb-systemd-invoke", "service", "start-stop-daemon", "initctl", "rc-service",
 }
 
-// RunOffline runs a command in the root at dir: own mount, process, IPC and
+// runOffline runs a command in the root at dir: own mount, process, IPC and
 // host name spaces, the host's network, a /dev without block devices, and
 // without the right to make any. What it leaves running is killed with its
-// process name space.
-func RunOffline(ctx context.Context, dir string, opts UpgradeOptions) error {
-	command := opts.Command
-	if len(command) == 0 {
-		if !existsInRoot(dir, packageManager) {
-			return errNoCommand
-		}
-		command = []string{"/bin/sh", "-ec", "apt-get update && apt-get -y -o Dpkg::Options::=--force-confold dist-upgrade"}
-	}
+// process name space. A command that ran and failed is an ExitStatus.
+func runOffline(ctx context.Context, dir string, c offlineCommand) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	job, err := json.Marshal(offlineJob{Root: dir, Command: command})
+	job, err := json.Marshal(offlineJob{Root: dir, Command: c.Argv, Terminal: c.Terminal})
 	if err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, self, OfflineStage, string(job))
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = opts.Stdin, opts.Stdout, opts.Stderr
-	cmd.Env = []string{
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
+	cmd.Env = append([]string{
 		"PATH=/run/beadm-recorders:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1",
+		"HOME=/root", "LC_ALL=C.UTF-8", "RUNLEVEL=1",
 		// systemctl is the real one: packages enable their units with it. With
 		// this it starts and stops nothing (systemd's ENVIRONMENT.md).
 		"SYSTEMD_OFFLINE=1",
 		"APT_CONFIG=/run/beadm-apt.conf", "TERM=" + os.Getenv("TERM"),
-	}
+	}, c.Env...)
 	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy"} {
 		if v, ok := os.LookupEnv(name); ok {
 			cmd.Env = append(cmd.Env, name+"="+v)
@@ -74,6 +67,15 @@ func RunOffline(ctx context.Context, dir string, opts UpgradeOptions) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
 		Pdeathsig:  syscall.SIGKILL,
+	}
+	if c.Terminal {
+		// Here and not in the name spaces: whatever happens to those, the
+		// user's terminal is given back.
+		restore, err := rawTerminal(c.Stdin)
+		if err != nil {
+			return err
+		}
+		defer restore()
 	}
 	err = cmd.Run()
 	var exit *exec.ExitError
@@ -99,8 +101,18 @@ func OfflineMain(arg string) (int, error) {
 	cmd := exec.Command(job.Command[0], job.Command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Dir = "/"
+	if job.Terminal {
+		drain, err := ownTerminal(cmd)
+		if err != nil {
+			return 1, fmt.Errorf("cannot make a terminal: %w", err)
+		}
+		defer drain()
+	}
 	if err := cmd.Start(); err != nil {
 		return 127, err
+	}
+	if job.Terminal {
+		cmd.Stdin.(*os.File).Close() // the command's own are what is left
 	}
 	// PID 1 of a name space inherits every orphan in it.
 	for {
@@ -206,7 +218,6 @@ func enterOffline(dir string) error {
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
-	unix.Sethostname([]byte("beadm-upgrade"))
 	for _, c := range []uintptr{unix.CAP_MKNOD, unix.CAP_SYS_MODULE, unix.CAP_SYS_RAWIO, unix.CAP_SYS_BOOT, unix.CAP_SYS_TIME} {
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
 			return err

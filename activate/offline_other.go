@@ -5,20 +5,21 @@ package activate
 import (
 	"context"
 	"errors"
+	"os"
 	"runtime"
 
 	"beadm/be"
 )
 
-var errNoCommand = errors.New("no command")
-
 // OfflineStage is not used here.
 const OfflineStage = "offline-stage"
 
-// RunOffline needs Linux' name spaces, so far.
-func RunOffline(context.Context, string, UpgradeOptions) error {
-	return be.E(be.Other, "upgrade is not available on %s yet: mount the boot environment and use its package manager's own root option", runtime.GOOS)
+// runOffline needs Linux' name spaces, so far.
+func runOffline(context.Context, string, offlineCommand) error {
+	return be.E(be.Other, "nothing can be run in a boot environment on %s yet: mount it and use the package manager's own root option", runtime.GOOS)
 }
+
+func isTerminal(*os.File) bool { return false }
 
 // OfflineMain is not used here.
 func OfflineMain(string) (int, error) { return 2, errors.New("not available here") }

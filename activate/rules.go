@@ -19,7 +19,7 @@ func Allow(st *state.State, command string, uuids ...be.UUID) error {
 	}
 	if t != nil && t.Phase == state.Armed {
 		switch command {
-		case "destroy", "rename", "mount", "upgrade":
+		case "destroy", "rename", "mount", "upgrade", "run":
 			for _, u := range uuids {
 				if u == t.BE || u == t.From {
 					return be.E(be.InUse, "cannot %s a boot environment of the armed trial: take it back with beadm activate -T first", command)
@@ -31,7 +31,7 @@ func Allow(st *state.State, command string, uuids ...be.UUID) error {
 	}
 	if o := st.Owed; o != nil {
 		switch command {
-		case "destroy", "mount", "upgrade":
+		case "destroy", "mount", "upgrade", "run":
 			for _, u := range uuids {
 				if u == o.From {
 					return be.E(be.InUse, "cannot %s a boot environment whose changes were not carried over yet (%s): run beadm recover first", command, o.Why)

@@ -3,9 +3,7 @@ package activate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"strings"
 
 	"beadm/be"
 )
@@ -57,36 +55,19 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	case err != nil:
 		return err
 	}
-	if err := s.mayEnter("upgrade", b); err != nil {
+	if err := s.mayEnter(b, "upgrade"); err != nil {
 		return err
 	}
 	if opts.DryRun {
 		opts.would(s, name)
 		return nil
 	}
-	dir := s.path("upgrade")
-	if err := s.private(dir); err != nil {
-		return err
+	runErr, err := s.enter(ctx, name, func(dir string) error { return runUpgrade(ctx, dir, name, opts) })
+	if err != nil {
+		return after(runErr, err)
 	}
-	s.Report.Step("mount " + name)
-	if err := s.mountStaged(ctx, name, dir, false); err != nil {
-		return err
-	}
-	s.Report.Step("run the command in " + name)
-	runErr := RunOffline(ctx, dir, opts)
-	var status ExitStatus
-	if errors.As(runErr, &status) {
-		runErr = be.E(be.Other, "the command ended with status %d; %s is as it left it: try again, or destroy it", int(status), name)
-	}
-	nothingRun := errors.Is(runErr, errNoCommand)
-	if nothingRun {
-		runErr = noCommand(name)
-	}
-	if err := s.unmountStaged(context.WithoutCancel(ctx), name, dir, false); err != nil {
-		return errors.Join(runErr, err)
-	}
-	if nothingRun {
-		return runErr
+	if be.KindOf(runErr) == be.Usage {
+		return runErr // nothing was run
 	}
 	if runErr != nil {
 		s.record("upgrade failed", name, runErr.Error())
@@ -105,63 +86,32 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	return nil
 }
 
-// ExitStatus is the error of a command in a boot environment that failed.
-type ExitStatus int
-
-func (e ExitStatus) Error() string { return fmt.Sprintf("the command ended with status %d", int(e)) }
-
-// Run runs a command, or a shell, in a boot environment that does not run, as
-// Upgrade does. The command's failure is an ExitStatus.
-func (t *Target) Run(ctx context.Context, name string, opts UpgradeOptions) error {
-	s, err := t.write(ctx, opts.DryRun)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	b, err := s.find(ctx, name)
-	if err != nil {
-		return err
-	}
-	if err := s.mayEnter("run a command in", b); err != nil {
-		return err
-	}
-	if opts.DryRun {
-		opts.would(s, name)
-		return nil
-	}
-	dir := s.path("upgrade")
-	if err := s.private(dir); err != nil {
-		return err
-	}
-	if err := s.mountStaged(ctx, name, dir, false); err != nil {
-		return err
-	}
-	s.record("run", name, strings.Join(opts.Command, " "))
-	err = RunOffline(ctx, dir, opts)
-	return errors.Join(err, s.unmountStaged(context.WithoutCancel(ctx), name, dir, false))
-}
-
-// mayEnter says why nothing may be run in b at rest, or nil.
-func (s *Session) mayEnter(what string, b be.BE) error {
-	if err := Allow(s.State, "upgrade", b.UUID); err != nil {
-		return err
-	}
-	switch {
-	case b.Running:
-		return be.E(be.InUse, "cannot %s %s: it is running; take a clone of it", what, b.Name)
-	case b.Incomplete:
-		return be.E(be.InUse, "cannot %s %s: it is incomplete; destroy it first", what, b.Name)
-	case b.Mountpoint != "":
-		return be.E(be.InUse, "cannot %s %s: it is mounted at %s; unmount it first", what, b.Name, b.Mountpoint)
-	}
-	return nil
-}
-
 func (o UpgradeOptions) would(s *Session, name string) {
 	s.Report.Would("run the command in " + name)
 	if o.Activate {
 		s.Report.Would("activate " + name)
 	}
+}
+
+// fullUpgrade is the package manager's own.
+const fullUpgrade = "apt-get update && apt-get -y -o Dpkg::Options::=--force-confold dist-upgrade"
+
+func runUpgrade(ctx context.Context, dir, name string, opts UpgradeOptions) error {
+	argv := opts.Command
+	if len(argv) == 0 {
+		if !existsInRoot(dir, packageManager) {
+			return noCommand(name)
+		}
+		argv = []string{"/bin/sh", "-ec", fullUpgrade}
+	}
+	err := runOffline(ctx, dir, offlineCommand{
+		Argv: argv, Env: []string{"DEBIAN_FRONTEND=noninteractive"}, Stdin: opts.Stdin, Stdout: opts.Stdout, Stderr: opts.Stderr,
+	})
+	var status ExitStatus
+	if errors.As(err, &status) {
+		return be.E(be.Other, "%w; %s is as it left it: try again, or destroy it", err, name)
+	}
+	return err
 }
 
 func noCommand(name string) error {

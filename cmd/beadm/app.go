@@ -38,25 +38,30 @@ func run(args []string, io streams) int {
 	case os.Getpid() == 1 && filepath.Base(args[0]) == "init":
 		return earlyInit(args)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) is still what it says
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	app := newApp(io)
 	err := app.RunContext(ctx, reorder(app, args))
 	return report(io.err, err)
 }
 
-// report says what is wrong in one sentence and returns the exit code.
+// report says what is wrong in one sentence and returns the exit code. A
+// command that beadm run has run has said itself what is wrong.
 func report(w io.Writer, err error) int {
+	// As it is: joined to another error, that one is to be heard.
+	exit, ranAndFailed := err.(activate.ExitStatus)
 	switch {
 	case err == nil:
 		return 0
+	case ranAndFailed:
+		return int(exit)
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintf(w, "beadm: interrupted: %v\n", err)
 		return 130
-	}
-	var status activate.ExitStatus
-	if errors.As(err, &status) {
-		return int(status) // of beadm run: the command has spoken for itself
 	}
 	fmt.Fprintf(w, "beadm: %v\n", err)
 	return be.KindOf(err).ExitCode()

@@ -177,30 +177,6 @@ func TestCycle(t *testing.T) {
 	}
 }
 
-func TestRun(t *testing.T) {
-	m := newMachine(t)
-	if !m.addShell() {
-		t.Skip("NOT RUN: no /bin/busybox (Debian package busybox-static)")
-	}
-	m.ok("create", "new")
-	if out := m.ok("run", "new", "--", "/bin/sh", "-c", "cat /usr/lib/os; echo 3 >/usr/lib/os"); out != "1\n" {
-		t.Errorf("it printed %q", out)
-	}
-	if got := read(t, filepath.Join(m.top, "@be-new/usr/lib/os")); got != "3\n" {
-		t.Errorf("nothing was changed in it: %q", got)
-	}
-	if got := read(t, filepath.Join(m.root, "usr/lib/os")); got != "1\n" {
-		t.Errorf("the running one was changed: %q", got)
-	}
-	if r := m.run("run", "new", "--", "/bin/sh", "-c", "echo words >&2; exit 42"); r.code != 42 || r.err != "words\n" {
-		t.Error(r)
-	}
-	m.refused(4, "it is running", "run", "debian", "--", "/bin/true")
-	m.refused(3, "no boot environment nope", "run", "nope", "--", "/bin/true")
-	m.ok("activate", "new")
-	m.refused(4, "armed trial", "run", "new", "--", "/bin/true")
-}
-
 func TestFailedTrials(t *testing.T) {
 	m := newMachine(t)
 	m.ok("create", "new")

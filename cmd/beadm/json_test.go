@@ -127,7 +127,7 @@ func TestDryRun(t *testing.T) {
 	dry("would move /var/mail (", "share", "init")
 	dry("would run the command in new", "upgrade", "new", "--", "/bin/true")
 	dry("would create made from the running one", "upgrade", "-a", "made", "--", "/bin/true")
-	dry("would run the command in new", "run", "new", "--", "/bin/true")
+	dry("would run /bin/true in new", "run", "new", "--", "/bin/true")
 	dry("would arm one trial of new (the commit)", "activate", "new")
 	dry("would make new the default (the commit)", "activate", "--permanent", "new")
 	dir := strings.TrimSpace(m.ok("mount", "new"))

@@ -142,12 +142,9 @@ func upgradeCommand() *cli.Command {
 			dryRun(),
 		}, trialFlags()...),
 		Action: func(c *cli.Context) error {
-			if c.Args().Len() == 0 {
-				return be.E(be.Usage, "give the boot environment to upgrade: see beadm upgrade --help")
-			}
-			a := c.Args().Slice()
-			if len(a) > 1 && a[1] == "--" {
-				a = append(a[:1], a[2:]...)
+			name, command, err := beAndCommand(c, "upgrade")
+			if err != nil {
+				return err
 			}
 			opts, err := trialOptions(c)
 			if err != nil {
@@ -156,15 +153,10 @@ func upgradeCommand() *cli.Command {
 			if c.Bool("reboot") && !c.Bool("activate") {
 				return be.E(be.Usage, "--reboot needs -a")
 			}
-			// The command's own words must not stand between the JSON.
-			stdout := os.Stdout
-			if c.Bool("json") {
-				stdout = os.Stderr
-			}
-			err = change(c, a[0], func(t *activate.Target, _ *outcome) error {
-				return t.Upgrade(c.Context, a[0], activate.UpgradeOptions{
-					Command: a[1:], Activate: c.Bool("activate"), Trial: opts, DryRun: c.Bool("dry-run"),
-					Stdin: os.Stdin, Stdout: stdout, Stderr: os.Stderr,
+			err = change(c, name, func(t *activate.Target, _ *outcome) error {
+				return t.Upgrade(c.Context, name, activate.UpgradeOptions{
+					Command: command, Activate: c.Bool("activate"), Trial: opts, DryRun: c.Bool("dry-run"),
+					Stdin: os.Stdin, Stdout: commandsOutput(c), Stderr: os.Stderr,
 				})
 			})
 			if err != nil {

@@ -12,32 +12,42 @@ import (
 func runCommand() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "run a command, or a shell, in a boot environment that does not run", ArgsUsage: "BE [-- COMMAND...]",
-		Description: "As upgrade does it: no block device, no service manager, none of the shared\ndata. The exit code is the command's.",
+		Description: "COMMAND reaches as little as that of upgrade. The exit status is COMMAND's;\na line on standard error that begins with \"beadm: \" says that it is beadm's:\nCOMMAND was not run, or what it left could not be put away.",
 		Flags:       []cli.Flag{dryRun()},
 		Action: func(c *cli.Context) error {
-			a := c.Args().Slice()
-			if len(a) == 0 {
-				return be.E(be.Usage, "give the boot environment to run a command in: see beadm run --help")
-			}
-			if len(a) > 1 && a[1] == "--" {
-				a = append(a[:1], a[2:]...)
-			}
-			if err := be.CheckName(a[0]); err != nil {
+			name, command, err := beAndCommand(c, "run")
+			if err != nil {
 				return err
 			}
-			command := a[1:]
-			if len(command) == 0 {
-				command = []string{"/bin/sh"}
-			}
-			stdout := os.Stdout
-			if c.Bool("json") {
-				stdout = os.Stderr
-			}
-			return change(c, a[0], func(t *activate.Target, _ *outcome) error {
-				return t.Run(c.Context, a[0], activate.UpgradeOptions{
-					Command: command, DryRun: c.Bool("dry-run"), Stdin: os.Stdin, Stdout: stdout, Stderr: os.Stderr,
+			return change(c, name, func(t *activate.Target, _ *outcome) error {
+				return t.Run(c.Context, name, activate.RunOptions{
+					Command: command, DryRun: c.Bool("dry-run"), Stdin: os.Stdin, Stdout: commandsOutput(c), Stderr: os.Stderr,
 				})
 			})
 		},
 	}
+}
+
+// beAndCommand are the arguments of upgrade and run: BE [--] [COMMAND...].
+func beAndCommand(c *cli.Context, verb string) (name string, command []string, err error) {
+	a := c.Args().Slice()
+	if len(a) == 0 {
+		return "", nil, be.E(be.Usage, "give the boot environment to %s: see beadm %s --help", verb, verb)
+	}
+	if err := be.CheckName(a[0]); err != nil {
+		return "", nil, err
+	}
+	if len(a) > 1 && a[1] == "--" {
+		a = append(a[:1], a[2:]...)
+	}
+	return a[0], a[1:], nil
+}
+
+// commandsOutput is where a command in a boot environment writes. Its words
+// must not stand between the JSON.
+func commandsOutput(c *cli.Context) *os.File {
+	if c.Bool("json") {
+		return os.Stderr
+	}
+	return os.Stdout
 }

@@ -2,6 +2,7 @@
 # sudo make test      everything that runs on this machine; installs what it needs
 # sudo make demo      one patch cycle with failback, shown and checked
 # sudo make test-vm   real ZFS, real boot loaders, real reboots, in QEMU
+# sudo make test-long the same, and ZFS cut at every place
 SHELL := /bin/sh
 # A Go that go.mod accepts, fetched if there is none: testdata/go.sh.
 go = GO="$$(GO='$(GO)' sh testdata/go.sh)" &&
@@ -9,7 +10,7 @@ PREFIX ?= /usr
 DESTDIR ?=
 BIN := .build/beadm
 
-.PHONY: all build demo test test-vm install vet clean
+.PHONY: all build demo test test-vm test-long install vet clean
 
 all: build
 
@@ -31,6 +32,10 @@ test: build
 test-vm: build
 	sh testdata/install-tools.sh vm
 	$(go) GO="$$GO" sh testdata/suite.sh vm
+
+test-long: build
+	sh testdata/install-tools.sh vm
+	$(go) BEADM_LONG=1 GO="$$GO" sh testdata/suite.sh vm
 
 install: build
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/lib/beadm/init

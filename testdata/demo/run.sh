@@ -72,7 +72,9 @@ show() {
 
 # The machine, and what is done in it as its administrator would.
 poweron() {
-	systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --machine="$name" --directory="$root" --console=pipe </dev/null >"$work/console" 2>&1 &
+	# In a session of its own: a signal of the terminal is for this script, which
+	# ends the machine. Of a dead nspawn's machine nobody knows.
+	setsid systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --machine="$name" --directory="$root" --console=pipe </dev/null >"$work/console" 2>&1 &
 	machine=$!
 	for _ in $(seq 600); do
 		if ! kill -0 "$machine" 2>/dev/null; then
@@ -108,7 +110,7 @@ shutdown() {
 }
 poweroff() { # as a power cut does
 	[ -n "$machine" ] || return 0
-	leader=$(process1)
+	: "${leader:=$(process1)}"
 	kill -9 "$machine" $leader 2>/dev/null || :
 	wait "$machine" 2>/dev/null || :
 	# What nspawn takes away itself unless it is killed.

@@ -16,6 +16,7 @@ type Conf struct {
 	ConfirmWithin time.Duration // the dead-man timer of a trial
 	Panic         int           // seconds from a kernel panic of a trial to its reset
 	Checks        []string      // further health checks, shell commands
+	Notify        string        // a shell command that hears of a failed trial; may be empty
 }
 
 // DefaultConf is what holds without a file.
@@ -24,7 +25,9 @@ func DefaultConf() Conf {
 }
 
 // ConfKeys are the keys of beadm.conf(5).
-func ConfKeys() []string { return []string{"confirm.hold", "confirm.within", "confirm.check", "panic"} }
+func ConfKeys() []string {
+	return []string{"confirm.hold", "confirm.within", "confirm.check", "notify", "panic"}
+}
 
 // ParseConf reads beadm.conf(5): lines of KEY = VALUE, # begins a comment. An
 // error is of kind Usage and names file, line and what is wrong with it.
@@ -49,6 +52,8 @@ func ParseConf(file string, data []byte) (Conf, error) {
 			c.ConfirmWithin, err = duration(value)
 		case "confirm.check":
 			c.Checks = append(c.Checks, value)
+		case "notify":
+			c.Notify = value
 		case "panic":
 			c.Panic, err = strconv.Atoi(value)
 			if err == nil && c.Panic < 1 {

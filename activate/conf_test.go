@@ -9,8 +9,8 @@ import (
 )
 
 func TestConf(t *testing.T) {
-	c, err := ParseConf("f", []byte("# note\n\nconfirm.hold = 5s\nconfirm.within=90s\nconfirm.check = test -e /a = b\npanic = 7\n"))
-	if err != nil || c.Hold != 5*time.Second || c.ConfirmWithin != 90*time.Second || c.Panic != 7 || len(c.Checks) != 1 || c.Checks[0] != "test -e /a = b" {
+	c, err := ParseConf("f", []byte("# note\n\nconfirm.hold = 5s\nconfirm.within=90s\nconfirm.check = test -e /a = b\npanic = 7\nnotify = mail -s x root\n"))
+	if err != nil || c.Hold != 5*time.Second || c.ConfirmWithin != 90*time.Second || c.Panic != 7 || c.Notify != "mail -s x root" || len(c.Checks) != 1 || c.Checks[0] != "test -e /a = b" {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	for _, key := range ConfKeys() {

@@ -38,14 +38,8 @@ func (s *Session) notice() error {
 		}
 		return nil
 	}
-	// One line each: a reason may hold what a program printed.
 	for i, l := range lines {
-		lines[i] = strings.Map(func(r rune) rune {
-			if r < ' ' || r == 0x7f {
-				return ' '
-			}
-			return r
-		}, l)
+		lines[i] = printable(l)
 	}
 	if err := os.MkdirAll(filepath.Dir(noticeFile), 0o755); err != nil {
 		return fmt.Errorf("cannot write the login notice: %w", err)

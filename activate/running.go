@@ -150,6 +150,11 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	if err := s.notice(); err != nil {
 		s.Report.Warn("%v", err)
 	}
+	if !isTrial {
+		if err := s.tell(ctx, running.Name); err != nil {
+			s.Report.Warn("%v", err)
+		}
+	}
 	res.Owed, res.Trouble = owed, trouble
 	return res, nil
 }

@@ -86,6 +86,7 @@ type Failure struct {
 	Name       string  `json:"name"` // at that time
 	Verdict
 	Acknowledged bool `json:"acknowledged,omitempty"`
+	Notified     bool `json:"notified,omitempty"` // the notify command of beadm.conf has succeeded
 }
 
 // NotTried is a trial that was armed and that the next boot did not start.

@@ -334,6 +334,21 @@ func setupCommand() *cli.Command {
 	}
 }
 
+func trialNotifyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "trial-notify", Hidden: true, Usage: "run the notify command of beadm.conf for a failed trial",
+		Action: func(c *cli.Context) error {
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			t.AnyHost = true
+			return t.Notify(c.Context)
+		},
+	}
+}
+
 func kernelChangedCommand() *cli.Command {
 	return &cli.Command{
 		Name: "kernel-changed", Hidden: true, Usage: "run by the hooks of kernel packages: the menu entry follows",

@@ -14,8 +14,11 @@ import (
 	"beadm/activate"
 	"beadm/be"
 	"beadm/be/btrfs"
+	"beadm/be/rooted"
 	"beadm/be/zfs"
 )
+
+const confFile = "/etc/beadm/beadm.conf"
 
 // target opens what the global options name. done must be called.
 func target(c *cli.Context) (t *activate.Target, done func(), err error) {
@@ -67,17 +70,37 @@ func openStore(ctx context.Context, beroot, root string) (be.Store, func(), erro
 	return s, func() { s.Close() }, nil
 }
 
+// readConf reads beadm.conf(5). One that lies in another root than the host's
+// may be a guest's, and no guest says what is run on the host.
 func readConf(file, root string) (activate.Conf, error) {
-	given := file != ""
-	if !given {
-		file = filepath.Join(root, "etc/beadm/beadm.conf")
+	var data []byte
+	var err error
+	foreign := file == "" && root != "/"
+	switch {
+	case file != "":
+		if data, err = os.ReadFile(file); errors.Is(err, fs.ErrNotExist) {
+			return activate.Conf{}, be.E(be.Usage, "cannot read the configuration: %w", err)
+		}
+	case foreign:
+		file = filepath.Join(root, confFile)
+		var r *rooted.Root
+		if r, err = rooted.Open(root); err == nil {
+			data, err = r.ReadFile(confFile)
+			r.Close()
+		}
+	default:
+		file = confFile
+		data, err = os.ReadFile(file)
 	}
-	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) && !given {
+	if errors.Is(err, fs.ErrNotExist) {
 		return activate.DefaultConf(), nil
 	}
 	if err != nil {
 		return activate.Conf{}, be.E(be.Usage, "cannot read the configuration: %w", err)
 	}
-	return activate.ParseConf(file, data)
+	conf, err := activate.ParseConf(file, data)
+	if foreign {
+		conf.Checks, conf.Notify = nil, ""
+	}
+	return conf, err
 }

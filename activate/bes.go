@@ -8,6 +8,7 @@ import (
 
 	"beadm/be"
 	"beadm/be/journal"
+	"beadm/be/state"
 )
 
 // CreateOptions are those of beadm create.
@@ -209,7 +210,7 @@ type destroyArgs struct {
 // there on it is finished, not undone. The menu entry goes first, so that no
 // entry ever names a root that is not there.
 func (s *Session) destroyPlan(args destroyArgs, report *be.DestroyReport) journal.Plan {
-	return journal.Plan{Op: "destroy", Args: args, Commit: 0,
+	return journal.Plan{Op: "destroy", Args: args, Commit: 0, Repeatable: true,
 		Committed: func(context.Context) (bool, error) { return true, nil },
 		Steps: []journal.Step{
 			{Name: "take it out of the boot menu", Do: func(ctx context.Context) error {
@@ -237,7 +238,19 @@ func (s *Session) destroyPlan(args destroyArgs, report *be.DestroyReport) journa
 				if args.UUID == "" {
 					return nil
 				}
-				if err := s.forget(args.UUID); err != nil {
+				err := s.forget(args.UUID)
+				if state.NoSpace(err) {
+					// Its own space may be on the way back. Records of what is
+					// gone do no harm.
+					if _, err := s.Store.Free(ctx); err != nil {
+						return err
+					}
+					if err = s.forget(args.UUID); state.NoSpace(err) {
+						s.Report.Warn("%s is destroyed, but its records stay for want of space", args.Name)
+						return nil
+					}
+				}
+				if err != nil {
 					return err
 				}
 				delete(s.State.BEs, args.UUID)

@@ -23,6 +23,7 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 	if s.Dir == nil {
 		return nil, be.E(be.NoStore, "beadm is not set up here: run beadm setup")
 	}
+	s.dryRun = dryRun
 	if err := s.lock(); err != nil {
 		return nil, err
 	}

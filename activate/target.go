@@ -47,6 +47,7 @@ type Session struct {
 	State  *state.State
 	Loader boot.Loader // nil before setup
 	unlock func()
+	dryRun bool
 	hold   *hold
 	undo   []func()
 }
@@ -101,6 +102,7 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 		s.Close()
 		return nil, be.E(be.NoStore, "beadm is not set up here: run beadm setup")
 	}
+	s.dryRun = dryRun
 	if err := s.lock(); err != nil {
 		s.Close()
 		return nil, err
@@ -188,8 +190,10 @@ func (t *Target) private(dir string) error {
 // Close releases the lock and unmounts what this session mounted.
 func (s *Session) Close() {
 	if s.unlock != nil {
-		// Without it there is less comfort on a full disk, and no harm.
-		s.Dir.KeepReserve()
+		if !s.dryRun {
+			// Without it there is less comfort on a full disk, and no harm.
+			s.Dir.KeepReserve()
+		}
 		s.unlock()
 		s.unlock = nil
 	}

@@ -98,15 +98,21 @@ func (s *Store) remove(ctx context.Context, e entry) error {
 		err := s.do(func() error {
 			return unix.Renameat2(dir, e.name, dir, partial, unix.RENAME_NOREPLACE)
 		}, "rename %s to %s", e.name, partial)
-		if err != nil {
+		switch {
+		case err == nil:
+			// Committed before anything of it goes: after a power cut it must
+			// not be offered whole.
+			if err := s.sync(); err != nil {
+				return errors.Join(err, undoRename(dir, partial, e.name))
+			}
+			e.name, e.partial = partial, true
+		case errors.Is(err, unix.ENOSPC) && !s.hasChildren(e.id):
+			// A file system full of metadata takes no new name, but it deletes,
+			// out of its global reserve. That is one step: nothing is ever
+			// half gone.
+		default:
 			return err
 		}
-		// Committed before anything of it goes: after a power cut it must
-		// not be offered whole.
-		if err := s.sync(); err != nil {
-			return errors.Join(err, undoRename(dir, partial, e.name))
-		}
-		e.name, e.partial = partial, true
 	}
 	woods, err := s.scan()
 	if err != nil {
@@ -154,6 +160,11 @@ func (s *Store) remove(ctx context.Context, e entry) error {
 		}
 	}
 	return s.sync()
+}
+
+func (s *Store) hasChildren(id uint64) bool {
+	woods, err := s.scan()
+	return err != nil || len(woods.children[id]) > 0
 }
 
 // mayGo says why a boot environment cannot be destroyed.

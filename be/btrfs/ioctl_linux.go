@@ -13,6 +13,7 @@ import (
 // ioctl numbers, _IOC(direction, 0x94, number, size), as on every
 // architecture but powerpc, mips and sparc.
 const (
+	iocSync         = 0x94<<8 | 8
 	iocSnapDestroy  = 1<<30 | 4096<<16 | 0x94<<8 | 15
 	iocTreeSearchV2 = 3<<30 | 112<<16 | 0x94<<8 | 17
 	iocInoLookup    = 3<<30 | 4096<<16 | 0x94<<8 | 18

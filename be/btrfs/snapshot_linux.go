@@ -347,6 +347,12 @@ func (s *Store) destroySnapshot(in base, owner, snap string) error {
 	if err == nil {
 		err = s.setAttr(fd, snapshotAttr, "")
 	}
+	if errors.Is(err, unix.ENOSPC) {
+		// As with boot environments: it still deletes what goes in one step.
+		if id, e := subvolumeID(fd); e == nil && !s.hasChildren(id) {
+			err = nil
+		}
+	}
 	if err != nil {
 		return err
 	}

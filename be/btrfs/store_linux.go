@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -177,13 +178,44 @@ func (s *Store) GUID() string {
 	return fmt.Sprintf("%s-%x", s.fsid, sum[:4])
 }
 
-// Free is what statfs says.
-func (s *Store) Free(context.Context) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(s.fd(), &st); err != nil {
-		return 0, err
+// Where less than scarce is free, Free waits freeTime at most for more.
+const (
+	scarce   = 1 << 30
+	freeTime = 10 * time.Second
+)
+
+// Free is what statfs says. Where that is little, it waits for the space of
+// what was destroyed: the kernel clears deleted subvolumes in the background,
+// and gives free what they held with the commit after that.
+func (s *Store) Free(ctx context.Context) (int64, error) {
+	settled := false
+	for deadline := time.Now().Add(freeTime); ; {
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(s.fd(), &st); err != nil {
+			return 0, err
+		}
+		free := int64(st.Bavail) * st.Bsize
+		if free >= scarce || settled || time.Now().After(deadline) {
+			return free, nil
+		}
+		deleted, err := search(s.fd(), rootTreeID, orphans, orphans)
+		if err != nil {
+			return 0, err
+		}
+		settled = len(deleted) == 0
+		// Unlike syncfs it wakes the thread that clears.
+		if err := ioctl(s.fd(), iocSync, nil); err != nil {
+			return 0, fmt.Errorf("sync: %w", err)
+		}
+		if settled {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	return int64(st.Bavail) * st.Bsize, nil
 }
 
 // Flush commits the file system's transaction. fsync alone writes to the log

@@ -13,7 +13,8 @@ const (
 	rootTreeID   = 1
 	rootDirID    = 6 // holds the entry "default"
 	quotaTreeID  = 8
-	firstFree    = 256 // inode of every subvolume's root directory, and the first subvolume's id
+	orphans      = ^uint64(4) // items of the root tree for deleted subvolumes that are not cleared yet
+	firstFree    = 256        // inode of every subvolume's root directory, and the first subvolume's id
 	lastFree     = ^uint64(255)
 	dirItemKey   = 84
 	rootItemKey  = 132

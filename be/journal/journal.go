@@ -38,6 +38,10 @@ type Plan struct {
 	// or len(Steps)-1 by default if negative.
 	Commit int
 	Steps  []Step
+	// Repeatable: giving the command again does what is left of it. So it goes
+	// on without a journal where there is no space for one: what makes room
+	// must work there.
+	Repeatable bool
 	// Committed asks the world whether the commit step's effect is there; nil
 	// trusts the journal.
 	Committed func(context.Context) (bool, error)
@@ -75,8 +79,15 @@ func Run(ctx context.Context, dir *state.Dir, plan Plan, progress func(step stri
 		return fmt.Errorf("cannot %s: %w", plan.Op, err)
 	}
 	rec := Record{Version: 1, Op: plan.Op, Args: args, Pid: os.Getpid(), Started: time.Now().UTC(), Step: -1}
-	if err := save(dir, rec); err != nil {
-		return fmt.Errorf("cannot %s: %w", plan.Op, err)
+	save := func() error {
+		err := save(dir, rec)
+		if plan.Repeatable && state.NoSpace(err) {
+			return nil
+		}
+		return err
+	}
+	if err := save(); err != nil {
+		return be.E(be.Undone, "cannot %s: %w; nothing was changed", plan.Op, err)
 	}
 	for i, step := range plan.Steps {
 		rec.Step, rec.Done, rec.Name = i, false, step.Name
@@ -85,7 +96,7 @@ func Run(ctx context.Context, dir *state.Dir, plan Plan, progress func(step stri
 			err = nil // what is committed is finished, not abandoned
 		}
 		if err == nil {
-			err = save(dir, rec)
+			err = save()
 		}
 		if err == nil {
 			if progress != nil {
@@ -101,7 +112,7 @@ func Run(ctx context.Context, dir *state.Dir, plan Plan, progress func(step stri
 			return failed(ctx, dir, plan, i, err)
 		}
 		rec.Done = true
-		if err := save(dir, rec); err != nil {
+		if err := save(); err != nil {
 			return failed(ctx, dir, plan, i, err)
 		}
 	}

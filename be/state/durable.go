@@ -1,7 +1,9 @@
 package state
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -11,8 +13,16 @@ import (
 // on disk before WriteFile returns. The file is readable by its owner only.
 func WriteFile(path string, data []byte) error {
 	err := writeFile(path, data)
-	if noSpace(err) && releaseReserve(filepath.Dir(path)) {
+	if NoSpace(err) && releaseReserve(filepath.Dir(path)) {
 		err = writeFile(path, data)
+	}
+	var p *fs.PathError
+	var l *os.LinkError
+	switch { // both say at length which file it was
+	case errors.As(err, &p):
+		err = p.Err
+	case errors.As(err, &l):
+		err = l.Err
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)

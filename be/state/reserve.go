@@ -30,15 +30,20 @@ func (d *Dir) KeepReserve() error {
 	return writeFile(path, data)
 }
 
-func noSpace(err error) bool {
+// NoSpace says whether err is that the file system is full.
+func NoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// releaseReserve says whether there was one. It waits until its space is free.
+// releaseReserve gives up the reserve for a file in dir, which is the state's
+// folder or one in it, and says whether there was one. It waits until its
+// space is free.
 func releaseReserve(dir string) bool {
-	if os.Remove(filepath.Join(dir, reserveFile)) != nil {
-		return false
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if os.Remove(filepath.Join(d, reserveFile)) == nil {
+			flush(d)
+			return true
+		}
 	}
-	flush(dir)
-	return true
+	return false
 }

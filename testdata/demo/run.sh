@@ -8,11 +8,16 @@ here=$(cd "$(dirname "$0")" && pwd)
 program=$(realpath "$here/../../.build/beadm")
 [ "$(id -u)" = 0 ] || { echo "the demonstration mounts file systems: run it as root" >&2; exit 1; }
 
-machine= leader= uuid= failed=0 held=0 mails=0 lines=0
+machine= leader= uuid= failed=0 held=0 mails=0 lines=0 title= over=
 work=$(mktemp -d /var/tmp/beadm-demo.XXXXXX)
 root=$work/root top=$work/top loader=$work/loader name=${work##*/}
 clean() {
+	local status=$?
 	trap '' INT TERM HUP
+	case $status in
+	0 | 130) ;;
+	*) [ -n "$over" ] || echo "stopped with status $status in: $title" >&2 ;;
+	esac
 	set +e
 	poweroff
 	for dir in "$root" "$top"; do
@@ -31,14 +36,13 @@ clean() {
 }
 trap clean EXIT
 trap 'echo; echo interrupted >&2; exit 130' INT TERM HUP
-trap 'echo "   FAIL  status $? of: $BASH_COMMAND" >&2' ERR
 
 now() { echo "${EPOCHREALTIME/./}"; }
 since() { awk -v us=$(($(now) - $1)) 'BEGIN { printf "%.1f s", us / 1e6 }'; }
 step() {
 	[ -z "${started-}" ] || echo "   $(since "$started")"
-	started=$(now)
-	printf '\n== %s\n' "$1"
+	started=$(now) title=$1
+	printf '\n== %s\n' "$title"
 }
 # claim TEXT COMMAND...: the command must succeed.
 claim() {
@@ -127,7 +131,8 @@ count() {
 # the token and chooses a root, and beadm boot prepares it. 14: not this one.
 load() {
 	local subvolume rc=0
-	umount -R "$root"
+	# The processes of a machine whose power was cut end in their own time.
+	within 10 umount -R "$root"
 	read -r subvolume chosen kind < <("$program" stub-consume "$loader")
 	mount -o loop,subvol="$subvolume" "$work/disk.img" "$root"
 	beadm boot || rc=$?
@@ -277,4 +282,5 @@ shutdown
 
 echo "   $(since "$started")"
 printf '\n%s claims held, %s did not; %s in all\n' "$held" "$failed" "$(since "$began")"
+over=yes
 exit $((failed > 0))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"beadm/be"
 	"beadm/be/journal"
@@ -69,9 +70,19 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		if src.Incomplete {
 			return be.BE{}, be.E(be.InUse, "cannot clone %s: it is incomplete; beadm recover or beadm destroy ends that", from)
 		}
+		if isSnap {
+			if err := s.findSnapshot(ctx, src.Name, snap); err != nil {
+				return be.BE{}, err
+			}
+		}
 		args.Source, args.Snapshot = src.Name, snap
 		if !isSnap {
 			args.Auto, args.Snapshot = true, "beadm-create-"+args.Token
+		}
+	}
+	for _, p := range opts.Properties {
+		if k, _, ok := strings.Cut(p, "="); !ok || k == "" {
+			return be.BE{}, be.E(be.Usage, "cannot create %s: the property %q is not NAME=VALUE", name, p)
 		}
 	}
 	if err := s.roomFor(ctx, "create "+name); err != nil {
@@ -94,6 +105,22 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	}
 	s.record("create", name, "from "+args.Source)
 	return b, nil
+}
+
+func (s *Session) findSnapshot(ctx context.Context, name, snap string) error {
+	if err := be.CheckName(snap); err != nil {
+		return be.E(be.Usage, "the name of a snapshot of %s is wrong: %w", name, err)
+	}
+	all, err := s.Store.Snapshots(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, sn := range all {
+		if sn.Name == snap {
+			return nil
+		}
+	}
+	return be.E(be.NotFound, "there is no snapshot %s@%s", name, snap)
 }
 
 func (s *Session) createPlan(args createArgs) journal.Plan {
@@ -303,6 +330,10 @@ func (t *Target) Mount(ctx context.Context, name, dir string, readOnly, dryRun b
 		return "", be.E(be.NotFound, "cannot mount %s: %w", name, err)
 	} else if !info.IsDir() {
 		return "", be.E(be.Usage, "cannot mount %s: %s is not a directory", name, dir)
+	} else if inside, err := os.ReadDir(dir); err != nil {
+		return "", fmt.Errorf("cannot mount %s: %w", name, err)
+	} else if len(inside) > 0 {
+		return "", be.E(be.InUse, "cannot mount %s: the directory %s is not empty", name, dir)
 	}
 	if dryRun {
 		s.Report.Would("mount " + name + " at " + dir)

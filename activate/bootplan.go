@@ -20,6 +20,10 @@ func (t *Target) BootPlan(ctx context.Context) error {
 	if s.Dir == nil {
 		return nil
 	}
+	s.dryRun = true
+	if err := s.lock(); err != nil {
+		return err
+	}
 	ls, err := s.Loader.State(ctx)
 	if err != nil {
 		return err

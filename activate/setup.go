@@ -31,7 +31,22 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 		return err
 	}
 	if opts.DryRun {
-		t.Report.Would("create the state file system of " + t.Store.Location())
+		s, err := t.Look(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if s.Dir == nil {
+			t.Report.Would("create the state file system of " + t.Store.Location())
+		} else {
+			s.dryRun = true
+			if err := s.lock(); err != nil {
+				return err
+			}
+			if err := s.maySetup(running); err != nil {
+				return err
+			}
+		}
 		t.Report.Would("put beadm into " + running.Name + " as " + initPath)
 		t.Report.Would("install the configuration of " + opts.Loader.Kind + " with " + running.Name + " as the default")
 		return nil
@@ -51,12 +66,7 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	if err := s.checkIdentity(); err != nil && be.KindOf(err) != be.Denied {
-		return err
-	} else if err != nil && existsInRoot(t.Root, "/"+identityFile) {
-		return err
-	}
-	if err := Allow(s.State, "setup", running.UUID); err != nil {
+	if err := s.maySetup(running); err != nil {
 		return err
 	}
 	if running, err = t.Store.Adopt(ctx, running.Name); err != nil {
@@ -114,6 +124,15 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	}
 	s.record("setup", running.Name, conf.Kind)
 	return nil
+}
+
+func (s *Session) maySetup(running be.BE) error {
+	if err := s.checkIdentity(); err != nil && be.KindOf(err) != be.Denied {
+		return err
+	} else if err != nil && existsInRoot(s.Root, "/"+identityFile) {
+		return err
+	}
+	return Allow(s.State, "setup", running.UUID)
 }
 
 // identity of the host, made when there is none.

@@ -58,6 +58,17 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	if err := s.mayEnter(b, "upgrade"); err != nil {
 		return err
 	}
+	if len(opts.Command) == 0 {
+		err := s.lookInto(ctx, b, func(dir string) error {
+			if !existsInRoot(dir, packageManager) {
+				return noCommand(name)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if opts.DryRun {
 		opts.would(s, name)
 		return nil
@@ -65,9 +76,6 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	runErr, err := s.enter(ctx, name, func(dir string) error { return runUpgrade(ctx, dir, name, opts) })
 	if err != nil {
 		return after(runErr, err)
-	}
-	if be.KindOf(runErr) == be.Usage {
-		return runErr // nothing was run
 	}
 	if runErr != nil {
 		s.record("upgrade failed", name, runErr.Error())
@@ -99,9 +107,6 @@ const fullUpgrade = "apt-get update && apt-get -y -o Dpkg::Options::=--force-con
 func runUpgrade(ctx context.Context, dir, name string, opts UpgradeOptions) error {
 	argv := opts.Command
 	if len(argv) == 0 {
-		if !existsInRoot(dir, packageManager) {
-			return noCommand(name)
-		}
 		argv = []string{"/bin/sh", "-ec", fullUpgrade}
 	}
 	err := runOffline(ctx, dir, offlineCommand{

@@ -345,21 +345,59 @@ func differ(before, after string) string {
 }
 
 // refused: the exit code, one sentence on standard error that says says,
-// nothing on standard output, and nothing changed or mounted.
+// nothing on standard output, and nothing changed or mounted. A dry run is
+// refused the same.
 func (m *machine) refused(code int, says string, args ...string) {
 	m.t.Helper()
-	m.refusedCmd(code, says, exec.Command(m.beadm, append([]string{"--root", m.root}, args...)...))
+	cmds := []*exec.Cmd{exec.Command(m.beadm, append([]string{"--root", m.root}, args...)...)}
+	if dry := dryRunOf(args); dry != nil {
+		cmds = append(cmds, exec.Command(m.beadm, append([]string{"--root", m.root}, dry...)...))
+	}
+	m.refusedCmd(code, says, cmds...)
 }
 
-func (m *machine) refusedCmd(code int, says string, cmd *exec.Cmd) {
+// dryRunOf is a command with -n, or nil if it has that already or knows none.
+func dryRunOf(args []string) []string {
+	at := slices.Index(args, "--")
+	if at < 0 {
+		at = len(args)
+	}
+	if slices.Contains(args, "-n") {
+		return nil
+	}
+	cmds, known := commands(), false
+	for _, word := range args[:at] {
+		i := slices.IndexFunc(cmds, func(c *cli.Command) bool { return c.HasName(word) })
+		if i < 0 {
+			continue
+		}
+		known = slices.ContainsFunc(cmds[i].Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), "n") })
+		if cmds = cmds[i].Subcommands; len(cmds) == 0 {
+			break
+		}
+	}
+	if !known {
+		return nil
+	}
+	// A flag that lacks its argument would take it.
+	if last := args[at-1]; len(last) > 1 && last[0] == '-' {
+		return nil
+	}
+	return slices.Insert(slices.Clone(args), at, "-n")
+}
+
+func (m *machine) refusedCmd(code int, says string, cmds ...*exec.Cmd) {
 	m.t.Helper()
 	before, mounts := m.snapshotWorld(), m.mounts()
-	r := start(m.t, cmd)
-	if r.code != code || r.out != "" || !strings.Contains(r.err, says) {
-		m.t.Errorf("wanted: exit %d, nothing on stdout, and %q\n%v", code, says, r)
-	}
-	if !strings.HasPrefix(r.err, "beadm: ") || strings.Count(r.err, "\n") != 1 {
-		m.t.Errorf("not one sentence: %v", r)
+	var r result
+	for _, cmd := range cmds {
+		r = start(m.t, cmd)
+		if r.code != code || r.out != "" || !strings.Contains(r.err, says) {
+			m.t.Errorf("wanted: exit %d, nothing on stdout, and %q\n%v", code, says, r)
+		}
+		if !strings.HasPrefix(r.err, "beadm: ") || strings.Count(r.err, "\n") != 1 {
+			m.t.Errorf("not one sentence: %v", r)
+		}
 	}
 	if after := m.snapshotWorld(); after != before {
 		m.t.Errorf("it changed\n%s\nafter %v", differ(before, after), r)
@@ -383,6 +421,14 @@ func TestWrongNames(t *testing.T) {
 		m.refused(3, none, args...)
 	}
 	m.refused(3, "nosnap", "create", "-e", "debian@nosnap", "x")
+	m.refused(2, "snapshot", "create", "-e", "debian@", "x")
+	m.refused(2, "snapshot", "create", "-e", "debian@a/b", "x")
+	m.refused(2, "NAME=VALUE", "create", "-o", "nope", "x")
+	m.refused(2, "name", "sync", "run", "--from", "", "--to", "new")
+	m.refused(2, "--root is empty", "--root", "", "create", "x")
+	full := t.TempDir()
+	write(t, filepath.Join(full, "file"), "x")
+	m.refused(4, "is not empty", "mount", "new", full)
 	m.refused(3, "no boot environment", "setup", t.TempDir())
 	m.refused(3, "/nosuch/dir", "mount", "new", "/nosuch/dir")
 	m.refused(2, "not a directory", "mount", "new", filepath.Join(m.root, "etc/passwd"))
@@ -399,6 +445,13 @@ func TestWrongNames(t *testing.T) {
 		m.refused(2, "name", "destroy", "-F", "--", name)
 		m.refused(2, "name", "mount", "--", name)
 		m.refused(2, "name", "unmount", "--", name)
+		m.refused(2, "name", "run", "--", name)
+		m.refused(2, "name", "describe", "--", name, "text")
+		m.refused(2, "name", "list", "--", name)
+		if name != "a@b" { // that is a snapshot's
+			m.refused(2, "name", "create", "-e", name, "x")
+		}
+		m.refused(2, "name", "sync", "run", "--to", name)
 	}
 	m.refused(2, "-x", "create", "-x")
 	for _, args := range [][]string{{"create", "new"}, {"create", "-n", "new"}, {"create", "debian"}, {"rename", "new", "debian"}, {"rename", "new", "new"}} {
@@ -470,6 +523,7 @@ func TestNotRoot(t *testing.T) {
 	for _, args := range [][]string{
 		{"list"}, {"status"}, {"history"}, {"create", "x"}, {"destroy", "-F", "debian"}, {"activate", "debian"}, {"activate", "-T"}, {"upgrade", "x"},
 		{"mount", "debian"}, {"unmount", "debian"}, {"rename", "debian", "x"}, {"describe", "debian", "x"}, {"rollback"}, {"confirm"}, {"boot"}, {"recover"},
+		{"run", "debian"}, {"status", "--acknowledge"}, {"setup", "/mnt"},
 		{"setup"}, {"setup", "--loader", "stub", "--loader-dir", m.loader}, {"share", "init"}, {"share", "status"}, {"sync", "run", "--to", "debian"}, {"sync", "status", "--to", "debian"},
 	} {
 		cmd := exec.Command(m.beadm, append([]string{"--root", m.root}, args...)...)
@@ -482,7 +536,7 @@ func TestNotRoot(t *testing.T) {
 var onStore = [][]string{
 	{"create", "x"}, {"destroy", "-F", "debian"}, {"activate", "debian"}, {"activate", "-T"}, {"upgrade", "x", "--", "/bin/true"},
 	{"mount", "debian"}, {"unmount", "debian"}, {"rename", "debian", "x"}, {"describe", "debian", "x"}, {"rollback"}, {"confirm"},
-	{"recover"}, {"share", "init"}, {"sync", "run", "--to", "debian"}, {"status", "--acknowledge"},
+	{"recover"}, {"share", "init"}, {"sync", "run", "--to", "debian"}, {"status", "--acknowledge"}, {"run", "debian"}, {"setup", "/mnt"},
 }
 
 func TestNoStore(t *testing.T) {
@@ -535,6 +589,7 @@ func TestTwoAtOnce(t *testing.T) {
 	for _, args := range [][]string{
 		{"create", "x"}, {"destroy", "-F", "new"}, {"activate", "new"}, {"activate", "-T"}, {"upgrade", "new", "--", "/bin/true"}, {"mount", "new"}, {"unmount", "new"},
 		{"rename", "new", "x"}, {"describe", "new", "x"}, {"rollback"}, {"confirm"}, {"recover"}, {"share", "init"}, {"sync", "run", "--to", "new"},
+		{"run", "new"}, {"setup", "/mnt"}, {"create", "-n", "x"}, {"activate", "-n", "new"}, {"sync", "status", "--to", "new"},
 		{"status", "--acknowledge"}, {"setup", "--loader", "stub", "--loader-dir", m.loader}, {"boot"},
 	} {
 		m.refused(11, "pid 4711 (beadm upgrade) is at work on this store", args...)

@@ -98,6 +98,12 @@ func createCommand() *cli.Command {
 			if c.Bool("empty") && c.IsSet("e") {
 				return be.E(be.Usage, "-e and --empty exclude each other")
 			}
+			if c.IsSet("e") { // an empty name is not the running one
+				from, _, _ := be.SplitSnapshot(c.String("e"))
+				if err := be.CheckName(from); err != nil {
+					return err
+				}
+			}
 			return change(c, a[0], func(t *activate.Target, _ *outcome) error {
 				_, err := t.Create(c.Context, a[0], activate.CreateOptions{
 					From: c.String("e"), Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"),

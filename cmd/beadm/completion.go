@@ -14,9 +14,19 @@ import (
 // is there to complete is in one place. It gets the words after "beadm", the
 // last one unfinished.
 var completionScripts = map[string]string{
+	// COMP_WORDS is cut at colons and equals signs, which names and flags hold:
+	// the words are read from the line, and what stands before the last of
+	// those signs stays on it.
 	"bash": `_beadm() {
-	local IFS=$'\n'
-	COMPREPLY=($(compgen -W "$(beadm complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
+	local IFS=$' \t\n' line=${COMP_LINE:0:COMP_POINT} cur word
+	local -a words
+	read -ra words <<<"$line"
+	[[ $line == *[[:blank:]] ]] && words+=("")
+	cur=${words[-1]}
+	COMPREPLY=()
+	while IFS= read -r word; do
+		[[ $word == "$cur"* ]] && COMPREPLY+=("${word#"${cur%"${cur##*[:=]}"}"}")
+	done < <(beadm complete -- "${words[@]:1}" 2>/dev/null)
 }
 complete -o default -F _beadm beadm
 `,

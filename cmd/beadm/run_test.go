@@ -119,6 +119,36 @@ func pseudoTerminal(t *testing.T) (master, slave *os.File) {
 	return master, slave
 }
 
+// screen is what a person sees who types at the master of a terminal.
+type screen struct {
+	t      *testing.T
+	master *os.File
+	cmd    *exec.Cmd
+	text   string // that was not looked at yet
+}
+
+// until waits for what, and has looked at all before it.
+func (s *screen) until(what string) {
+	s.t.Helper()
+	check(s.t, s.master.SetReadDeadline(time.Now().Add(20*time.Second)))
+	b := make([]byte, 4096)
+	for !strings.Contains(s.text, what) {
+		n, err := s.master.Read(b)
+		s.text += string(b[:n])
+		if err != nil {
+			s.cmd.Process.Kill()
+			s.t.Fatalf("no %q on the screen (%v): %q", what, err, s.text)
+		}
+	}
+	_, s.text, _ = strings.Cut(s.text, what)
+}
+
+func (s *screen) keys(k string) {
+	s.t.Helper()
+	_, err := s.master.WriteString(k)
+	check(s.t, err)
+}
+
 // TestRunAShell: somebody types.
 func TestRunAShell(t *testing.T) {
 	m := shellMachine(t)
@@ -132,26 +162,8 @@ func TestRunAShell(t *testing.T) {
 	check(t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	screen := ""
-	until := func(what string) {
-		t.Helper()
-		check(t, master.SetReadDeadline(time.Now().Add(20*time.Second)))
-		b := make([]byte, 4096)
-		for !strings.Contains(screen, what) {
-			n, err := master.Read(b)
-			screen += string(b[:n])
-			if err != nil {
-				cmd.Process.Kill()
-				t.Fatalf("no %q on the screen (%v): %q", what, err, screen)
-			}
-		}
-		_, screen, _ = strings.Cut(screen, what)
-	}
-	keys := func(k string) {
-		t.Helper()
-		_, err := master.WriteString(k)
-		check(t, err)
-	}
+	screen := &screen{t: t, master: master, cmd: cmd}
+	until, keys := screen.until, screen.keys
 	until("# ")
 	keys("/bin/busybox tty; echo $((6*7))\r")
 	until("\n/dev/pts/0\r\n42\r\n")
@@ -173,10 +185,10 @@ func TestRunAShell(t *testing.T) {
 	case <-ended:
 	case <-time.After(20 * time.Second):
 		cmd.Process.Kill()
-		t.Fatalf("the shell does not end: %q", screen)
+		t.Fatalf("the shell does not end: %q", screen.text)
 	}
 	if code := cmd.ProcessState.ExitCode(); code != 7 {
-		t.Errorf("exit %d, not the shell's: %q", code, screen)
+		t.Errorf("exit %d, not the shell's: %q", code, screen.text)
 	}
 	now, err := unix.IoctlGetTermios(int(slave.Fd()), unix.TCGETS)
 	check(t, err)

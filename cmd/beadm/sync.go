@@ -31,6 +31,13 @@ func syncCommand() *cli.Command {
 		if !c.IsSet("from") && !c.IsSet("to") {
 			return be.E(be.Usage, "give --from, --to or both: the one left out is the running boot environment")
 		}
+		for _, flag := range []string{"from", "to"} {
+			if c.IsSet(flag) { // an empty name is not the running one
+				if err := be.CheckName(c.String(flag)); err != nil {
+					return err
+				}
+			}
+		}
 		return change(c, c.String("to"), func(t *activate.Target, out *outcome) error {
 			out.DryRun = dry
 			report, err := t.Sync(c.Context, c.String("to"), activate.SyncOptions{

@@ -22,9 +22,15 @@ const confFile = "/etc/beadm/beadm.conf"
 
 // target opens what the global options name. done must be called.
 func target(c *cli.Context) (t *activate.Target, done func(), err error) {
-	root := filepath.Clean(c.String("root"))
 	if os.Geteuid() != 0 {
 		return nil, nil, be.E(be.Denied, "%s must be run as root", c.Command.HelpName)
+	}
+	if c.String("root") == "" {
+		return nil, nil, be.E(be.Usage, "--root is empty: give a directory")
+	}
+	root, err := filepath.Abs(c.String("root"))
+	if err != nil {
+		return nil, nil, be.E(be.Usage, "cannot find --root: %w", err)
 	}
 	store, done, err := openStore(c.Context, c.String("beroot"), root)
 	if err != nil {

@@ -198,6 +198,11 @@ func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (
 	if err := s.mayDestroy(b, force); err != nil {
 		return be.DestroyReport{}, err
 	}
+	if dryRun && b.Mountpoint != "" {
+		// The store, asked now, would refuse: how much it frees is not known.
+		s.Report.Would("unmount " + name + " from " + b.Mountpoint)
+		return be.DestroyReport{Removes: []string{b.Location}}, nil
+	}
 	if dryRun {
 		return s.Store.Destroy(ctx, name, true)
 	}

@@ -34,11 +34,11 @@ type Options struct {
 
 // Result of Init and Undo.
 type Result struct {
-	Moved   []string `json:"moved"`
-	Stopped []string `json:"stopped"` // units that were stopped and started again
+	Moved   []string `json:"moved,omitempty"`
+	Stopped []string `json:"stopped,omitempty"` // units that were stopped and started again
 	Files   int64    `json:"files"`
 	Bytes   int64    `json:"bytes"`
-	Late    []string `json:"late"` // written while the path was exchanged: see Init
+	Late    []string `json:"late,omitempty"` // written while the path was exchanged: see Init
 }
 
 // patience is how long processes may take to let go after their unit stopped.

@@ -17,6 +17,7 @@ import (
 
 	"beadm/activate"
 	"beadm/be"
+	"beadm/cmd/beadm/render"
 )
 
 type streams struct {
@@ -247,6 +248,9 @@ func versionCommand() *cli.Command {
 	return &cli.Command{Name: "version", Usage: "print the version", Action: func(c *cli.Context) error {
 		if _, err := args(c, 0, 0); err != nil {
 			return err
+		}
+		if c.Bool("json") {
+			return render.JSON(c.App.Writer, map[string]string{"version": version()})
 		}
 		fmt.Fprintf(c.App.Writer, "beadm %s\n", version())
 		return nil

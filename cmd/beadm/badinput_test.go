@@ -475,6 +475,15 @@ func TestWhatRunsAndWhatBootsAreKept(t *testing.T) {
 	}
 	m.refused(4, "it is the default", "rename", "new", "x")
 	m.refused(4, "debian is running", "activate", "debian")
+	// One that is mounted goes with -f only.
+	m.ok("create", "looked-at")
+	dir := strings.TrimSpace(m.ok("mount", "looked-at"))
+	m.refused(4, "it is mounted at "+dir, "destroy", "-F", "looked-at")
+	m.ok("destroy", "-F", "-f", "looked-at")
+	m.refused(3, "looked-at", "mount", "looked-at")
+	if slices.Contains(m.mounts(), dir) {
+		t.Errorf("%s is still mounted", dir)
+	}
 	// Without an answer nothing is destroyed.
 	m.ok("create", "other")
 	cmd := exec.Command(m.beadm, "--root", m.root, "destroy", "other")

@@ -79,6 +79,7 @@ func only(list []activate.Listed, name string) []activate.Listed {
 func createCommand() *cli.Command {
 	return &cli.Command{
 		Name: "create", Usage: "clone a boot environment", ArgsUsage: "BE",
+		Description: "With all its subordinate datasets and their local properties. The running\none goes on running meanwhile.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "e", Usage: "clone `SOURCE`, a BE or a BE@SNAP, in place of the running one"},
 			&cli.StringFlag{Name: "d", Usage: "describe it as `TEXT`"},
@@ -224,7 +225,8 @@ func unmountCommand() *cli.Command {
 func renameCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rename", Usage: "rename a boot environment that does not run", ArgsUsage: "BE NEW",
-		Flags: []cli.Flag{dryRun()},
+		Description: "Neither the default nor one that is mounted. It is out of the boot menu until\nit is activated again.",
+		Flags:       []cli.Flag{dryRun()},
 		Action: func(c *cli.Context) error {
 			a, err := args(c, 2, 2)
 			if err != nil {

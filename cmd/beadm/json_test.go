@@ -16,6 +16,8 @@ var jsonKey = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 // keys walks a value and reports keys that are not in one style.
 func badKeys(v any, path string) (bad []string) {
 	switch v := v.(type) {
+	case nil:
+		bad = append(bad, path+" is null")
 	case map[string]any:
 		for k, e := range v {
 			if !jsonKey.MatchString(k) {
@@ -82,6 +84,8 @@ func TestJSON(t *testing.T) {
 	m.comeUp()
 	value("recover")
 	value("history")
+	value("version")
+	value("share", "init", "-n")
 	if v := value("destroy", "-F", "newer"); v["frees_bytes"] == nil {
 		t.Errorf("%v", v)
 	}
@@ -132,6 +136,8 @@ func TestDryRun(t *testing.T) {
 	dry("would make new the default (the commit)", "activate", "--permanent", "new")
 	dir := strings.TrimSpace(m.ok("mount", "new"))
 	dry("would unmount new from "+dir, "unmount", "new")
+	m.refused(4, "it is mounted at", "destroy", "-F", "new")
+	dry("would unmount new from "+dir, "destroy", "-f", "new")
 	dry("would put beadm into new", "setup", dir)
 	m.ok("unmount", "new")
 	m.ok("activate", "new")

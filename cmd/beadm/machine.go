@@ -198,7 +198,8 @@ func statusCommand() *cli.Command {
 func confirmCommand() *cli.Command {
 	return &cli.Command{
 		Name: "confirm", Usage: "make the boot environment on trial the default",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "auto", Usage: "when the checks have held; end the trial if they fail"}, dryRun()},
+		Description: "By hand nothing is checked: you have looked. A trial does it by itself, with\n--auto, when its checks have held, unless it was activated with\n--no-auto-confirm.",
+		Flags:       []cli.Flag{&cli.BoolFlag{Name: "auto", Usage: "when the checks have held; end the trial if they fail"}, dryRun()},
 		Action: func(c *cli.Context) error {
 			if _, err := args(c, 0, 0); err != nil {
 				return err

@@ -4,14 +4,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
 	"beadm/be"
+	"beadm/be/state"
+	"beadm/cmd/beadm/render"
+	"beadm/share"
 	"beadm/sync/synclist"
 )
 
@@ -188,6 +193,40 @@ func isTrialFlag(f cli.Flag) bool {
 		}
 	}
 	return false
+}
+
+// TestManJSON: every key of the published values is in JSON of beadm(8).
+func TestManJSON(t *testing.T) {
+	text := section(manPage(t), "JSON")
+	var walk func(reflect.Type)
+	walk = func(typ reflect.Type) {
+		switch typ.Kind() {
+		case reflect.Pointer, reflect.Slice:
+			walk(typ.Elem())
+		case reflect.Struct:
+			if typ == reflect.TypeFor[time.Time]() {
+				return
+			}
+			for i := range typ.NumField() {
+				f := typ.Field(i)
+				key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				switch {
+				case f.Anonymous:
+				case key == "":
+					t.Errorf("%v.%s has no key", typ, f.Name)
+				case key == "acknowledged": // such a failure is not shown
+				case !regexp.MustCompile(`\b` + key + `\b`).MatchString(text):
+					t.Errorf("the key %s of %v is not in JSON of beadm(8)", key, typ)
+				}
+				walk(f.Type)
+			}
+		}
+	}
+	for _, typ := range []reflect.Type{
+		reflect.TypeFor[render.Listed](), reflect.TypeFor[activate.Status](), reflect.TypeFor[state.Event](), reflect.TypeFor[share.Path](), reflect.TypeFor[outcome](),
+	} {
+		walk(typ)
+	}
 }
 
 func TestManPageIsWellFormed(t *testing.T) {

@@ -126,8 +126,8 @@ func ListFields(w io.Writer, list []activate.Listed, dialect string) error {
 	return nil
 }
 
-// listed is the published JSON of one boot environment.
-type listed struct {
+// Listed is the published JSON of one boot environment.
+type Listed struct {
 	Name        string    `json:"name"`
 	UUID        string    `json:"uuid"`
 	Running     bool      `json:"running"`
@@ -149,9 +149,9 @@ type listed struct {
 
 // ListJSON writes the list as an array.
 func ListJSON(w io.Writer, list []activate.Listed) error {
-	out := []listed{}
+	out := []Listed{}
 	for _, l := range list {
-		out = append(out, listed{
+		out = append(out, Listed{
 			l.Name, string(l.UUID), l.Running, l.Deflt, l.Next, l.Trial, l.Once, l.Good, l.Incomplete, l.ReadOnly,
 			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, l.Space, l.Created.UTC(),
 		})

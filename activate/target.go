@@ -193,6 +193,10 @@ func (s *Session) Close() {
 		if !s.dryRun {
 			// Without it there is less comfort on a full disk, and no harm.
 			s.Dir.KeepReserve()
+			// Destroying or activating what failed answers for it, too.
+			if err := s.notice(); err != nil {
+				s.Report.Warn("%v", err)
+			}
 		}
 		s.unlock()
 		s.unlock = nil

@@ -1,11 +1,14 @@
 package activate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +48,11 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	}
 	if err := Allow(s.State, "activate", b.UUID); err != nil {
 		return err
+	}
+	if b.UUID == "" && !opts.DryRun {
+		if b, err = s.Store.Adopt(ctx, name); err != nil {
+			return err
+		}
 	}
 	running, err := s.running(ctx)
 	if err != nil {
@@ -222,6 +230,9 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 					return s.mountStaged(ctx, a.Name, newDir, false)
 				},
 				Undo: func(ctx context.Context) error {
+					if _, err := os.Lstat(newDir); errors.Is(err, fs.ErrNotExist) {
+						return nil // restarted since: nothing is mounted
+					}
 					if b, err := s.find(ctx, a.Name); err == nil && b.Running {
 						return nil // chosen at the loader's menu since: its mounts are the system's
 					}
@@ -363,6 +374,30 @@ func (s *Session) putEntry(ctx context.Context, b be.BE, dir string) error {
 	return s.Loader.Put(ctx, e)
 }
 
+// refreshEntry writes the menu entry of a boot environment, mounted or not.
+func (s *Session) refreshEntry(ctx context.Context, uuid be.UUID) error {
+	b, err := s.byUUID(ctx, uuid)
+	if err != nil {
+		return err
+	}
+	return s.lookInto(ctx, b, func(dir string) error { return s.putEntry(ctx, b, dir) })
+}
+
+// followEntry is refreshEntry for one that was changed at rest, if it has an
+// entry: what is not armed and not rolled back to must still start from the
+// menu, or as the default.
+func (s *Session) followEntry(ctx context.Context, uuid be.UUID) {
+	entries, err := s.Loader.Entries(ctx)
+	if err == nil && slices.Contains(entries, uuid.ID()) && uuid != "" {
+		if err = s.Store.Flush(ctx); err == nil {
+			err = s.refreshEntry(ctx, uuid)
+		}
+	}
+	if err != nil {
+		s.Report.Warn("its entry in the boot menu is the old one: %v", err)
+	}
+}
+
 // initPath is our init in every boot environment that holds beadm.
 const initPath = "/usr/lib/beadm/init"
 
@@ -439,9 +474,31 @@ func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
 	if !existsInRoot(dir, "/sbin/init") {
 		return be.E(be.Unbootable, "cannot activate %s: it has no /sbin/init", b.Name)
 	}
+	if data, err := readInRoot(dir, "/etc/beadm/beadm.conf"); err == nil {
+		if _, err := ParseConf("beadm.conf", data); err != nil {
+			return be.E(be.Unbootable, "cannot activate %s: the configuration in it cannot be read: %w", b.Name, err)
+		}
+	}
+	if err := s.sameHostid(dir); err != nil {
+		return be.E(be.Unbootable, "cannot activate %s: %w", b.Name, err)
+	}
 	theirs, err := readInRoot(dir, "/"+identityFile)
 	if ours, e := os.ReadFile(s.Dir.Path("identity")); e == nil && (err != nil || string(ours) != string(theirs)) && !s.AnyHost {
 		return be.E(be.Unbootable, "cannot activate %s: beadm in it was set up for another host; mount it and run beadm setup --root DIR", b.Name)
+	}
+	return nil
+}
+
+// sameHostid refuses a hostid that would make the pool another host's for the
+// boot environments that do not have it (zgenhostid(8)).
+func (s *Session) sameHostid(dir string) error {
+	if s.Store.Caps().Kind != "zfs" {
+		return nil
+	}
+	ours, oerr := readInRoot(s.Root, "/etc/hostid")
+	theirs, terr := readInRoot(dir, "/etc/hostid")
+	if (oerr == nil) != (terr == nil) || !bytes.Equal(ours, theirs) {
+		return errors.New("/etc/hostid in it is not that of the running system, and the pool would be another host's for one of them; make them equal")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"beadm/be"
@@ -207,6 +208,13 @@ func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (
 		return s.Store.Destroy(ctx, name, true)
 	}
 	args := destroyArgs{Name: name, UUID: b.UUID, Force: force}
+	if b.UUID != "" {
+		entries, err := s.Loader.Entries(ctx)
+		if err != nil {
+			return be.DestroyReport{}, err
+		}
+		args.HadEntry = slices.Contains(entries, b.ID())
+	}
 	var report be.DestroyReport
 	plan := s.destroyPlan(args, &report)
 	if err := s.run(ctx, plan); err != nil {
@@ -233,27 +241,45 @@ func (s *Session) mayDestroy(b be.BE, force bool) error {
 }
 
 type destroyArgs struct {
-	Name  string  `json:"name"`
-	UUID  be.UUID `json:"uuid"`
-	Force bool    `json:"force,omitempty"`
+	Name     string  `json:"name"`
+	UUID     be.UUID `json:"uuid"`
+	Force    bool    `json:"force,omitempty"`
+	HadEntry bool    `json:"had_entry,omitempty"`
 }
 
-// destroyPlan commits with its first effect on the boot environment: from
-// there on it is finished, not undone. The menu entry goes first, so that no
-// entry ever names a root that is not there.
+// destroyPlan commits with the store's own first effect: a boot environment
+// that is incomplete is finished off, not brought back. The menu entry goes
+// before, so that no entry ever names a root that is not there.
 func (s *Session) destroyPlan(args destroyArgs, report *be.DestroyReport) journal.Plan {
-	return journal.Plan{Op: "destroy", Args: args, Commit: 0, Repeatable: true,
-		Committed: func(context.Context) (bool, error) { return true, nil },
+	return journal.Plan{Op: "destroy", Args: args, Commit: 1, Repeatable: true,
+		Committed: func(ctx context.Context) (bool, error) {
+			all, err := s.Store.List(ctx)
+			i := slices.IndexFunc(all, func(b be.BE) bool { return b.Name == args.Name })
+			return err == nil && (i < 0 || all[i].Incomplete), err
+		},
 		Steps: []journal.Step{
-			{Name: "take it out of the boot menu", Do: func(ctx context.Context) error {
-				if s.Loader == nil || args.UUID == "" {
-					return nil
-				}
-				return s.Loader.Remove(ctx, args.UUID.ID())
-			}},
+			{
+				Name: "take it out of the boot menu",
+				Do: func(ctx context.Context) error {
+					if s.Loader == nil || args.UUID == "" {
+						return nil
+					}
+					return s.Loader.Remove(ctx, args.UUID.ID())
+				},
+				Undo: func(ctx context.Context) error {
+					if !args.HadEntry {
+						return nil
+					}
+					entries, err := s.Loader.Entries(ctx)
+					if err != nil || slices.Contains(entries, args.UUID.ID()) {
+						return nil // nothing was taken away
+					}
+					return s.refreshEntry(ctx, args.UUID)
+				},
+			},
 			{Name: "destroy " + args.Name, Do: func(ctx context.Context) error {
 				if args.Force {
-					if err := s.Store.Unmount(ctx, args.Name, true); err != nil {
+					if err := s.Store.Unmount(ctx, args.Name, true); err != nil && be.KindOf(err) != be.NotFound {
 						return err
 					}
 				}
@@ -459,9 +485,15 @@ func (t *Target) Rename(ctx context.Context, from, to string, dryRun bool) error
 		s.Report.Would("rename " + from + " to " + to)
 		return nil
 	}
-	// The entry goes first and comes back with the next activation: it must
-	// not name a root that is not there.
+	// The entry goes first and comes back last: it must not name a root that
+	// is not there.
+	hadEntry := false
 	if b.UUID != "" {
+		entries, err := s.Loader.Entries(ctx)
+		if err != nil {
+			return err
+		}
+		hadEntry = slices.Contains(entries, b.ID())
 		if err := s.Loader.Remove(ctx, b.ID()); err != nil {
 			return err
 		}
@@ -476,6 +508,11 @@ func (t *Target) Rename(ctx context.Context, from, to string, dryRun bool) error
 		}
 	}
 	s.record("rename", to, "was "+from)
+	if hadEntry {
+		if err := s.refreshEntry(ctx, b.UUID); err != nil {
+			s.Report.Warn("it is not in the boot menu until it is activated: %v", err)
+		}
+	}
 	return nil
 }
 

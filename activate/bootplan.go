@@ -45,7 +45,8 @@ func (t *Target) BootPlan(ctx context.Context) error {
 	}
 	if last := s.State.Last; last != running.UUID && last != "" {
 		t.Report.Would("snapshot the shared data and carry over what " + s.nameOf(ctx, last) + " wrote")
-	} else if o := s.State.Owed; o != nil {
+	}
+	for _, o := range s.State.Owed {
 		t.Report.Would("carry over what " + s.nameOf(ctx, o.From) + " wrote and was not carried over yet")
 	}
 	if isTrial && !trial.Once && s.Root == "/" {

@@ -98,17 +98,33 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 	}
 	started := time.Now()
 	deadline := started.Add(trial.ConfirmWithin)
-	var goodSince time.Time
+	var goodSince, badSince time.Time
 	var results []state.CheckState
+	booted := false
 	for {
 		results = t.runChecks(ctx, trial.Baseline)
+		for i := range results {
+			if results[i].Name != checkJobs {
+				continue
+			}
+			// The queue has to be empty once: what is queued later is timers'.
+			booted = booted || results[i].OK
+			if booted {
+				results[i].OK, results[i].Detail = true, ""
+			}
+		}
 		bad := firstBad(results)
 		now := time.Now()
-		switch {
-		case bad == nil && goodSince.IsZero():
-			goodSince = now
-		case bad != nil:
+		if bad == nil {
+			badSince = time.Time{}
+			if goodSince.IsZero() {
+				goodSince = now
+			}
+		} else {
 			goodSince = time.Time{}
+			if badSince.IsZero() {
+				badSince = now
+			}
 		}
 		if bad == nil && now.Sub(goodSince) >= t.Conf.Hold {
 			if err := t.keepChecks(ctx, results); err != nil {
@@ -116,9 +132,10 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 			}
 			return t.Confirm(ctx, ConfirmOptions{Auto: true})
 		}
-		// A check that fails gets the whole of Hold to come right: services
-		// start at their own pace.
-		if bad != nil && now.Sub(started) >= max(t.Conf.Hold, trial.ConfirmWithin/2) || now.After(deadline) {
+		// Services start at their own pace, and one bad moment is none: half of
+		// the time to come up, then as long as the checks have to hold.
+		failed := bad != nil && now.Sub(started) >= trial.ConfirmWithin/2 && now.Sub(badSince) >= t.Conf.Hold
+		if failed || now.After(deadline) {
 			reason, detail := state.ReasonTimer, fmt.Sprintf("%s passed", trial.ConfirmWithin)
 			if bad != nil {
 				reason, detail = state.ReasonCheck, bad.Name+": "+bad.Detail
@@ -136,6 +153,9 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 		}
 	}
 }
+
+// checkJobs is the check that init has nothing left to start.
+const checkJobs = "jobs"
 
 func firstBad(results []state.CheckState) *state.CheckState {
 	for i := range results {

@@ -3,6 +3,7 @@ package activate
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"beadm/be/state"
 )
@@ -32,34 +33,65 @@ func (s *Session) armDeadman(ctx context.Context, trial *state.Trial) error {
 	if err := writeUnits(files, wants); err != nil {
 		return fmt.Errorf("cannot arm the dead-man timer: %w", err)
 	}
+	if !trial.Once {
+		// What it has to know is in its command line: it reads no disk before
+		// the time is up, and a restart does not begin anew.
+		text := fmt.Sprintf("[Service]\nExecStart=\nExecStart=%s trial-deadman %d %s\n", initPath, int64((sinceBoot() + trial.ConfirmWithin).Seconds()), trial.Activation)
+		if err := writeUnit("beadm-deadman.service.d/trial.conf", []byte(text)); err != nil {
+			return fmt.Errorf("cannot arm the dead-man timer: %w", err)
+		}
+	}
 	return nil
 }
 
-// Deadman waits until the trial's time is up and then ends it, unless it was
-// confirmed. It reads the state anew at the end: a confirmation by hand, or a
-// rollback, ended the trial.
-func (t *Target) Deadman(ctx context.Context, sleep func(context.Context, *state.Trial) error, reset func()) error {
+// Deadman waits until deadline, measured from the start of the system, and
+// then ends the trial of activation by reset, unless it was confirmed or
+// rolled back by then. open opens the target; whoever cannot say within 30
+// seconds how the trial stands is not healthy.
+func Deadman(ctx context.Context, deadline time.Duration, activation string, open func() (*Target, error), reset func()) error {
+	for {
+		left := deadline - sinceBoot()
+		if left <= 0 {
+			break
+		}
+		// In short steps: the clock that counts goes on while a suspended
+		// system sleeps, timers do not.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(min(left, 10*time.Second)):
+		}
+	}
+	ended := make(chan bool, 1)
+	go func() {
+		t, err := open()
+		ended <- err == nil && t.trialEnded(ctx, activation)
+	}()
+	select {
+	case is := <-ended:
+		if is {
+			return nil
+		}
+	case <-time.After(30 * time.Second):
+	}
+	reset()
+	return nil
+}
+
+// trialEnded says whether activation's trial is over; if not, it is recorded
+// as failed.
+func (t *Target) trialEnded(ctx context.Context, activation string) bool {
 	s, err := t.Look(ctx)
 	if err != nil {
-		return err
+		return false
 	}
 	trial := s.State.Trial
 	s.Close()
-	if trial == nil || trial.Phase != state.Trying {
-		return nil
+	if trial == nil || trial.Activation != activation {
+		return true
 	}
-	if err := sleep(ctx, trial); err != nil {
-		return err
+	if err := t.FailTrial(ctx, state.ReasonTimer, fmt.Sprintf("%s passed", trial.ConfirmWithin), nil); err != nil {
+		t.Report.Warn("%v", err)
 	}
-	if s, err = t.Look(ctx); err == nil {
-		now := s.State.Trial
-		s.Close()
-		if now == nil || now.Activation != trial.Activation {
-			return nil
-		}
-		err = t.FailTrial(ctx, state.ReasonTimer, fmt.Sprintf("%s passed", trial.ConfirmWithin), nil)
-	}
-	// Also when the state cannot be read or written: that is no health.
-	reset()
-	return err
+	return false
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"beadm/be/state"
 )
 
@@ -31,7 +33,7 @@ func (t *Target) runChecks(ctx context.Context, base *state.Baseline) []state.Ch
 	}
 	if base != nil {
 		jobs, err := systemctl(ctx, "list-jobs", "--no-legend", "--plain")
-		add("jobs", err == nil && len(jobs) == 0, problem(err, "%d jobs still queued", len(jobs)))
+		add(checkJobs, err == nil && len(jobs) == 0, problem(err, "%d jobs still queued", len(jobs)))
 		failed, err := failedUnits(ctx)
 		failed = slices.DeleteFunc(failed, func(u string) bool { return slices.Contains(base.FailedUnits, u) })
 		add("units", err == nil && len(failed) == 0, problem(err, "failed: %s", strings.Join(failed, ", ")))
@@ -161,4 +163,14 @@ func writable(dir string) bool {
 	}
 	f.Close()
 	return os.Remove(f.Name()) == nil
+}
+
+// sinceBoot is the time since the system started, sleep included
+// (clock_gettime(2), CLOCK_BOOTTIME).
+func sinceBoot() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
 }

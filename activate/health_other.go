@@ -28,3 +28,7 @@ func (t *Target) runChecks(ctx context.Context, base *state.Baseline) []state.Ch
 }
 
 func lookAround(context.Context) state.Baseline { return state.Baseline{} }
+
+var started = time.Now()
+
+func sinceBoot() time.Duration { return time.Since(started) }

@@ -26,7 +26,7 @@ func (s *Session) notice() error {
 		}
 		lines = append(lines, line, "beadm: this is the old system; beadm status --acknowledge ends this notice")
 	}
-	if o := s.State.Owed; o != nil {
+	for _, o := range s.State.Owed {
 		lines = append(lines, "beadm: not all was carried over at boot, run beadm recover: "+o.Why)
 	}
 	if t := s.State.Trouble; t != nil {

@@ -3,7 +3,9 @@ package activate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
+	"path/filepath"
 
 	"beadm/activate/boot"
 	"beadm/be"
@@ -29,6 +31,13 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 	}
 	var did []string
 	rec, err := journal.Open(s.Dir)
+	if state.Damaged(err) && !dryRun {
+		to, aerr := state.SetAside(s.Dir.Path(journal.File))
+		if aerr != nil {
+			return nil, errors.Join(err, aerr)
+		}
+		did, err = append(did, "the journal could not be read, nothing can be finished or undone by it: it stands in "+filepath.Base(to)), nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -59,21 +68,35 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 			return did, err
 		}
 	}
-	if s.State.Owed != nil {
-		running, err := s.running(ctx)
+	running, err := s.running(ctx)
+	if err != nil {
+		return did, err
+	}
+	if tr := s.State.Trial; tr != nil && tr.Phase == state.Trying && tr.BE != running.UUID {
+		// A boot that could not read the loader left it open.
+		f, err := s.settle(ctx, running, ls)
 		if err != nil {
 			return did, err
 		}
-		if s.State.Owed.To == running.UUID {
-			from := s.nameOf(ctx, s.State.Owed.From)
-			if err := s.takeOver(ctx, running, be.NewToken(), s.State.Owed.SecurityOnly); err != nil {
-				return did, be.E(be.Recovery, "cannot bring over what %s wrote: %w", from, err)
-			}
-			s.State.Owed = nil
-			if err := s.save(); err != nil {
-				return did, err
-			}
-			did = append(did, "brought over what "+from+" wrote")
+		if f != nil {
+			did = append(did, "the trial of "+f.Name+" was recorded as failed: "+f.Reason)
+		}
+	}
+	if len(s.State.Owed) > 0 {
+		debts := s.State.Owed
+		left, trouble := s.takeOver(ctx, running, be.NewToken(), debts)
+		s.State.Owed = left
+		if err := s.save(); err != nil {
+			return did, err
+		}
+		for _, o := range left {
+			return did, be.E(be.Recovery, "cannot bring over what %s wrote: %s", s.nameOf(ctx, o.From), o.Why)
+		}
+		if trouble != nil {
+			return did, be.E(be.Recovery, "%w", trouble)
+		}
+		for _, o := range debts {
+			did = append(did, "brought over what "+s.nameOf(ctx, o.From)+" wrote")
 		}
 	}
 	for _, what := range did {
@@ -101,7 +124,7 @@ func (s *Session) wouldRecover(ctx context.Context, rec *journal.Record) error {
 	if lostToken(s.State.Trial, ls) {
 		s.Report.Would("forget the trial of " + s.nameOf(ctx, s.State.Trial.BE) + ", which is not armed")
 	}
-	if o := s.State.Owed; o != nil {
+	for _, o := range s.State.Owed {
 		s.Report.Would("bring over what " + s.nameOf(ctx, o.From) + " wrote")
 	}
 	return nil

@@ -27,6 +27,9 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 		return to, s.disarm(ctx)
 	}
 	if trial := s.State.Trial; trial != nil {
+		if b, err := s.running(ctx); err == nil && b.UUID != trial.BE {
+			return "", be.E(be.Recovery, "%s runs and the trial of %s is not settled: run beadm recover first", b.Name, s.nameOf(ctx, trial.BE))
+		}
 		to = s.nameOf(ctx, trial.From)
 		if dryRun {
 			s.Report.Would("end the trial of " + s.nameOf(ctx, trial.BE) + "; " + to + " boots next")
@@ -71,12 +74,14 @@ type rollbackArgs struct {
 
 func (s *Session) rollbackPlan(a rollbackArgs) journal.Plan {
 	id := a.UUID.ID()
-	return journal.Plan{Op: "rollback", Args: a, Commit: 1,
+	return journal.Plan{Op: "rollback", Args: a, Commit: 2,
 		Committed: func(ctx context.Context) (bool, error) {
 			st, err := s.Loader.State(ctx)
 			return st.Default == id, err
 		},
 		Steps: []journal.Step{
+			// It may have been renamed, or have another kernel since.
+			{Name: "write the menu entry of " + a.Name, Do: func(ctx context.Context) error { return s.refreshEntry(ctx, a.UUID) }},
 			{Name: "flush everything to where the loader reads it", Do: func(ctx context.Context) error { return s.Store.Flush(ctx) }},
 			{Name: "make " + a.Name + " the default", Do: func(ctx context.Context) error { return s.Loader.SetDefault(ctx, id) }},
 			{Name: "record that", Do: func(ctx context.Context) error { return s.becameDefault(ctx, a.UUID, a.Default) }},

@@ -29,7 +29,7 @@ func Allow(st *state.State, command string, uuids ...be.UUID) error {
 			return be.E(be.InUse, "cannot %s while a trial is armed: take it back with beadm activate -T first", command)
 		}
 	}
-	if o := st.Owed; o != nil {
+	for _, o := range st.Owed {
 		switch command {
 		case "destroy", "mount", "upgrade", "run":
 			for _, u := range uuids {

@@ -66,6 +66,7 @@ func (t *Target) Run(ctx context.Context, name string, opts RunOptions) error {
 	}
 	// Not with its arguments: they may hold a password.
 	s.record("run", name, what)
+	s.followEntry(context.WithoutCancel(ctx), b.UUID)
 	return runErr
 }
 

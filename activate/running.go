@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -49,7 +48,10 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	}
 	defer s.Close()
 	if s.Dir == nil {
-		return res, nil // not set up: nothing of ours to do
+		if claimsTrial {
+			return res, trialError(true, errors.New("the state file system is gone"))
+		}
+		return res, t.MountShare(ctx) // not set up, or no more
 	}
 	if err := s.lock(); err != nil {
 		return res, trialError(claimsTrial, err)
@@ -68,9 +70,16 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		trouble = errors.Join(trouble, err)
 	}
 	trial := st.Trial
-	// R4: the loader's claim counts only for the root that is really mounted.
-	isTrial := trial != nil && trial.BE == running.UUID &&
-		(ls.Tried == running.ID() || claimsTrial && claimed == running.ID())
+	// The loader's claim counts only for the root that is really mounted. A
+	// host's kernel was told whether this is the trial: its boot environment
+	// picked at the menu, or started because no other could be, is none, and
+	// the consumed token that still shows is the past. A guest is told nothing.
+	isTrial := trial != nil && trial.BE == running.UUID
+	if t.Root == "/" {
+		isTrial = isTrial && claimsTrial && claimed == running.ID()
+	} else {
+		isTrial = isTrial && ls.Tried == running.ID() && trial.Verdict == nil
+	}
 	res.Trial = isTrial && !trial.Once
 	if res.Trial && trouble != nil {
 		return res, s.failTrial(ctx, state.ReasonBoot, trouble)
@@ -97,28 +106,21 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		return res, s.failTrial(ctx, state.ReasonBoot, noShare)
 	}
 	trouble = errors.Join(trouble, noShare)
-	var owed error
-	securityOnly := res.Failed != nil && res.Failed.Reason != state.ReasonOperator
-	if o := st.Owed; o != nil && o.To == running.UUID && st.Last == running.UUID {
-		securityOnly = o.SecurityOnly
+	activation := be.NewToken()
+	if trial != nil {
+		activation = trial.Activation
 	}
-	switch {
-	case st.Last == running.UUID && st.Owed == nil:
-	case !isTrial && st.Trial != nil:
-		// It is not settled: whether all of its run counts is not known yet.
-		owed = errors.Join(errors.New("how the trial ended is not known yet"), trouble)
-	default:
-		activation := be.NewToken()
-		if trial != nil {
-			activation = trial.Activation
-		}
-		if st.Last != "" && st.Last != running.UUID {
-			res.From = s.nameOf(ctx, st.Last)
-		}
-		if owed = s.takeOver(ctx, running, activation, securityOnly); owed != nil && res.Trial {
-			return res, s.failTrial(ctx, state.ReasonBoot, owed)
-		}
+	if st.Last != "" && st.Last != running.UUID {
+		res.From = s.nameOf(ctx, st.Last)
 	}
+	left, missed := s.takeOver(ctx, running, activation, s.debts(running.UUID, res.Failed))
+	for _, o := range left {
+		res.Owed = errors.Join(res.Owed, errors.New(o.Why))
+	}
+	if err := errors.Join(res.Owed, missed); err != nil && res.Trial {
+		return res, s.failTrial(ctx, state.ReasonBoot, err)
+	}
+	trouble = errors.Join(trouble, missed)
 	if isTrial {
 		if err := s.armDeadman(ctx, trial); err != nil && res.Trial {
 			return res, s.failTrial(ctx, state.ReasonBoot, err)
@@ -130,11 +132,7 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 			trouble = errors.Join(trouble, s.Loader.ClearTried(ctx))
 		}
 	}
-	if owed == nil {
-		st.Owed = nil
-	} else if st.Last != "" && st.Last != running.UUID {
-		st.Owed = &state.Owed{From: st.Last, To: running.UUID, Why: owed.Error(), At: time.Now().UTC(), SecurityOnly: securityOnly}
-	}
+	st.Owed = left
 	st.Trouble = nil
 	if trouble != nil {
 		st.Trouble = &state.Trouble{Why: trouble.Error(), At: time.Now().UTC()}
@@ -155,7 +153,7 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 			s.Report.Warn("%v", err)
 		}
 	}
-	res.Owed, res.Trouble = owed, trouble
+	res.Trouble = trouble
 	return res, nil
 }
 
@@ -244,70 +242,19 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 	for _, old := range s.State.Failures {
 		known = known || old.Activation == f.Activation
 	}
+	failures := s.State.Failures
 	if !known {
-		s.State.Failures = append(s.State.Failures, f)
+		s.State.Failures = append(failures[:len(failures):len(failures)], f)
 	}
 	s.State.Trial = nil
 	// The state first: were the token's trace cleared first, a cut would leave
 	// a trial of which nobody could say whether it was tried.
 	if err := s.save(); err != nil {
-		return nil, err
-	}
-	if err := s.Loader.ClearTried(ctx); err != nil {
-		return nil, err
+		s.State.Trial, s.State.Failures = t, failures
+		return &f, err
 	}
 	s.record("failed", name, v.Reason+": "+v.Detail)
-	return &f, nil
-}
-
-// takeOver brings what the boot environment that ran last wrote until it
-// ended into the running one. securityOnly is for the way back from a failed
-// trial with nobody there to decide.
-func (s *Session) takeOver(ctx context.Context, running be.BE, activation string, securityOnly bool) error {
-	from := s.State.Last
-	if o := s.State.Owed; o != nil && o.To == running.UUID {
-		from = o.From
-	}
-	if err := s.snapshotShare(ctx, activation); err != nil {
-		return err
-	}
-	if err := s.arrive(ctx); err != nil {
-		return err
-	}
-	if from == "" || from == running.UUID {
-		return s.beginRun(ctx, running.UUID, s.Root)
-	}
-	old, err := s.byUUID(ctx, from)
-	if be.KindOf(err) == be.NotFound {
-		return s.beginRun(ctx, running.UUID, s.Root)
-	}
-	if err != nil {
-		return err
-	}
-	dir := s.path("last")
-	if err := s.private(dir); err != nil {
-		return err
-	}
-	if err := s.Store.Mount(ctx, old.Name, dir, true); err != nil {
-		return fmt.Errorf("cannot mount %s, which ran last: %w", old.Name, err)
-	}
-	defer func() {
-		s.Store.Unmount(context.WithoutCancel(ctx), old.Name, true)
-		os.Remove(dir)
-	}()
-	if securityOnly {
-		// Nobody is there to decide: what it was before can be looked at.
-		if err := s.failbackSnapshot(ctx, running.Name, activation); err != nil {
-			return err
-		}
-	}
-	if err := s.endRun(ctx, old.UUID, dir, securityOnly); err != nil {
-		return err
-	}
-	if err := s.reconcileEnded(ctx, old.UUID, running.UUID, dir, s.Root, securityOnly); err != nil {
-		return err
-	}
-	return s.beginRun(ctx, running.UUID, s.Root)
+	return &f, s.Loader.ClearTried(ctx)
 }
 
 const failbackPrefix = "beadm-failback-"

@@ -63,6 +63,13 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if s.Dir, err = state.Open(s.path("state"), t.Store.GUID(), true); err != nil {
 		return err
 	}
+	if _, err := s.Dir.Load(); state.Damaged(err) {
+		to, aerr := state.SetAside(s.Dir.Path("state.json"))
+		if aerr != nil {
+			return errors.Join(err, aerr)
+		}
+		t.Report.Warn("the state could not be read and is set up anew: the old one stands in %s", filepath.Base(to))
+	}
 	if err := s.lock(); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package activate
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"beadm/be"
@@ -70,9 +71,11 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 			out.Trial.Ends = tr.TryingAt.Add(tr.ConfirmWithin)
 		}
 	}
-	if o := s.State.Owed; o != nil {
-		out.Owed = "what " + s.nameOf(ctx, o.From) + " wrote is not in " + s.nameOf(ctx, o.To) + " yet: " + o.Why
+	var owed []string
+	for _, o := range s.State.Owed {
+		owed = append(owed, "what "+s.nameOf(ctx, o.From)+" wrote is not in "+s.nameOf(ctx, o.To)+" yet: "+o.Why)
 	}
+	out.Owed = strings.Join(owed, "; ")
 	out.Trouble = s.State.Trouble
 	rec, err := journal.Open(s.Dir)
 	if err != nil {

@@ -298,7 +298,8 @@ func (s *Session) checkIdentity() error {
 	if err != nil {
 		return fmt.Errorf("cannot read the identity of the store: %w", err)
 	}
-	ours, err := os.ReadFile(filepath.Join(s.Root, identityFile))
+	// As in a chroot: a guest may have put anything there.
+	ours, err := readInRoot(s.Root, "/"+identityFile)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot read the identity of this host: %w", err)
 	}

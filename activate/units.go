@@ -30,11 +30,7 @@ func writeUnits(files map[string]string, wants []string) error {
 		if err != nil {
 			return err
 		}
-		to = filepath.Join(runtimeUnits, to)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(to, data, 0o644); err != nil {
+		if err := writeUnit(to, data); err != nil {
 			return err
 		}
 	}
@@ -48,4 +44,12 @@ func writeUnits(files map[string]string, wants []string) error {
 		}
 	}
 	return nil
+}
+
+func writeUnit(name string, data []byte) error {
+	to := filepath.Join(runtimeUnits, name)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o644)
 }

@@ -85,6 +85,7 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 		return err
 	}
 	s.record("upgrade", name, "")
+	s.followEntry(ctx, b.UUID)
 	if err := s.checkBootable(ctx, b); err != nil {
 		return err
 	}

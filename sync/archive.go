@@ -139,7 +139,14 @@ func (a *Archive) load() (*index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the sync state: %w", err)
 	}
-	if err := json.Unmarshal(data, x); err != nil {
+	if err := json.Unmarshal(data, x); state.Damaged(err) {
+		// As if there were no base: the outgoing side's files come along, and
+		// the incoming side's are kept beside them.
+		if _, err := state.SetAside(a.indexPath()); err != nil {
+			return nil, err
+		}
+		return &index{Version: indexVersion, BEs: map[be.UUID]*known{}}, nil
+	} else if err != nil {
 		return nil, fmt.Errorf("cannot read the sync state %s: %w", a.indexPath(), err)
 	}
 	if x.Version > indexVersion {

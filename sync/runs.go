@@ -55,9 +55,13 @@ func (a *Archive) Cloned(ctx context.Context, created, source be.UUID, snapshot 
 			return err
 		}
 		if r == nil {
-			// Nobody saw source begin to run: for those who part from it now
-			// its run begins here.
-			r = &run{ID: be.NewToken(), BE: source, Start: id, Began: time.Now().UTC()}
+			// Nobody saw source begin to run: its run began at its base, or
+			// where there is none, for those who part from it now, here.
+			start := from.Base
+			if start == "" {
+				start = id
+			}
+			r = &run{ID: be.NewToken(), BE: source, Start: start, Began: time.Now().UTC()}
 			x.Runs = append(x.Runs, r)
 		}
 		to.Base, to.Had[r.ID] = id, had(id)

@@ -21,6 +21,9 @@ import (
 	"beadm/be/state"
 )
 
+// File is the journal's name in the state folder.
+const File = "journal.json"
+
 // Step is one effect. Do and Undo may be called again after a crash at any
 // point inside them; Undo also when Do never ran. A nil Undo has nothing to
 // undo.
@@ -167,7 +170,7 @@ func undo(ctx context.Context, plan Plan, from int) error {
 
 // Open returns the record of an operation that did not end, or nil.
 func Open(dir *state.Dir) (*Record, error) {
-	data, err := os.ReadFile(dir.Path("journal.json"))
+	data, err := os.ReadFile(dir.Path(File))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -176,7 +179,7 @@ func Open(dir *state.Dir) (*Record, error) {
 	}
 	var rec Record
 	if err := json.Unmarshal(data, &rec); err != nil {
-		return nil, be.E(be.Recovery, "cannot read the journal %s: %w", dir.Path("journal.json"), err)
+		return nil, be.E(be.Recovery, "cannot read the journal %s: %w", dir.Path(File), err)
 	}
 	return &rec, nil
 }
@@ -209,7 +212,7 @@ func Recover(ctx context.Context, dir *state.Dir, rec *Record, plan Plan) (finis
 
 // Forget removes the journal durably.
 func Forget(dir *state.Dir) error {
-	if err := os.Remove(dir.Path("journal.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(dir.Path(File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot close the journal: %w", err)
 	}
 	return state.SyncDir(dir.Path("."))
@@ -220,5 +223,5 @@ func save(dir *state.Dir, rec Record) error {
 	if err != nil {
 		return err
 	}
-	return state.WriteFile(dir.Path("journal.json"), append(data, '\n'))
+	return state.WriteFile(dir.Path(File), append(data, '\n'))
 }

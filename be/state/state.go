@@ -138,7 +138,7 @@ type State struct {
 	Last     be.UUID            `json:"last,omitempty"`     // the BE that ran last
 	Trial    *Trial             `json:"trial,omitempty"`
 	Failures []Failure          `json:"failures,omitempty"` // newest last
-	Owed     *Owed              `json:"owed,omitempty"`
+	Owed     []Owed             `json:"owed,omitempty"`
 	BEs      map[be.UUID]*Known `json:"bes,omitempty"`
 	Loader   LoaderConfig       `json:"loader"`
 	NotTried *NotTried          `json:"not_tried,omitempty"`
@@ -219,7 +219,7 @@ var fullState = func() any {
 	type plain State
 	return plain{
 		Default: "x", Previous: "x", Last: "x", Trial: &Trial{}, Failures: []Failure{{}},
-		Owed: &Owed{}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{}, Trouble: &Trouble{},
+		Owed: []Owed{{}}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{}, Trouble: &Trouble{},
 	}
 }()
 
@@ -280,7 +280,7 @@ func (d *Dir) Load() (*State, error) {
 		Version int `json:"version"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
-		return nil, be.E(be.Recovery, "cannot read %s: %w", d.Path("state.json"), err)
+		return nil, be.E(be.Recovery, "cannot read %s: %w; beadm setup sets it aside and begins anew", d.Path("state.json"), err)
 	}
 	if head.Version < Version-1 || head.Version > Version {
 		return nil, be.E(be.Recovery, "the state has format %d, and this beadm reads %d: use the beadm that wrote it", head.Version, Version)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sirupsen/logrus"
@@ -44,10 +45,14 @@ func (m *machine) journal() string {
 	return filepath.Join(filepath.Dir(found[0]), "journal.json")
 }
 
+var oneCut sync.Mutex
+
 // cutAt runs a command in this process and cuts it before its nth step, and
 // says where. Where there are only n-1 steps the cut is behind the last.
 func (m *machine) cutAt(n int, args ...string) (where string, last bool) {
 	m.t.Helper()
+	oneCut.Lock() // the program's log is one for the process
+	defer oneCut.Unlock()
 	c := &cutter{m: m, n: n}
 	logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{})
 	logrus.AddHook(c)
@@ -137,11 +142,12 @@ func TestCutAtEveryStep(t *testing.T) {
 			before: func() { m.ok("create", "made") },
 			args:   []string{"destroy", "-F", "made"},
 			after: func(where string) {
-				quiet(where)
+				m.ok("recover")
 				m.is("idle", "debian", "debian")
 				if strings.Contains(m.ok("list"), "made") {
 					m.ok("destroy", "-F", "made")
 				}
+				quiet(where)
 			},
 		},
 		{

@@ -15,6 +15,7 @@ import (
 	"beadm/activate"
 	"beadm/activate/boot"
 	"beadm/be"
+	"beadm/be/state"
 	"beadm/share"
 )
 
@@ -104,7 +105,7 @@ func earlyBoot(cmdline []byte) error {
 		conf = activate.DefaultConf()
 	}
 	t := &activate.Target{Store: store, Root: "/", Runtime: filepath.Join("/run/beadm", store.GUID()),
-		Report: kernelLog{}, OpenLoader: openLoader, Cmdline: cmdline, Conf: conf, AnyHost: true}
+		Report: kernelLog{}, OpenLoader: openLoaderAtBoot, Cmdline: cmdline, Conf: conf, AnyHost: true}
 	mounts := completeMounts(ctx, store)
 	if _, trial := boot.Cmdline(cmdline); trial && mounts != nil {
 		return mounts
@@ -173,3 +174,14 @@ func (kernelLog) Step(string)                     {}
 func (kernelLog) Would(string)                    {}
 func (kernelLog) Note(format string, args ...any) { kernelSays(5, format, args...) }
 func (kernelLog) Warn(format string, args ...any) { kmsg(format, args...) }
+
+// openLoaderAtBoot waits for the loader's disk, which the kernel may not have
+// found yet.
+func openLoaderAtBoot(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+		l, err := openLoader(ctx, conf, mountAt)
+		if err == nil || time.Now().After(deadline) {
+			return l, err
+		}
+	}
+}

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -389,20 +389,22 @@ func trialFailedCommand() *cli.Command {
 
 func trialDeadmanCommand() *cli.Command {
 	return &cli.Command{
-		Name: "trial-deadman", Hidden: true, Usage: "end the trial that runs when its time is up",
+		Name: "trial-deadman", Hidden: true, Usage: "end the trial that runs when its time is up", ArgsUsage: "SECONDS-SINCE-BOOT ACTIVATION",
 		Action: func(c *cli.Context) error {
-			t, done, err := target(c)
+			a, err := args(c, 2, 2)
 			if err != nil {
 				return err
 			}
-			defer done()
-			return t.Deadman(c.Context, func(ctx context.Context, trial *state.Trial) error {
-				select {
-				case <-ctx.Done():
-					return ctx.Err()
-				case <-time.After(trial.ConfirmWithin):
-					return nil
+			deadline, err := strconv.ParseInt(a[0], 10, 64)
+			if err != nil {
+				return be.E(be.Usage, "%q is not a number of seconds", a[0])
+			}
+			return activate.Deadman(c.Context, time.Duration(deadline)*time.Second, a[1], func() (*activate.Target, error) {
+				t, _, err := target(c)
+				if err == nil {
+					t.AnyHost = true
 				}
+				return t, err
 			}, forceReset)
 		},
 	}

@@ -20,6 +20,12 @@ import (
 
 const confFile = "/etc/beadm/beadm.conf"
 
+// mustGoOn are the commands that bring a machine up or back: a configuration
+// that cannot be read does not stop them.
+var mustGoOn = map[string]bool{
+	"boot": true, "confirm": true, "rollback": true, "recover": true, "status": true, "trial-failed": true, "trial-deadman": true,
+}
+
 // target opens what the global options name. done must be called.
 func target(c *cli.Context) (t *activate.Target, done func(), err error) {
 	if os.Geteuid() != 0 {
@@ -37,6 +43,10 @@ func target(c *cli.Context) (t *activate.Target, done func(), err error) {
 		return nil, nil, err
 	}
 	conf, err := readConf(c.String("config"), root)
+	if err != nil && mustGoOn[c.Command.Name] {
+		logrus.Warnf("%v: the defaults hold", err)
+		conf, err = activate.DefaultConf(), nil
+	}
 	if err != nil {
 		done()
 		return nil, nil, err

@@ -1,0 +1,28 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Damaged says of an error from reading one of our files that the bytes are
+// no JSON: not what any version wrote.
+func Damaged(err error) bool {
+	var syntax *json.SyntaxError
+	return errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// SetAside renames a damaged file and returns its new name: nothing is thrown
+// away that somebody may still read.
+func SetAside(path string) (string, error) {
+	to := fmt.Sprintf("%s.damaged-%d", path, time.Now().Unix())
+	if err := os.Rename(path, to); err != nil {
+		return "", fmt.Errorf("cannot set %s aside: %w", path, err)
+	}
+	return to, SyncDir(filepath.Dir(path))
+}

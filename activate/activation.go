@@ -74,6 +74,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 			return be.E(be.InUse, "%s is running: give --permanent to make it the default without a trial", name)
 		}
 	}
+	if b.Mountpoint != "" && !b.Running {
+		return be.E(be.InUse, "cannot activate %s: it is mounted at %s; unmount it first", name, b.Mountpoint)
+	}
 	if b.Incomplete {
 		return be.E(be.Unbootable, "cannot activate %s: it is incomplete; destroy it and create it again", name)
 	}
@@ -311,7 +314,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 				}
 			}
 			s.State.Trial = &state.Trial{
-				Activation: a.Activation, BE: a.UUID, From: a.FromUUID, Phase: state.Armed, Once: a.Once,
+				Activation: a.Activation, BE: a.UUID, From: a.Default, Phase: state.Armed, Once: a.Once,
 				ArmedAt: time.Now().UTC(), NoAutoConfirm: a.NoAutoConfirm, ConfirmWithin: a.Within,
 				Baseline: s.baseline(ctx),
 			}

@@ -261,7 +261,7 @@ func (s *Session) destroyPlan(args destroyArgs, report *be.DestroyReport) journa
 			{
 				Name: "take it out of the boot menu",
 				Do: func(ctx context.Context) error {
-					if s.Loader == nil || args.UUID == "" {
+					if args.UUID == "" {
 						return nil
 					}
 					return s.Loader.Remove(ctx, args.UUID.ID())

@@ -130,6 +130,9 @@ func (t *Target) Sync(ctx context.Context, to string, opts SyncOptions) (reconci
 			return none, err
 		}
 	}
+	if in.Mountpoint != "" && !in.Running {
+		return none, be.E(be.InUse, "cannot carry anything into %s: it is mounted at %s; unmount it first", in.Name, in.Mountpoint)
+	}
 	if from.UUID == in.UUID {
 		return none, be.E(be.Usage, "nothing can be carried from %s to itself: give another boot environment", in.Name)
 	}

@@ -49,3 +49,12 @@ func (s *Session) notice() error {
 	}
 	return nil
 }
+
+// NoticeBoot is the login notice of a boot that could not even read the state.
+// It is best effort: the kernel's log has it too.
+func NoticeBoot(cause error) {
+	text := "beadm: this boot went on without it: " + strings.ReplaceAll(cause.Error(), "\n", "; ") + "\n"
+	if os.MkdirAll(filepath.Dir(noticeFile), 0o755) == nil {
+		os.WriteFile(noticeFile, []byte(text), 0o644)
+	}
+}

@@ -139,6 +139,9 @@ func (s *Session) maySetup(running be.BE) error {
 	} else if err != nil && existsInRoot(s.Root, "/"+identityFile) {
 		return err
 	}
+	if t := s.State.Trial; t != nil && t.BE != running.UUID {
+		return nil // not settled, maybe for want of a loader: that is what setup is for
+	}
 	return Allow(s.State, "setup", running.UUID)
 }
 

@@ -74,6 +74,9 @@ func (t *Target) Look(ctx context.Context) (*Session, error) {
 	if err == nil {
 		s.State, err = s.Dir.Load()
 	}
+	if err == nil && s.State.Loader.Kind == "" {
+		s.Loader = absentLoader{"", be.E(be.NoStore, "no boot loader is set up here: run beadm setup")}
+	}
 	if err == nil && s.State.Loader.Kind != "" {
 		var lerr error
 		if s.Loader, lerr = s.openLoader(ctx, s.State.Loader); lerr != nil {

@@ -191,7 +191,9 @@ func Recover(ctx context.Context, dir *state.Dir, rec *Record, plan Plan) (finis
 		plan.Commit = len(plan.Steps) - 1
 	}
 	committed := rec.Step > plan.Commit || rec.Step == plan.Commit && rec.Done
-	if plan.Committed != nil {
+	// Before its commit step began an operation has not happened, whatever
+	// the world looks like: it may have looked so before.
+	if plan.Committed != nil && rec.Step >= plan.Commit {
 		if committed, err = plan.Committed(ctx); err != nil {
 			return false, be.E(be.Recovery, "cannot tell whether %s happened: %w", rec.Op, err)
 		}

@@ -138,7 +138,7 @@ type State struct {
 	Last     be.UUID            `json:"last,omitempty"`     // the BE that ran last
 	Trial    *Trial             `json:"trial,omitempty"`
 	Failures []Failure          `json:"failures,omitempty"` // newest last
-	Owed     []Owed             `json:"owed,omitempty"`
+	Owed     []Owed             `json:"debts,omitempty"`
 	BEs      map[be.UUID]*Known `json:"bes,omitempty"`
 	Loader   LoaderConfig       `json:"loader"`
 	NotTried *NotTried          `json:"not_tried,omitempty"`

@@ -3,15 +3,17 @@
 package main
 
 import (
-	"beadm/activate/boot/stub"
 	"fmt"
-	"golang.org/x/sys/unix"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/activate/boot/stub"
 )
 
 func (m *machine) freshRun() { // /run is a tmpfs: empty after a boot
@@ -398,4 +400,106 @@ func TestRollbackWritesTheEntry(t *testing.T) {
 	m.ok("rollback")
 	m.comeUp()
 	m.is("idle", "old", "old")
+}
+
+func TestPermanentAgainAndCut(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	m.ok("activate", "--permanent", "new")
+	snaps := func() int {
+		l, _ := filepath.Glob(filepath.Join(m.top, "@beadm-snapshots/*/beadm-activate*"))
+		return len(l)
+	}
+	m.cutAt(4, "activate", "--permanent", "new")
+	m.ok("recover")
+	if snaps() != 0 {
+		t.Errorf("%d snapshots left over", snaps())
+	}
+}
+
+func TestActivateLeavesAUsersMount(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	dir := strings.TrimSpace(m.ok("mount", "new"))
+	cmd := exec.Command("sleep", "100")
+	cmd.Dir = dir
+	check(t, cmd.Start())
+	defer cmd.Process.Kill()
+	m.refused(4, "unmount it first", "activate", "new")
+	if _, err := os.Stat(filepath.Join(dir, "etc/passwd")); err != nil {
+		t.Errorf("the user's mount is gone: %v", err)
+	}
+}
+
+func TestWhatComesBackIsTheDefault(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	m.ok("create", "third")
+	m.ok("activate", "--permanent", "new")
+	m.ok("activate", "third")
+	if m.status().Trial.From != "new" {
+		t.Errorf("says that %s comes back; the loader's default is new", m.status().Trial.From)
+	}
+}
+
+func TestLoaderReplacedWhileATrialIsUnsettled(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	m.ok("activate", "new")
+	m.comeUp()
+	m.loads() // the trial failed, debian runs; and the loader's partition is a new, empty one
+	check(t, os.RemoveAll(m.loader))
+	fresh := filepath.Join(t.TempDir(), "loader")
+	check(t, os.Mkdir(fresh, 0o755))
+	for _, a := range [][]string{{"boot"}, {"recover"}, {"rollback"}, {"setup", "--loader", "stub", "--loader-dir", fresh}} {
+		r := m.run(a...)
+		t.Log(r)
+		if a[0] == "setup" && r.code != 0 {
+			t.Error("nothing ends this state")
+		}
+	}
+}
+
+func TestThirdPickedWhileArmed(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	m.ok("create", "third")
+	m.ok("activate", "new")
+	m.setPassword("dave", "$6$t$second")
+	write(t, filepath.Join(m.root, "etc/passwd"), read(t, filepath.Join(m.root, "etc/passwd"))+"erin:x:1009:1009::/home/erin:/bin/sh\n")
+	_, _, err := stub.Consume(m.loader)
+	check(t, err)
+	m.switchTo("@be-third")
+	m.ok("boot")
+	t.Log(m.ok("status"))
+	if p := m.password("dave"); p != "$6$t$second" {
+		t.Errorf("dave's password is lost in third: %q", p)
+	}
+	if !strings.Contains(read(t, filepath.Join(m.root, "etc/passwd")), "erin") {
+		t.Error("erin lost in third")
+	}
+	m.ok("status", "--acknowledge")
+	m.switchTo("@debian")
+	m.ok("boot")
+	m.ok("activate", "--permanent", "new")
+	m.comeUp()
+	if !strings.Contains(read(t, filepath.Join(m.root, "etc/passwd")), "erin") {
+		t.Error("erin lost in new, too: debian's run counts as failed")
+	}
+}
+
+func TestStateWithoutALoader(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	files, _ := filepath.Glob(filepath.Join(m.top, "@beadm/*/state.json"))
+	check(t, os.Remove(files[0]))
+	for _, a := range [][]string{{"status"}, {"boot"}, {"recover"}, {"activate", "new"}, {"rename", "new", "x"}} {
+		r := m.run(a...)
+		if strings.Contains(r.err, "panic") {
+			r.err = r.err[:200]
+			t.Error(r)
+		} else {
+			t.Log(r)
+		}
+	}
 }

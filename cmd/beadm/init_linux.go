@@ -77,6 +77,13 @@ func earlyInit(args []string) int {
 	if err != nil {
 		kmsg("%v", err)
 	}
+	if err != nil && !trial {
+		// Also when it was cut short: the administrator can log in, and hears.
+		if serr := standIn(context.Background()); serr != nil {
+			kmsg("%v", serr)
+		}
+		activate.NoticeBoot(err)
+	}
 	if trial && err != nil {
 		// Whatever went wrong: a trial that boot could not prepare must not
 		// start services.

@@ -21,7 +21,12 @@ suite() {
 		failed=$((failed + 1)) word=FAIL
 	fi
 	printf '%-4s %4ds  %s\n' "$word" $(($(date +%s) - start)) "$name"
-	[ $word = ok ] || tail -n 120 "$out"
+	if [ $word = FAIL ]; then
+		# What the tests themselves said first: the rest may be pages long.
+		grep -E -A 3 '_test\.go:[0-9]+: ' "$out" | cut -c 1-300 | tail -n 200
+		echo "   --- its last lines:"
+		tail -n 80 "$out"
+	fi
 	# Never a silent skip.
 	grep -hE '^ *--- SKIP|^SKIPPED' "$out" || :
 }

@@ -400,10 +400,28 @@ func writers(t *testing.T, root string) (*processes, func()) {
 	return u, check
 }
 
+// busy waits until every writer has written a hundred lines more, however
+// slow this machine is at the moment.
+func busy(t *testing.T, root string) {
+	t.Helper()
+	deadline := time.Now().Add(2 * time.Minute)
+	for _, d := range []string{"mail", "log", "spool", "tmp"} {
+		lines := func() int {
+			b, _ := os.ReadFile(root + "/var/" + d + "/log")
+			return bytes.Count(b, []byte("\n"))
+		}
+		for until := lines() + 100; lines() < until; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: its writer does not write", d)
+			}
+		}
+	}
+}
+
 func TestWritersLoseNothing(t *testing.T) {
 	root := system(t)
 	u, check := writers(t, root)
-	time.Sleep(300 * time.Millisecond)
+	busy(t, root)
 	ctx := context.Background()
 
 	_, err := Init(ctx, Options{Root: root, OS: "linux", Units: u})
@@ -433,24 +451,24 @@ func TestWritersLoseNothing(t *testing.T) {
 			t.Errorf("%s is %s", d, got)
 		}
 	}
-	time.Sleep(300 * time.Millisecond)
+	busy(t, root)
 	check()
 	u.Start(ctx, []string{"mail.service", "log.service", "spool.service", "tmp.service"})
-	time.Sleep(500 * time.Millisecond)
+	busy(t, root)
 	if err := Commit(ctx, root, root+"/var/share"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Undo(ctx, Options{Root: root, OS: "linux", Units: u, StopAll: true}); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(100 * time.Millisecond)
+	busy(t, root)
 	check()
 }
 
 func TestUnitsComeBackAfterCancelAndFailure(t *testing.T) {
 	root := system(t)
 	u, check := writers(t, root)
-	time.Sleep(500 * time.Millisecond)
+	busy(t, root)
 	ctx, cancel := context.WithCancel(context.Background())
 	onEffect = func(what string) {
 		if strings.HasPrefix(what, "copy the rest") {
@@ -473,7 +491,7 @@ func TestUnitsComeBackAfterCancelAndFailure(t *testing.T) {
 	if left, _ := os.ReadDir(root + "/var/share"); len(left) != 0 {
 		t.Errorf("left in the share: %v", left)
 	}
-	time.Sleep(200 * time.Millisecond)
+	busy(t, root)
 	check()
 }
 

@@ -33,7 +33,7 @@ func TestVMFailback(t *testing.T) {
 	}{
 		{
 			name:  "its init panics",
-			spoil: "rm /n/sbin/init; printf '#!/bin/sh\\nexit 1\\n' >/n/sbin/init; chmod 755 /n/sbin/init",
+			spoil: "printf '#!/bin/sh\\nexit 1\\n' >/n/usr/lib/systemd/systemd",
 			wants: []string{"FAILED", "new", "reset before it was confirmed"},
 		},
 		{
@@ -137,7 +137,9 @@ mkdir -p /s && mount -t zfs rpool/beadm /s && cd /s && find . -type f ! -name lo
 	refused(14, "modules", "beadm activate bare")
 	within("mv kept usr/lib/modules; mkdir kept; mv boot/vmlinuz* kept")
 	refused(14, "no kernel", "beadm activate bare")
-	within("mv kept/* boot")
+	within("mv kept/* boot; mv sbin/init kept; ln -s /bin/busybox sbin/init")
+	refused(14, "its init is not systemd", "beadm activate bare")
+	within("rm sbin/init; mv kept/init sbin")
 	// Full: all that is free is somebody's.
 	v.Must(short, "zfs create -o mountpoint=none -o refreservation=$(( $(zfs get -Hpo value available rpool) - 20000000 )) rpool/fill")
 	refused(12, "nothing was changed", "beadm create x")

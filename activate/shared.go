@@ -57,7 +57,7 @@ func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) err
 	if err := s.Store.MountVolume(ctx, be.ShareVolume, s.liveShare()); err != nil {
 		return s.withoutShare(ctx, trial, err)
 	}
-	if err := s.recoverShare(ctx, nil); err != nil {
+	if err := s.settleShare(ctx, running.UUID, nil); err != nil {
 		return err
 	}
 	if err := s.orderJournal(); err != nil {
@@ -190,19 +190,67 @@ func (s *Session) arrive(ctx context.Context) error {
 	return nil
 }
 
-// recoverShare ends a relocation that was cut.
+// recoverShare ends a relocation that was cut, if it was one of the running
+// boot environment; what must wait for a boot of it waits.
 func (s *Session) recoverShare(ctx context.Context, units share.Units) error {
-	data, err := os.ReadFile(s.Dir.Path(shareRecord))
-	if errors.Is(err, fs.ErrNotExist) {
+	data, err := s.openRelocation()
+	if err != nil || data == nil {
+		return err
+	}
+	running, err := s.running(ctx)
+	if err != nil {
+		return err
+	}
+	if !share.WhileRunning(data, running.UUID) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("cannot read the record of the relocation: %w", err)
+	return s.settleShare(ctx, running.UUID, units)
+}
+
+// openRelocation is the record of an open relocation, nil if there is none.
+func (s *Session) openRelocation() ([]byte, error) {
+	data, err := os.ReadFile(s.Dir.Path(shareRecord))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	if _, err := share.Recover(ctx, data, units); err != nil {
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the record of the relocation: %w", err)
+	}
+	return data, nil
+}
+
+// settleShare ends a relocation that was cut, or says in its record that
+// another boot environment than its own has run.
+func (s *Session) settleShare(ctx context.Context, running be.UUID, units share.Units) error {
+	data, err := s.openRelocation()
+	if err != nil || data == nil {
+		return err
+	}
+	res, err := share.Recover(ctx, s.Root, running, data, units)
+	if err != nil {
 		return be.E(be.Recovery, "cannot end the relocation that was interrupted: %w", err)
 	}
-	return s.forgetShareRecord()
+	for _, path := range res.Aside {
+		s.Report.Warn("%s was not moved; a copy of it that holds what it does not is kept in /%s/%s", path, sharePoint, share.UndoneDir)
+	}
+	switch {
+	case res.Keep == nil:
+		return s.forgetShareRecord()
+	case bytes.Equal(res.Keep, data):
+		return nil
+	}
+	return state.WriteFile(s.Dir.Path(shareRecord), res.Keep)
+}
+
+// settleShareNow is for every command that writes: the services of a
+// relocation that was cut need not wait for the next boot.
+func (s *Session) settleShareNow(ctx context.Context) {
+	if _, err := os.Lstat(s.Dir.Path(shareRecord)); err != nil || !s.shareIsLive() {
+		return
+	}
+	if err := s.recoverShare(ctx, shareUnits(s.Root)); err != nil {
+		s.Report.Warn("%v", err)
+	}
 }
 
 func (s *Session) forgetShareRecord() error {
@@ -250,6 +298,10 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 	if free < plan.Need+room {
 		return plan, res, be.E(be.Undone, "cannot move the shared data: it needs %d MiB and %s has %d free; nothing was changed", (plan.Need+room)>>20, t.Store.Location(), free>>20)
 	}
+	running, err := s.running(ctx)
+	if err != nil {
+		return plan, res, err
+	}
 	existed, err := s.hasShare(ctx)
 	if err != nil {
 		return plan, res, err
@@ -266,7 +318,7 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	res, err = share.Init(ctx, share.Options{
-		Root: t.Root, Paths: opts.Paths, Free: free, Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
+		Root: t.Root, BE: running.UUID, Paths: opts.Paths, Free: free, Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
 		Record: func(_ string, data []byte) error { return state.WriteFile(s.Dir.Path(shareRecord), data) },
 		Note:   func(text string) { t.Report.Note("%s", text) },
 	})

@@ -124,6 +124,7 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 		s.Close()
 		return nil, err
 	}
+	s.settleShareNow(ctx)
 	return s, nil
 }
 

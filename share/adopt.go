@@ -259,7 +259,7 @@ func Commit(ctx context.Context, root, shareDir string) error {
 		return err
 	}
 	defer live.Close()
-	if err := live.RemoveAll("/" + undoneDir); err != nil {
+	if err := live.RemoveAll("/" + UndoneDir); err != nil {
 		return be.E(be.Other, "cannot delete what was copied back: %w", err)
 	}
 	return nil

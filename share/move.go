@@ -19,6 +19,7 @@ import (
 // Options of Init and Undo.
 type Options struct {
 	Root  string   // the running system's, or a guest's; the shared dataset is mounted at its /var/share
+	BE    be.UUID  // which boot environment that is; Recover settles it in no other
 	OS    string   // whose profile; empty: of the one we run on
 	Paths []string // empty: the profile
 	Free  int64    // bytes free in the pool; 0: ask the file system of the shared dataset
@@ -153,7 +154,7 @@ func newMove(o Options, op string) (*move, error) {
 	if err != nil {
 		return nil, be.E(be.NotFound, "cannot open %s: %w", o.Root, err)
 	}
-	m := &move{o: o, r: r, rec: record{Op: op, Root: o.Root}}
+	m := &move{o: o, r: r, rec: record{Op: op, BE: o.BE, Root: o.Root}}
 	mounted, err := shareMounted(r)
 	if err == nil && !mounted {
 		err = errors.New("the shared dataset is not mounted")
@@ -233,11 +234,19 @@ func (m *move) run(ctx context.Context) (Result, error) {
 	// stays stopped is worse than a Ctrl-C that takes a moment.
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
 	defer cancel()
+	settled := err == nil || m.rec.Phase != exchanging
+	if settled {
+		// Before any unit starts and writes: from here on nothing concludes
+		// from the paths how far this came.
+		if serr := m.rec.save(m.o.Record, starting); serr != nil && err == nil {
+			err = serr
+		}
+	}
 	if restart := m.restart(clean); restart != nil {
 		// The record stays: recover starts them.
 		return m.res, errors.Join(err, restart)
 	}
-	if err == nil || m.rec.Phase != exchanging {
+	if settled {
 		if cerr := m.dropCopies(); cerr != nil && err == nil {
 			err = cerr
 		}
@@ -303,7 +312,7 @@ func (m *move) work(ctx context.Context) error {
 	}
 	if err := errors.Join(errs...); err != nil {
 		// Each path that failed becomes what it was, and its copy is dropped.
-		if herr := settleRecord(m.r, m.rec); herr != nil {
+		if herr := (&settling{r: m.r, rec: m.rec, mounted: true, ours: true, fresh: true}).all(); herr != nil {
 			return be.E(be.Recovery, "cannot move everything: %w", errors.Join(err, herr))
 		}
 		m.rec.Phase = stopping // what remains is to start the units
@@ -617,7 +626,7 @@ func putBack(r *rooted.Root, name string) error {
 
 // retire hides what was copied back from the shared dataset.
 func retire(r *rooted.Root, name string) error {
-	dir := MountPoint + "/" + undoneDir
+	dir := MountPoint + "/" + UndoneDir
 	if err := r.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func dieAt(spec string) {
 	if os.Getenv("SHARE_TEST_NOEXCHANGE") != "" {
 		noExchange = true
 	}
-	o := Options{Root: f[3], OS: "linux", Record: toFile(f[2])}
+	o := Options{Root: f[3], BE: "this", OS: "linux", Record: toFile(f[2])}
 	var err error
 	switch f[0] {
 	case "init":
@@ -229,7 +229,7 @@ func TestDieAnywhere(t *testing.T) {
 					data, rerr := os.ReadFile(rec)
 					if rerr == nil {
 						for range 2 {
-							if _, err := Recover(context.Background(), data, nil); err != nil {
+							if _, err := Recover(context.Background(), root, "this", data, nil); err != nil {
 								t.Fatalf("after %d: %v", n, err)
 							}
 						}

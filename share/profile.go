@@ -27,7 +27,7 @@ const (
 // of a profile does.
 const (
 	newDir     = ".beadm-new"     // copies that are not complete
-	undoneDir  = ".beadm-undone"  // what Undo has copied back, until Commit
+	UndoneDir  = ".beadm-undone"  // what Undo has copied back, until Commit
 	ArrivedDir = ".beadm-arrived" // what Arrive could not merge
 )
 

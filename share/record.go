@@ -20,6 +20,7 @@ const (
 	copying    phase = "copying"    // copies under their hidden names; nothing else changed
 	stopping   phase = "stopping"   // the same, and the journal released and Units stopped, maybe
 	exchanging phase = "exchanging" // copies complete and durable; each path is the old or the new
+	starting   phase = "starting"   // every path is what it shall be; Units are started again
 	done       phase = "done"
 )
 
@@ -28,20 +29,29 @@ const recordVersion = 1
 // record is what Recover needs to finish or to undo.
 type record struct {
 	Version int      `json:"version"`
-	Op      string   `json:"op"` // "init" or "undo"
+	Op      string   `json:"op"`           // "init" or "undo"
+	BE      be.UUID  `json:"be,omitempty"` // whose directories are moved; empty: of an older beadm, nobody knows
 	Root    string   `json:"root"`
 	Phase   phase    `json:"phase"`
 	Names   []string `json:"names"`
 	Units   []string `json:"units,omitempty"`   // to start again
 	Release bool     `json:"release,omitempty"` // the journal may have been released
+	// Passed: it was cut while exchanging, and another boot environment has
+	// used since what was in the shared dataset then.
+	Passed bool `json:"passed,omitempty"`
+}
+
+func (r *record) bytes() ([]byte, error) {
+	r.Version = recordVersion
+	return json.Marshal(r)
 }
 
 func (r *record) save(to Recorder, p phase) error {
-	r.Version, r.Phase = recordVersion, p
+	r.Phase = p
 	if to == nil {
 		return nil
 	}
-	data, err := json.Marshal(r)
+	data, err := r.bytes()
 	if err != nil {
 		return err
 	}

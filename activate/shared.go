@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	"beadm/be"
+	"beadm/be/copy"
 	"beadm/be/state"
 	"beadm/share"
 )
@@ -30,12 +32,77 @@ func (s *Session) hasShare(ctx context.Context) (bool, error) {
 	return s.Store.VolumeExists(ctx, be.ShareVolume)
 }
 
+// liveShare is its place for messages; what is done there is done through
+// openLive and openShare.
 func (s *Session) liveShare() string { return filepath.Join(s.Root, sharePoint) }
 
-// shareIsLive says whether the shared dataset is mounted in the running root,
-// and not the stand-in of a boot that could not mount it: what is written to
-// that is lost.
-func (s *Session) shareIsLive() bool { return isMountPoint(s.liveShare()) && !isTmpfs(s.liveShare()) }
+// openShare opens the mount point of the running root, or what is mounted
+// there. The root may be a guest's, and a link that it puts there must not
+// lead a mount, or a file, to the host's directories.
+func (s *Session) openShare() (*os.File, error) { return share.OpenMountPoint(s.Root) }
+
+// openPath is a name of an open directory that nobody can make another's. Only
+// Linux has one.
+func openPath(dir *os.File) string {
+	if runtime.GOOS != "linux" {
+		return dir.Name()
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", dir.Fd())
+}
+
+// openLive opens the shared dataset that is mounted in the running root: nil if
+// none is, or the stand-in of a boot that could not mount it, since what is
+// written to that is lost.
+func (s *Session) openLive() *os.File {
+	d, err := s.openShare()
+	if err != nil {
+		return nil
+	}
+	if mounted, err := copier.Mounted(d); err != nil || !mounted || isTmpfs(openPath(d)) {
+		d.Close()
+		return nil
+	}
+	return d
+}
+
+func (s *Session) shareIsLive() bool {
+	d := s.openLive()
+	if d == nil {
+		return false
+	}
+	d.Close()
+	return true
+}
+
+// shareMounted says whether anything is mounted there. No directory at all is
+// no error, a link is.
+func (s *Session) shareMounted() (bool, error) {
+	d, err := s.openShare()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer d.Close()
+	return copier.Mounted(d)
+}
+
+// mountVolume mounts the shared dataset, if it is not mounted.
+func (s *Session) mountVolume(ctx context.Context) error {
+	d, err := s.openShare()
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := share.PrepareMountPoint(s.Root, true); err != nil {
+			return err
+		}
+		d, err = s.openShare()
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return s.Store.MountVolume(ctx, be.ShareVolume, openPath(d))
+}
 
 // mountShare mounts the shared dataset in the running root, ends a relocation
 // that was cut, and gives a boot environment from before the relocation its
@@ -51,10 +118,7 @@ func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) err
 		}
 		return nil
 	}
-	if err := os.MkdirAll(s.liveShare(), 0o755); err != nil {
-		return s.withoutShare(ctx, trial, err)
-	}
-	if err := s.Store.MountVolume(ctx, be.ShareVolume, s.liveShare()); err != nil {
+	if err := s.mountVolume(ctx); err != nil {
 		return s.withoutShare(ctx, trial, err)
 	}
 	if err := s.settleShare(ctx, running.UUID, nil); err != nil {
@@ -63,7 +127,12 @@ func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) err
 	if err := s.orderJournal(); err != nil {
 		return err
 	}
-	_, err = share.Adopt(ctx, s.Root, s.liveShare(), "", running.Created)
+	live := s.openLive()
+	if live == nil {
+		return errors.New("the shared data is not mounted any more")
+	}
+	defer live.Close()
+	_, err = share.Adopt(ctx, s.Root, openPath(live), "", running.Created)
 	return err
 }
 
@@ -96,11 +165,15 @@ func (s *Session) reorderJournal(ctx context.Context) error {
 func (t *Target) MountShare(ctx context.Context) error {
 	s := &Session{Target: t}
 	exists, err := s.hasShare(ctx)
-	if err == nil && !exists || isMountPoint(s.liveShare()) {
+	if err == nil && !exists {
 		return nil
 	}
-	if err == nil {
-		err = t.Store.MountVolume(ctx, be.ShareVolume, s.liveShare())
+	mounted, merr := s.shareMounted()
+	if mounted {
+		return nil
+	}
+	if err = errors.Join(err, merr); err == nil {
+		err = s.mountVolume(ctx)
 	}
 	if err != nil {
 		return s.withoutShare(ctx, false, err)
@@ -144,11 +217,12 @@ func (s *Session) stage(ctx context.Context, root string) error {
 	if err != nil || !exists {
 		return err
 	}
-	live := ""
-	if s.shareIsLive() {
-		live = s.liveShare()
+	live := s.openLive()
+	if live == nil {
+		return share.Stage(ctx, root, "")
 	}
-	return share.Stage(ctx, root, live)
+	defer live.Close()
+	return share.Stage(ctx, root, openPath(live))
 }
 
 func (s *Session) unstage(ctx context.Context, root string) error { return share.Unstage(ctx, root) }
@@ -157,9 +231,14 @@ func (s *Session) unstage(ctx context.Context, root string) error { return share
 // directory is mounted on /var/share, which has the layout.
 func (s *Session) adoptShare(ctx context.Context, name, root string) error {
 	exists, err := s.hasShare(ctx)
-	if err != nil || !exists || !s.shareIsLive() {
+	if err != nil || !exists {
 		return err
 	}
+	live := s.openLive()
+	if live == nil {
+		return nil
+	}
+	defer live.Close()
 	b, err := s.find(ctx, name)
 	if err != nil {
 		return err
@@ -167,7 +246,7 @@ func (s *Session) adoptShare(ctx context.Context, name, root string) error {
 	if err := share.Unstage(ctx, root); err != nil {
 		return err
 	}
-	if _, err := share.Adopt(ctx, root, s.liveShare(), "", b.Created); err != nil {
+	if _, err := share.Adopt(ctx, root, openPath(live), "", b.Created); err != nil {
 		return err
 	}
 	return s.stage(ctx, root)
@@ -177,10 +256,15 @@ func (s *Session) adoptShare(ctx context.Context, name, root string) error {
 // shared dataset.
 func (s *Session) arrive(ctx context.Context) error {
 	exists, err := s.hasShare(ctx)
-	if err != nil || !exists || !s.shareIsLive() {
+	if err != nil || !exists {
 		return err
 	}
-	got, err := share.Arrive(ctx, s.Root, s.liveShare(), time.Now())
+	live := s.openLive()
+	if live == nil {
+		return nil
+	}
+	defer live.Close()
+	got, err := share.Arrive(ctx, s.Root, openPath(live), time.Now())
 	if err != nil {
 		return err
 	}
@@ -302,6 +386,10 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 	if err != nil {
 		return plan, res, err
 	}
+	mounted, err := s.shareMounted()
+	if err != nil {
+		return plan, res, err
+	}
 	existed, err := s.hasShare(ctx)
 	if err != nil {
 		return plan, res, err
@@ -309,12 +397,12 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 	if err := s.Store.CreateVolume(ctx, be.ShareVolume); err != nil {
 		return plan, res, err
 	}
-	if !isMountPoint(s.liveShare()) {
+	if !mounted {
 		if err := share.PrepareMountPoint(t.Root, true); err != nil {
 			return plan, res, err
 		}
 	}
-	if err := s.Store.MountVolume(ctx, be.ShareVolume, s.liveShare()); err != nil {
+	if err := s.mountVolume(ctx); err != nil {
 		return plan, res, err
 	}
 	res, err = share.Init(ctx, share.Options{
@@ -342,11 +430,18 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 	}
 	if paths, serr := share.Status(ctx, t.Root, ""); !existed && serr == nil && !anyLinked(paths) {
 		clean := context.WithoutCancel(ctx)
-		if s.Store.UnmountDir(clean, s.liveShare()) == nil {
+		if s.unmountVolume(clean) == nil {
 			err = errors.Join(err, s.Store.DestroyVolume(clean, be.ShareVolume))
 		}
 	}
 	return plan, res, err
+}
+
+func (s *Session) unmountVolume(ctx context.Context) error {
+	if runtime.GOOS == "linux" {
+		return share.Unstage(ctx, s.Root)
+	}
+	return s.Store.UnmountDir(ctx, s.liveShare())
 }
 
 func anyLinked(paths []share.Path) bool {

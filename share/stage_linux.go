@@ -136,6 +136,9 @@ func Skeleton(ctx context.Context, root string) error {
 	}
 	defer r.Close()
 	err = func() error {
+		if err := straight(r); err != nil {
+			return err
+		}
 		mounted, err := shareMounted(r)
 		if err != nil || mounted {
 			return err

@@ -43,6 +43,31 @@ func PrepareMountPoint(root string, protected bool) error {
 	return nil
 }
 
+// OpenMountPoint opens /var/share of the root, or what is mounted there. A link
+// in the way is refused: it leads to something else, and what it leads to is
+// for whoever controls the root to say.
+func OpenMountPoint(root string) (*os.File, error) {
+	r, err := rooted.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if err := straight(r); err != nil {
+		return nil, err
+	}
+	// Should it become a link now, it leads to a place in the root.
+	return copier.OpenDir(r, MountPoint)
+}
+
+// straight refuses a mount point that is reached by a link.
+func straight(r *rooted.Root) error {
+	at, err := r.Resolve(MountPoint)
+	if err == nil && at != MountPoint {
+		err = be.E(be.Decision, "%s is no place for the shared data: a link leads from there to %s", MountPoint, at)
+	}
+	return err
+}
+
 // The directories of a staging tree are made this deep: where packages expect
 // to find theirs (/var/spool/postfix/private), not where users keep things.
 const stagedDepth = 3

@@ -4,9 +4,12 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"beadm/be/state"
 )
@@ -64,4 +67,62 @@ func (m *machine) uuid() string {
 	var st state.State
 	check(m.t, st.UnmarshalJSON([]byte(read(m.t, filepath.Join(filepath.Dir(m.journal()), "state.json")))))
 	return string(st.Default)
+}
+
+// A guest whose /var/share is a link: it leads neither a mount nor a file to a
+// directory of the host.
+func TestShareOfAGuestLeadsOut(t *testing.T) {
+	for _, at := range []string{"var/share", "var"} {
+		t.Run(at, func(t *testing.T) {
+			m := newMachine(t)
+			m.ok("share", "init")
+			victim := t.TempDir()
+			check(t, unix.Mount("victim", victim, "tmpfs", 0, ""))
+			t.Cleanup(func() { unix.Unmount(victim, unix.MNT_DETACH) })
+			write(t, filepath.Join(victim, "share/precious"), "x")
+			sh(t, "umount", "-R", m.root)
+			m.mountRoot(m.boots)
+			point := filepath.Join(m.root, "var/share")
+			exec.Command("chattr", "-i", point).Run()
+			check(t, os.Remove(point))
+			write(t, filepath.Join(m.root, "var/.beadm-staged/mail/eve"), "hers\n")
+			if at == "var" {
+				check(t, os.Rename(filepath.Join(m.root, "var"), filepath.Join(m.root, "elsewhere")))
+				check(t, os.Symlink(victim, filepath.Join(m.root, "var")))
+			} else {
+				check(t, os.Symlink(filepath.Join(victim, "share"), point))
+			}
+			safe := func(r result) {
+				t.Helper()
+				for i := range 2 {
+					var found []string
+					check(t, filepath.WalkDir(victim, func(path string, d os.DirEntry, err error) error {
+						found = append(found, strings.TrimPrefix(path, victim))
+						return err
+					}))
+					if got := strings.Join(found, " "); got != " /share /share/precious" {
+						t.Errorf("the host's directory holds %q\n%v", got, r)
+						return
+					}
+					if i == 0 && unix.Unmount(filepath.Join(victim, "share"), unix.MNT_DETACH) == nil {
+						t.Errorf("something was mounted over the host's directory\n%v", r)
+					}
+				}
+			}
+			r := m.run("boot")
+			safe(r)
+			if st := m.status(); st.Trouble == nil || !strings.Contains(st.Trouble.Why, "no place for the shared data") {
+				t.Errorf("%+v", st.Trouble)
+			}
+			for _, args := range [][]string{{"boot"}, {"create", "new"}, {"activate", "--permanent", "new"}, {"recover"}, {"share", "init"}} {
+				safe(m.run(args...))
+			}
+			// Without beadm's state, too.
+			sh(t, "umount", "-R", m.root)
+			check(t, os.Rename(filepath.Join(m.top, "@beadm"), filepath.Join(m.top, "@gone")))
+			m.mountRoot(m.boots)
+			safe(m.run("boot"))
+			check(t, os.Rename(filepath.Join(m.top, "@gone"), filepath.Join(m.top, "@beadm")))
+		})
+	}
 }

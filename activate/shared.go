@@ -105,8 +105,8 @@ func (s *Session) mountVolume(ctx context.Context) error {
 }
 
 // mountShare mounts the shared dataset in the running root, ends a relocation
-// that was cut, and gives a boot environment from before the relocation its
-// links. It runs before any service.
+// that was cut, gives a boot environment from before the relocation its links,
+// and brings in what is staged. It runs before any service.
 func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) error {
 	exists, err := s.hasShare(ctx)
 	if err != nil {
@@ -132,8 +132,11 @@ func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) err
 		return errors.New("the shared data is not mounted any more")
 	}
 	defer live.Close()
-	_, err = share.Adopt(ctx, s.Root, openPath(live), "", running.Created)
-	return err
+	if _, err = share.Adopt(ctx, s.Root, openPath(live), "", running.Created); err != nil {
+		return err
+	}
+	// What it had of its own would be seen by nobody until the next switch.
+	return s.arrive(ctx)
 }
 
 // orderJournal has journald leave the shared data before it is unmounted.

@@ -126,3 +126,28 @@ func TestShareOfAGuestLeadsOut(t *testing.T) {
 		})
 	}
 }
+
+// A boot environment from before the relocation ran while the shared data
+// could not be found, and got mail of its own: it is there at the next boot.
+func TestMailOfABootWithoutTheSharedData(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "before")
+	m.ok("share", "init")
+	hide := func(from, to string) {
+		t.Helper()
+		sh(t, "umount", "-R", m.root)
+		check(t, os.Rename(filepath.Join(m.top, from), filepath.Join(m.top, to)))
+		m.mountRoot(m.boots)
+	}
+	m.switchTo("@be-before")
+	hide("@varshare", "@elsewhere")
+	m.ok("boot")
+	write(t, filepath.Join(m.root, "var/mail/bob"), "bob's only mail\n")
+	hide("@elsewhere", "@varshare")
+	for range 2 {
+		m.switchTo("@be-before")
+		m.ok("boot")
+		m.mailIs("bob", "bob's only mail\n")
+		m.mailIs("alice", "first mail\n")
+	}
+}

@@ -56,6 +56,9 @@ func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
 		return err
 	}
 	s.record("confirm", running.Name, "")
+	if err := s.pruneShare(ctx); err != nil {
+		s.Report.Warn("%v", err)
+	}
 	return nil
 }
 

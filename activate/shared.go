@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -211,6 +212,69 @@ func (s *Session) snapshotShare(ctx context.Context, activation string) error {
 	}
 	_, err = s.Store.SnapshotVolume(ctx, be.ShareVolume, share.SnapshotName(activation, time.Now()))
 	return err
+}
+
+// The snapshots of switches that are kept: the last ones, and those of the last
+// days.
+const (
+	keepSwitches = 3
+	keepDays     = 14
+)
+
+// oldSnapshots are the names among all that nobody needs. One that is not of a
+// switch is not beadm's to judge, nor is one of an activation in keep.
+func oldSnapshots(all []be.Snapshot, now time.Time, keep map[string]bool) []string {
+	type taken struct {
+		name, of string
+		at       time.Time
+	}
+	var list []taken
+	for _, snap := range all {
+		if of, at, ok := share.ParseSnapshotName(snap.Name); ok {
+			list = append(list, taken{snap.Name, of, at})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b taken) int { return b.at.Compare(a.at) })
+	var old []string
+	switches := map[string]bool{}
+	for _, t := range list {
+		switches[t.of] = true // several may be of one switch
+		if len(switches) > keepSwitches && now.Sub(t.at) > keepDays*24*time.Hour && !keep[t.of] {
+			old = append(old, t.name)
+		}
+	}
+	return old
+}
+
+// pruneShare destroys the snapshots of the shared data that nobody needs any
+// more. That of a failed trial which nobody has read of is needed, and that of
+// one under way.
+func (s *Session) pruneShare(ctx context.Context) error {
+	exists, err := s.hasShare(ctx)
+	if err != nil || !exists || !s.Store.Caps().Snapshots {
+		return err
+	}
+	all, err := s.Store.VolumeSnapshots(ctx, be.ShareVolume)
+	if err != nil {
+		return err
+	}
+	keep := map[string]bool{}
+	for _, f := range s.State.Failures {
+		if !f.Acknowledged {
+			keep[f.Activation] = true
+		}
+	}
+	if t := s.State.Trial; t != nil {
+		keep[t.Activation] = true
+	}
+	var errs []error
+	for _, name := range oldSnapshots(all, time.Now(), keep) {
+		err := s.Store.DestroyVolumeSnapshot(ctx, be.ShareVolume, name)
+		if err != nil && be.KindOf(err) != be.NotFound {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // stage keeps what is written in a boot environment at rest out of the live

@@ -116,6 +116,9 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 	if err := s.dropFailbackSnapshots(ctx, ""); err != nil {
 		s.Report.Warn("%v", err)
 	}
+	if err := s.pruneShare(ctx); err != nil {
+		s.Report.Warn("%v", err)
+	}
 	return s.notice()
 }
 

@@ -151,3 +151,49 @@ func TestMailOfABootWithoutTheSharedData(t *testing.T) {
 		m.mailIs("alice", "first mail\n")
 	}
 }
+
+// The snapshots of switches long past go when somebody has looked.
+func TestOldSnapshotsOfSharedData(t *testing.T) {
+	m := newMachine(t)
+	m.ok("share", "init")
+	m.ok("create", "new")
+	m.ok("activate", "new")
+	failed := m.activation()
+	m.comeUp()
+	m.comeUp()
+	m.is("failed", "debian", "debian")
+	long := func(name string) string {
+		i := strings.LastIndexByte(name, '-')
+		return name[:i] + "-20200101T000000Z"
+	}
+	of := func(activation string) (names []string) {
+		for _, name := range m.shareSnapshots() {
+			if strings.Contains(name, activation) {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	found := of(failed)
+	if len(found) != 1 {
+		t.Fatalf("%q", found)
+	}
+	check(t, os.Rename(found[0], long(found[0])))
+	for _, other := range []string{"a", "b", "c", "d", "e"} {
+		sh(t, "btrfs", "-q", "subvolume", "snapshot", "-r", long(found[0]), strings.Replace(long(found[0]), failed, other, 1))
+	}
+	before := m.shareSnapshots()
+	m.comeUp()
+	if got := m.shareSnapshots(); len(got) != len(before) {
+		t.Errorf("a boot took snapshots away: %q", got)
+	}
+	m.ok("activate", "--permanent", "new")
+	m.comeUp()
+	m.ok("activate", "--permanent", "debian")
+	m.comeUp()
+	m.ok("status", "--acknowledge")
+	// Those of the last two switches, and one of those before.
+	if left := m.shareSnapshots(); len(left) != 3 {
+		t.Errorf("%q", left)
+	}
+}

@@ -4,10 +4,13 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,7 +38,19 @@ func (m *machine) loads() {
 
 func (m *machine) switchTo(subvol string) {
 	m.t.Helper()
-	sh(m.t, "umount", "-R", m.root)
+	// What a command that was cut in this very process had open is closed by
+	// the garbage collector; no reboot has that to wait for.
+	for i := 0; ; i++ {
+		out, err := exec.Command("umount", "-R", m.root).CombinedOutput()
+		if err == nil {
+			break
+		}
+		if i == 50 {
+			m.t.Fatalf("umount -R %s: %v: %s", m.root, err, out)
+		}
+		runtime.GC()
+		time.Sleep(100 * time.Millisecond)
+	}
 	m.mountRoot(subvol)
 }
 

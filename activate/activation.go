@@ -80,6 +80,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	if b.Incomplete {
 		return be.E(be.Unbootable, "cannot activate %s: it is incomplete; destroy it and create it again", name)
 	}
+	if err := s.upgradedWell(b); err != nil {
+		return err
+	}
 	if !opts.Permanent {
 		if err := s.Loader.Probe(ctx); err != nil {
 			return fmt.Errorf("cannot arm a trial of %s: %w", name, err)
@@ -251,6 +254,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 				Do: func(ctx context.Context) error {
 					return s.reconcileRunning(ctx, a.FromUUID, a.UUID, snapDir, newDir, a.Strict)
 				},
+				Undo: func(ctx context.Context) error { return s.tidy(ctx, a.Name, newDir) },
 			},
 			journal.Step{
 				Name: "write the menu entry of " + a.Name,

@@ -47,11 +47,11 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		return res, trialError(claimsTrial, err)
 	}
 	defer s.Close()
-	if s.Dir == nil {
+	if s.Dir == nil || s.State.Loader.Kind == "" {
 		if claimsTrial {
 			return res, trialError(true, errors.New("the state file system is gone"))
 		}
-		return res, t.MountShare(ctx) // not set up, or no more
+		return res, t.MountShare(ctx) // not set up, not to its end, or no more
 	}
 	if err := s.lock(); err != nil {
 		return res, trialError(claimsTrial, err)

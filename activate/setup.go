@@ -218,6 +218,12 @@ func putBeadm(dir, binary string, identity []byte) error {
 	if err := root.MkdirAll("/usr/sbin", 0o755); err != nil {
 		return err
 	}
+	// What an earlier setup that was cut left there.
+	for _, at := range []string{"/usr/lib/beadm", "/usr/sbin", "/etc/beadm"} {
+		if err := root.SweepTemp(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	if _, err := root.Lstat("/usr/sbin/beadm"); errors.Is(err, fs.ErrNotExist) {
 		if err := root.SymlinkAtomic("../lib/beadm/init", "/usr/sbin/beadm", 0, 0); err != nil {
 			return fmt.Errorf("cannot install beadm: %w", err)

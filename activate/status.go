@@ -2,12 +2,14 @@ package activate
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/state"
+	"beadm/share"
 )
 
 // Status is what beadm status shows; its JSON is the published form.
@@ -26,6 +28,10 @@ type Status struct {
 	Setup    bool               `json:"setup"`
 	Loader   string             `json:"loader,omitempty"`
 	Checks   []state.CheckState `json:"checks,omitempty"` // of the running boot environment's last trial
+	// ShareSnapshots are those of the shared data that belong to the failure,
+	// or to the trial that runs.
+	ShareSnapshots []string `json:"share_snapshots,omitempty"`
+	Todo           []string `json:"todo,omitempty"` // what can be typed next, a sentence each
 }
 
 // TrialStatus is the activation under way.
@@ -84,7 +90,58 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	if rec != nil {
 		out.Open = rec.Op + ": " + rec.Name
 	}
+	if out.ShareSnapshots, err = s.shareSnapshotsOf(ctx); err != nil {
+		return out, err
+	}
+	out.Todo = s.todo(out)
 	return out, nil
+}
+
+func (s *Session) shareSnapshotsOf(ctx context.Context) ([]string, error) {
+	activation := ""
+	if f := s.State.UnreadFailure(); f != nil {
+		activation = f.Activation
+	}
+	if t := s.State.Trial; t != nil && t.Phase == state.Trying {
+		activation = t.Activation
+	}
+	if activation == "" {
+		return nil, nil
+	}
+	if exists, err := s.hasShare(ctx); err != nil || !exists {
+		return nil, err
+	}
+	all, err := s.Store.VolumeSnapshots(ctx, be.ShareVolume)
+	var names []string
+	for _, snap := range all {
+		if of, _, ok := share.ParseSnapshotName(snap.Name); ok && of == activation {
+			names = append(names, snap.Name)
+		}
+	}
+	return names, err
+}
+
+func (s *Session) todo(st Status) (do []string) {
+	say := func(format string, args ...any) { do = append(do, fmt.Sprintf(format, args...)) }
+	if st.Open != "" || st.Owed != "" {
+		say("beadm recover ends what is open")
+	}
+	switch tr := s.State.Trial; {
+	case tr != nil && tr.Phase == state.Armed:
+		say("a reboot starts %s; beadm activate -T takes that back", st.Trial.BE)
+	case tr != nil && tr.Once:
+		say("the next reboot starts %s again", st.Default)
+	case tr != nil:
+		say("beadm confirm keeps %s, beadm rollback --reboot goes back to %s", st.Trial.BE, st.Trial.From)
+	case st.Failure != nil:
+		f := st.Failure.Name
+		say("beadm status --acknowledge ends this notice; beadm run %s to mend it, then beadm activate %s to try it again, or beadm destroy %s", f, f, f)
+	case st.NotTried != nil:
+		say("beadm activate %s tries it again; beadm status --acknowledge ends this notice", st.NotTried.Name)
+	case st.Running != st.Default && st.Running != "":
+		say("a reboot starts %s; beadm activate --permanent %s keeps this one", st.Default, st.Running)
+	}
+	return do
 }
 
 // Acknowledge marks the failures as read.

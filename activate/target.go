@@ -120,6 +120,7 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 		}
 		return s, nil
 	}
+	s.sweep(ctx)
 	if err := s.recoverJournal(ctx); err != nil {
 		s.Close()
 		return nil, err

@@ -102,6 +102,14 @@ type Known struct {
 	Good        bool         `json:"good,omitempty"` // confirmed at least once
 	ConfirmedAt time.Time    `json:"confirmed_at,omitzero"`
 	Checks      []CheckState `json:"checks,omitempty"` // of its last trial
+	Upgrade     *Upgrade     `json:"upgrade,omitempty"`
+}
+
+// Upgrade is one that began and did not end well, or not yet: what it leaves
+// may be half of two systems.
+type Upgrade struct {
+	Began time.Time `json:"began"`
+	Why   string    `json:"why,omitempty"` // how it ended; empty: it was cut off, or still runs
 }
 
 // CheckState is the last result of one health check.

@@ -4,13 +4,10 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,19 +35,7 @@ func (m *machine) loads() {
 
 func (m *machine) switchTo(subvol string) {
 	m.t.Helper()
-	// What a command that was cut in this very process had open is closed by
-	// the garbage collector; no reboot has that to wait for.
-	for i := 0; ; i++ {
-		out, err := exec.Command("umount", "-R", m.root).CombinedOutput()
-		if err == nil {
-			break
-		}
-		if i == 50 {
-			m.t.Fatalf("umount -R %s: %v: %s", m.root, err, out)
-		}
-		runtime.GC()
-		time.Sleep(100 * time.Millisecond)
-	}
+	sh(m.t, "umount", "-R", m.root)
 	m.mountRoot(subvol)
 }
 

@@ -24,7 +24,7 @@ func StatusText(w io.Writer, s activate.Status) error {
 			detail = ": " + f.Detail
 		}
 		say("FAILED:   the trial of %s at %s %s%s", f.Name, when(f.At), f.Reason, detail)
-		say("          %s runs again; beadm status --acknowledge ends this notice", s.Running)
+		say("          %s runs again", s.Running)
 	}
 	if s.Owed != "" {
 		say("OWED:     %s", s.Owed)
@@ -37,7 +37,6 @@ func StatusText(w io.Writer, s activate.Status) error {
 	}
 	if n := s.NotTried; n != nil {
 		say("note:     %s was armed and not tried, %s was started at %s: %s", n.Name, s.Running, when(n.At), n.Why)
-		say("          activate it again, or end this notice with beadm status --acknowledge")
 	}
 	say("state:    %s", s.State)
 	say("running:  %s", s.Running)
@@ -51,12 +50,18 @@ func StatusText(w io.Writer, s activate.Status) error {
 	if t := s.Trial; t != nil && !t.Ends.IsZero() {
 		say("trial:    %s is on trial until %s, then %s comes back", t.BE, when(t.Ends), t.From)
 	}
+	for _, name := range s.ShareSnapshots {
+		say("share:    its snapshot of the switch is %s", name)
+	}
 	for _, c := range s.Checks {
 		if c.OK {
 			say("check:    %s ok", c.Name)
 		} else {
 			say("check:    %s FAILED: %s", c.Name, c.Detail)
 		}
+	}
+	for _, do := range s.Todo {
+		say("to do:    %s", do)
 	}
 	return nil
 }

@@ -151,6 +151,9 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 		return err
 	}
 	defer s.Close()
+	if err := Allow(s.State, "acknowledge a failure"); err != nil {
+		return err
+	}
 	if dryRun {
 		if f := s.State.UnreadFailure(); f != nil {
 			s.Report.Would("mark the failed trial of " + f.Name + " as read")

@@ -350,6 +350,17 @@ func (m *machine) kill() {
 	if left := m.mounts(); len(left) > 0 {
 		m.t.Fatalf("cannot unmount %q", left)
 	}
+	// A command of another test may have copied our mounts into a mount
+	// namespace of its own, and for so long they live.
+	for range 100 {
+		fd, err := unix.Open(m.device, unix.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	m.t.Fatalf("%s stays in use", m.device)
 }
 
 // powerOn puts the disk in and mounts it as a boot does.

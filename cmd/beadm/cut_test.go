@@ -36,6 +36,8 @@ type aCut struct {
 func cuts() []aCut {
 	armed := func(m *machine) { m.ok("create", "new"); m.ok("activate", "new") }
 	onTrial := func(m *machine) { armed(m); m.comeUp(); m.is("trying", "new", "debian") }
+	// home: the power cut, if there was one, has not led into new.
+	home := func(m *machine) bool { return m.status().Running == "debian" }
 	has := func(want ...string) func(m *machine) {
 		return func(m *machine) {
 			m.t.Helper()
@@ -71,19 +73,30 @@ func cuts() []aCut {
 		{name: "describe", before: func(m *machine) { m.ok("create", "new") }, args: []string{"describe", "new", "text"}, done: has("debian", "new")},
 		{
 			name: "activate", before: func(m *machine) { m.ok("create", "new"); m.setPassword("alice", "!$6$s$alice") },
-			args: []string{"activate", "new"}, states: []string{"idle", "trying"},
-			done: func(m *machine) { m.comeUp(); m.is("trying", "new", "debian"); m.locked("alice") },
+			args: []string{"activate", "new"}, states: []string{"trying"}, tryAgain: home,
+			done: func(m *machine) {
+				if home(m) {
+					m.comeUp()
+				}
+				m.is("trying", "new", "debian")
+				m.locked("alice")
+			},
 		},
 		{
 			name: "activate -t", before: func(m *machine) { m.ok("create", "new") },
-			args: []string{"activate", "-t", "new"}, states: []string{"idle", "visiting"},
-			done: func(m *machine) { m.comeUp(); m.is("idle", "new", "debian") },
+			args: []string{"activate", "-t", "new"}, tryAgain: home,
+			done: func(m *machine) {
+				if home(m) {
+					m.comeUp()
+				}
+				m.is("idle", "new", "debian")
+			},
 		},
 		{
 			name: "activate -T", before: armed, args: []string{"activate", "-T"}, states: []string{"trying"},
-			tryAgain: func(m *machine) bool { return m.status().State != "trying" },
+			tryAgain: home,
 			done: func(m *machine) {
-				if st := m.status(); st.State != "trying" {
+				if home(m) {
 					m.is("idle", "debian", "debian")
 				}
 			},
@@ -180,37 +193,52 @@ func TestCuts(t *testing.T) {
 				c.args[i] = strings.Replace(a, "$LOADER", m.loader, 1)
 			}
 			start := m.shutDown()
-			// Once to its end, to know how many effects there are.
+			// Once to its end, to know what effects there are.
+			var effects []string
 			m.powerOn(start)
-			whole := &tracer{}
-			m.traced(whole, c.args...)
-			if whole.effects < 3 {
-				t.Fatalf("only %d effects were seen", whole.effects)
-			}
+			m.traced(&tracer{killAt: func(_ int, what string) bool { effects = append(effects, what); return false }}, c.args...)
 			m.kill()
-			rnd := rand.New(rand.NewPCG(seed, 0))
-			which := rnd.Perm(whole.effects)
-			if os.Getenv("BEADM_LONG") == "" {
-				which = which[:min(len(which), 8)]
+			if len(effects) < 3 {
+				t.Fatalf("only these effects were seen: %q", effects)
 			}
-			for i, n := range which {
-				for _, power := range []bool{true, false} {
-					if !power && c.args[0] == "boot" {
-						continue // who would kill that?
-					}
-					if os.Getenv("BEADM_LONG") == "" && power != (i%3 != 0 || c.args[0] == "boot") {
-						continue
-					}
-					m.powerOn(start)
-					if m.cutAt(n+1, power, c); t.Failed() {
-						t.Fatalf("%s, seed %d: cut %d of %d", c.name, seed, n+1, whole.effects)
-					}
-					m.kill()
+			which := c.choose(effects, rand.New(rand.NewPCG(seed, 0)))
+			for _, cut := range which {
+				m.powerOn(start)
+				if m.cutAt(cut.n, cut.power, c); t.Failed() {
+					t.Fatalf("%s, seed %d: cut %d of %d", c.name, seed, cut.n, len(effects))
 				}
+				m.kill()
 			}
-			t.Logf("%d effects, cut at %d", whole.effects, len(which))
+			t.Logf("%d effects, %d cuts", len(effects), len(which))
 		})
 	}
+}
+
+type place struct {
+	n     int // of the effect that is not done any more
+	power bool
+}
+
+// choose says where to cut: at every step of the journal, and at a few other
+// places; with BEADM_LONG everywhere.
+func (c aCut) choose(effects []string, rnd *rand.Rand) (places []place) {
+	all := os.Getenv("BEADM_LONG") != ""
+	killed := c.args[0] != "boot" // who would kill that?
+	for i := range effects {
+		step := i > 0 && strings.HasSuffix(effects[i-1], "/journal.json") && strings.HasPrefix(effects[i-1], "rename ")
+		if killed && (all || step) {
+			places = append(places, place{i + 1, false})
+		}
+		if all {
+			places = append(places, place{i + 1, true})
+		}
+	}
+	if !all {
+		for i, n := range rnd.Perm(len(effects))[:min(5, len(effects))] {
+			places = append(places, place{n + 1, !killed || i%4 != 0})
+		}
+	}
+	return places
 }
 
 // cutAt kills the command before its nth effect and goes on from there.

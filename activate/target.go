@@ -168,7 +168,11 @@ func (s *Session) openLoader(ctx context.Context, conf state.LoaderConfig) (boot
 	s.hold.begin()
 	defer s.hold.end()
 	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
-	return s.OpenLoader(ctx, conf, dir)
+	l, err := s.OpenLoader(ctx, conf, dir)
+	if err != nil {
+		return nil, err
+	}
+	return committedLoader{l}, nil
 }
 
 func (s *Session) holdMounts() (err error) {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"time"
 
 	"beadm/be"
+	"beadm/be/state"
 	reconcile "beadm/sync"
 )
 
@@ -86,6 +88,9 @@ func (s *Session) reconcile(ctx context.Context, sw reconcile.Switch) (reconcile
 			where = "; the other side stands at " + string(item.Saved)
 		}
 		s.Report.Warn("%s is in conflict: %s%s", item.Path, item.Reason, where)
+		s.conflicts = append(s.conflicts, state.Conflict{
+			Path: string(item.Path), Reason: item.Reason, Saved: string(item.Saved), From: s.nameOf(ctx, sw.From), At: time.Now().UTC(),
+		})
 	}
 	for _, note := range report.Notes {
 		s.Report.Warn("%s", note)

@@ -53,6 +53,8 @@ func (s *Session) takeOver(ctx context.Context, running be.BE, activation string
 		// Nobody is there to decide: what it was before can be looked at.
 		trouble = errors.Join(trouble, s.failbackSnapshot(ctx, running.Name, activation))
 	}
+	s.conflicts = nil
+	defer func() { s.State.AddConflicts(s.conflicts) }()
 	for _, o := range debts {
 		if err := s.carryOver(ctx, running, o); err != nil {
 			o.To, o.Why, o.At = running.UUID, err.Error(), time.Now().UTC()

@@ -28,6 +28,8 @@ type Status struct {
 	Setup    bool               `json:"setup"`
 	Loader   string             `json:"loader,omitempty"`
 	Checks   []state.CheckState `json:"checks,omitempty"` // of the running boot environment's last trial
+	// Conflicts of switches made at boot that nobody has acknowledged.
+	Conflicts []state.Conflict `json:"conflicts,omitempty"`
 	// ShareSnapshots are those of the shared data that belong to the failure,
 	// or to the trial that runs.
 	ShareSnapshots []string `json:"share_snapshots,omitempty"`
@@ -50,7 +52,7 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	defer s.Close()
-	out := Status{State: s.State.Word(), Setup: s.Dir != nil, Loader: s.State.Loader.Kind, NotTried: s.State.NotTried, Failure: s.State.UnreadFailure()}
+	out := Status{State: s.State.Word(), Setup: s.Dir != nil, Loader: s.State.Loader.Kind, NotTried: s.State.NotTried, Failure: s.State.UnreadFailure(), Conflicts: s.State.Conflicts}
 	if running, err := s.running(ctx); err == nil {
 		out.Running = running.Name
 		if k := s.State.BEs[running.UUID]; k != nil {
@@ -138,6 +140,8 @@ func (s *Session) todo(st Status) (do []string) {
 		say("beadm status --acknowledge ends this notice; beadm run %s to mend it, then beadm activate %s to try it again, or beadm destroy %s", f, f, f)
 	case st.NotTried != nil:
 		say("beadm activate %s tries it again; beadm status --acknowledge ends this notice", st.NotTried.Name)
+	case len(st.Conflicts) > 0:
+		say("look at what is in conflict, then beadm status --acknowledge")
 	case st.Running != st.Default && st.Running != "":
 		say("a reboot starts %s; beadm activate --permanent %s keeps this one", st.Default, st.Running)
 	}
@@ -161,6 +165,9 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 		if n := s.State.NotTried; n != nil {
 			s.Report.Would("forget that " + n.Name + " was not tried")
 		}
+		if n := len(s.State.Conflicts); n > 0 {
+			s.Report.Would(fmt.Sprintf("forget %d conflicts", n))
+		}
 		if s.State.Trouble != nil {
 			s.Report.Would("forget what the last boot went on without")
 		}
@@ -169,7 +176,7 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 	for i := range s.State.Failures {
 		s.State.Failures[i].Acknowledged = true
 	}
-	s.State.NotTried, s.State.Trouble = nil, nil
+	s.State.NotTried, s.State.Trouble, s.State.Conflicts = nil, nil, nil
 	if err := s.save(); err != nil {
 		return err
 	}

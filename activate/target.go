@@ -48,8 +48,10 @@ type Session struct {
 	Loader boot.Loader // nil before setup
 	unlock func()
 	dryRun bool
-	hold   *hold
-	undo   []func()
+	// conflicts are those of this session's reconciles.
+	conflicts []state.Conflict
+	hold      *hold
+	undo      []func()
 }
 
 // Look opens the target for reading. Before setup the State is empty and Dir
@@ -231,9 +233,17 @@ func (s *Session) save() error { return s.Dir.Save(s.State) }
 // record adds to the history; a history that cannot be written is a warning,
 // never a reason to stop.
 func (s *Session) record(what, name, detail string) {
-	if err := s.Dir.Record(state.Event{What: what, BE: name, Detail: detail}); err != nil {
+	e := state.Event{What: what, BE: name, Detail: detail}
+	if err := s.Dir.Record(e); err != nil {
 		s.Report.Warn("%v", err)
 	}
+	message := "beadm: " + what
+	for _, part := range []string{name, detail} {
+		if part != "" {
+			message += " " + part
+		}
+	}
+	s.syslog(e, message)
 }
 
 func (s *Session) run(ctx context.Context, plan journal.Plan) error {

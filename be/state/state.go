@@ -20,6 +20,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"beadm/be"
@@ -132,6 +133,16 @@ type Owed struct {
 	SecurityOnly bool `json:"security_only,omitempty"`
 }
 
+// Conflict is a file that a switch found changed on both sides.
+type Conflict struct {
+	Path     string    `json:"path"`
+	Reason   string    `json:"reason"`
+	Saved    string    `json:"saved,omitempty"` // where the side that did not stay stands
+	From     string    `json:"from"`            // the boot environment the switch came from
+	At       time.Time `json:"at"`
+	Notified bool      `json:"notified,omitempty"`
+}
+
 // Trouble is what a boot could not do and went on without.
 type Trouble struct {
 	Why string    `json:"why"`
@@ -151,6 +162,8 @@ type State struct {
 	Loader   LoaderConfig       `json:"loader"`
 	NotTried *NotTried          `json:"not_tried,omitempty"`
 	Trouble  *Trouble           `json:"trouble,omitempty"` // of the last boot
+	// Conflicts of switches made at boot, until they are acknowledged.
+	Conflicts []Conflict `json:"conflicts,omitempty"`
 
 	unknown map[string]json.RawMessage
 }
@@ -199,6 +212,13 @@ func (s *State) UnreadFailure() *Failure {
 	return nil
 }
 
+// AddConflicts keeps the newest conflict of each path.
+func (s *State) AddConflicts(list []Conflict) {
+	for _, c := range list {
+		s.Conflicts = append(slices.DeleteFunc(s.Conflicts, func(old Conflict) bool { return old.Path == c.Path }), c)
+	}
+}
+
 // UnmarshalJSON keeps the keys it does not know.
 func (s *State) UnmarshalJSON(data []byte) error {
 	type plain State
@@ -228,6 +248,7 @@ var fullState = func() any {
 	return plain{
 		Default: "x", Previous: "x", Last: "x", Trial: &Trial{}, Failures: []Failure{{}},
 		Owed: []Owed{{}}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{}, Trouble: &Trouble{},
+		Conflicts: []Conflict{{}},
 	}
 }()
 

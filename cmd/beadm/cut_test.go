@@ -368,11 +368,19 @@ func (m *machine) shutDown() disk {
 // kill takes the machine's file systems away. Nobody uses them any more.
 func (m *machine) kill() {
 	m.t.Helper()
-	for range 3 {
+	// A program that another test starts has our files open until its exec.
+	for range 50 {
 		mounts := m.mounts()
+		if len(mounts) == 0 {
+			break
+		}
 		slices.Reverse(mounts)
+		busy := false
 		for _, at := range mounts {
-			unix.Unmount(at, 0)
+			busy = unix.Unmount(at, 0) != nil || busy
+		}
+		if busy {
+			time.Sleep(100 * time.Millisecond)
 		}
 	}
 	if left := m.mounts(); len(left) > 0 {

@@ -4,10 +4,12 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,7 +37,17 @@ func (m *machine) loads() {
 
 func (m *machine) switchTo(subvol string) {
 	m.t.Helper()
-	sh(m.t, "umount", "-R", m.root)
+	// A program that another test starts has our files open until its exec.
+	for i := 0; ; i++ {
+		out, err := exec.Command("umount", "-R", m.root).CombinedOutput()
+		if err == nil {
+			break
+		}
+		if i == 50 {
+			m.t.Fatalf("%v: %s", err, out)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 	m.mountRoot(subvol)
 }
 

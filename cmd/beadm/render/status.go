@@ -29,6 +29,12 @@ func StatusText(w io.Writer, s activate.Status) error {
 	if s.Owed != "" {
 		say("OWED:     %s", s.Owed)
 	}
+	for _, c := range s.Conflicts {
+		say("CONFLICT: %s was changed in %s and here: %s", c.Path, c.From, c.Reason)
+		if c.Saved != "" {
+			say("          the other side stands at %s", c.Saved)
+		}
+	}
 	if t := s.Trouble; t != nil {
 		say("BOOT:     at %s it went on without: %s", when(t.At), t.Why)
 	}

@@ -527,7 +527,7 @@ func kernelArgs(cmdline []byte) []string {
 	for _, arg := range strings.Fields(string(cmdline)) {
 		name, _, _ := strings.Cut(arg, "=")
 		switch name {
-		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial:
+		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial, boot.ArgPassed:
 			continue
 		}
 		trial := false

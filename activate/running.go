@@ -209,9 +209,15 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 			return nil, err
 		}
 	}
-	if t.Phase == state.Armed && ls.Tried != id {
+	// At the loader's menu a person chose another: the token is gone, and the
+	// trial never began.
+	passed := t.Phase == state.Armed && boot.Passed(s.Cmdline) == id
+	if t.Phase == state.Armed && ls.Tried != id || passed {
 		why := "the token was gone before the boot"
-		if ls.Trial == id {
+		switch {
+		case passed:
+			why = "another was chosen at the boot menu"
+		case ls.Trial == id:
 			why = "the loader could not take its token, or another boot environment was chosen past beadm's menu"
 		}
 		s.State.Trial, s.State.NotTried = nil, &state.NotTried{Name: name, At: time.Now().UTC(), Why: why}
@@ -219,6 +225,9 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 			return nil, err
 		}
 		s.record("not tried", name, running.Name+" was started instead: "+why)
+		if passed {
+			return nil, s.Loader.ClearTried(ctx)
+		}
 		return nil, nil
 	}
 	if t.Once && t.Services {

@@ -153,3 +153,21 @@ func TestMkdirRemove(t *testing.T) {
 		}
 	}
 }
+
+// A kernel's command line may hold a secret: nobody else reads it here.
+func TestRootOnly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "beadm")
+	var d Disk
+	if err := d.Mkdir(dir); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "entry")
+	if err := d.Replace(file, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{dir: 0o700, file: 0o600} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v %v, want %v", path, info.Mode(), err, want)
+		}
+	}
+}

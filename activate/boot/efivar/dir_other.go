@@ -1,0 +1,21 @@
+//go:build !linux
+
+package efivar
+
+import (
+	"fmt"
+	"os"
+)
+
+func mutable(path string) error {
+	_, err := os.Lstat(path)
+	return err
+}
+
+// Writable needs Linux.
+func (d Dir) Writable() error {
+	return fmt.Errorf("UEFI variables are read and written on Linux only")
+}
+
+// MountFS needs Linux.
+func MountFS() error { return fmt.Errorf("UEFI variables are read and written on Linux only") }

@@ -14,30 +14,30 @@ const Mount = "/sys/firmware/efi/efivars"
 // Dir is an efivarfs mounted somewhere.
 type Dir string
 
-func (d Dir) path(name string) string { return filepath.Join(string(d), FileName(name, Loader)) }
+func (d Dir) path(v Var) string { return filepath.Join(string(d), v.FileName()) }
 
-// Read returns a variable of the Boot Loader Interface. The error is
+// Read returns a variable's data. The error is
 // fs.ErrNotExist if there is none; a file that a failed write left empty is
 // none.
-func (d Dir) Read(name string) ([]byte, error) {
-	b, err := os.ReadFile(d.path(name))
+func (d Dir) Read(v Var) ([]byte, error) {
+	b, err := os.ReadFile(d.path(v))
 	if err != nil {
 		return nil, err
 	}
 	if len(b) == 0 {
-		return nil, &fs.PathError{Op: "read", Path: d.path(name), Err: fs.ErrNotExist}
+		return nil, &fs.PathError{Op: "read", Path: d.path(v), Err: fs.ErrNotExist}
 	}
 	_, data, err := DecodeFile(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.path(name), err)
+		return nil, fmt.Errorf("%s: %w", d.path(v), err)
 	}
 	return data, nil
 }
 
 // Write replaces a variable, or makes it: the firmware has the old value or
 // the new. One write: efivarfs passes each to the firmware as a whole.
-func (d Dir) Write(name string, data []byte) error {
-	path := d.path(name)
+func (d Dir) Write(v Var, data []byte) error {
+	path := d.path(v)
 	if err := mutable(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -65,8 +65,8 @@ func (d Dir) Write(name string, data []byte) error {
 
 // Delete takes a variable away; none is no error. That the firmware has really
 // forgotten it, Read has to say.
-func (d Dir) Delete(name string) error {
-	path := d.path(name)
+func (d Dir) Delete(v Var) error {
+	path := d.path(v)
 	err := mutable(path)
 	if err == nil {
 		err = os.Remove(path)

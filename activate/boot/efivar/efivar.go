@@ -12,20 +12,26 @@ import (
 	"unicode/utf8"
 )
 
-// Loader is the vendor of the Boot Loader Interface's variables
+// Var names a variable.
+type Var struct {
+	Name   string
+	Vendor string // GUID
+}
+
+// loader is the vendor of the Boot Loader Interface's variables
 // (systemd.io/BOOT_LOADER_INTERFACE).
-const Loader = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+const loader = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 // The variables of the Boot Loader Interface that we use. All are strings but
 // LoaderFeatures, which is 64 bits in little endian.
-const (
-	OneShot   = "LoaderEntryOneShot"   // the entry to start once; the loader deletes it
-	Default   = "LoaderEntryDefault"   // the entry to start, before what loader.conf says
-	Preferred = "LoaderEntryPreferred" // before that, from systemd 260 on
-	Selected  = "LoaderEntrySelected"  // the entry that was started
-	Info      = "LoaderInfo"           // the loader's name and version
-	PartUUID  = "LoaderDevicePartUUID" // the partition that the loader was started from
-	Features  = "LoaderFeatures"       // what the loader can do
+var (
+	OneShot   = Var{"LoaderEntryOneShot", loader}   // the entry to start once; the loader deletes it
+	Default   = Var{"LoaderEntryDefault", loader}   // the entry to start, before what loader.conf says
+	Preferred = Var{"LoaderEntryPreferred", loader} // before that, from systemd 260 on
+	Selected  = Var{"LoaderEntrySelected", loader}  // the entry that was started
+	Info      = Var{"LoaderInfo", loader}           // the loader's name and version
+	PartUUID  = Var{"LoaderDevicePartUUID", loader} // the partition that the loader was started from
+	Features  = Var{"LoaderFeatures", loader}       // what the loader can do
 )
 
 // FeatureOneShot is the bit of LoaderFeatures that promises OneShot.
@@ -36,7 +42,7 @@ const FeatureOneShot = 1 << 3
 const Attributes = 1 | 2 | 4
 
 // FileName is the name of the variable's file in efivarfs.
-func FileName(name, vendor string) string { return name + "-" + vendor }
+func (v Var) FileName() string { return v.Name + "-" + v.Vendor }
 
 // EncodeFile returns a file's content.
 func EncodeFile(attributes uint32, data []byte) []byte {

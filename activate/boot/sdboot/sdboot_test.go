@@ -27,6 +27,7 @@ type world struct {
 	esp   string
 	roots string
 	vars  simsdboot.Vars
+	image func(id string) string // the kernel of a boot environment
 }
 
 // memory is a directory for the life of the test, where there is one in which
@@ -43,7 +44,8 @@ func memory(t *testing.T) string {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, esp: memory(t), roots: memory(t), vars: simsdboot.Vars{Dir: memory(t)}}
+	w := &world{t: t, esp: memory(t), roots: memory(t), vars: simsdboot.Vars{Dir: memory(t)},
+		image: func(id string) string { return "MZ kernel of " + id }}
 	if err := w.machine().Up(); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +75,7 @@ func (w *world) write(dir, name, content string) {
 func (w *world) in(e boot.Entry) boot.Entry {
 	e.Dir = filepath.Join(w.roots, e.ID)
 	if boot.ValidID(e.ID) {
-		w.write(e.Dir, "vmlinuz", "MZ kernel of "+e.ID)
+		w.write(e.Dir, "vmlinuz", w.image(e.ID))
 		w.write(e.Dir, "initrd.img", "an initrd that all share")
 	}
 	return e
@@ -98,8 +100,12 @@ func (w *world) ready(letters ...string) *Loader {
 // play is PowerOn in the suite's words.
 func (w *world) play() (loadertest.Played, error) {
 	b, err := w.machine().PowerOn()
-	id, trial := boot.Cmdline([]byte(b.Options))
-	return loadertest.Played{ID: id, Trial: trial}, err
+	return playedOptions(b.Options), err
+}
+
+func playedOptions(options string) loadertest.Played {
+	id, trial := boot.Cmdline([]byte(options))
+	return loadertest.Played{ID: id, Trial: trial}
 }
 
 // rooted gives every entry its root.

@@ -35,14 +35,28 @@ func mutable(path string) error {
 	return nil
 }
 
-// Writable says why variables cannot be written here.
-func (d Dir) Writable() error {
-	var st unix.Statfs_t
+// Present says why there are no variables here: that a file is not there says
+// nothing otherwise.
+func (d Dir) Present() error {
+	_, err := d.statfs()
+	return err
+}
+
+func (d Dir) statfs() (st unix.Statfs_t, err error) {
 	if err := unix.Statfs(string(d), &st); err != nil {
-		return fmt.Errorf("there are no UEFI variables here: %s: %w", d, err)
+		return st, fmt.Errorf("there are no UEFI variables here: %s: %w", d, err)
 	}
 	if st.Type != unix.EFIVARFS_MAGIC {
-		return fmt.Errorf("there are no UEFI variables here: efivarfs is not mounted at %s", d)
+		return st, fmt.Errorf("there are no UEFI variables here: efivarfs is not mounted at %s", d)
+	}
+	return st, nil
+}
+
+// Writable says why variables cannot be written here.
+func (d Dir) Writable() error {
+	st, err := d.statfs()
+	if err != nil {
+		return err
 	}
 	if st.Flags&unix.ST_RDONLY != 0 {
 		return fmt.Errorf("efivarfs at %s is mounted read-only", d)

@@ -46,6 +46,7 @@ type Variables interface {
 	Read(v efivar.Var) ([]byte, error)
 	Write(v efivar.Var, data []byte) error
 	Delete(v efivar.Var) error
+	Present() error  // says why there are none: only without it fs.ErrNotExist means anything
 	Writable() error // says why none can be written
 }
 

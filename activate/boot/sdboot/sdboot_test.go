@@ -148,6 +148,7 @@ func TestProbeSaysWhyNoTrialCanBeConsumed(t *testing.T) {
 		"another loader":         {func(w *world) { w.vars.SetText(efivar.Info, "GRUB 2.12") }, be.NoStore, "not started by systemd-boot but by GRUB 2.12"},
 		"no loader's name":       {func(w *world) { w.vars.Delete(efivar.Info) }, be.NoStore, "not started by systemd-boot"},
 		"another ESP":            {func(w *world) { w.vars.SetText(efivar.PartUUID, "deadbeef") }, be.Unbootable, `from the partition "deadbeef"`},
+		"no variables":           {func(w *world) { w.vars.Absent = true }, be.Unbootable, "not mounted"},
 		"variables read-only":    {func(w *world) { w.vars.ReadOnly = true }, be.Unbootable, "read-only"},
 		"another default":        {func(w *world) { w.vars.SetText(efivar.Default, "debian-6.1.conf") }, be.Unbootable, "LoaderEntryDefault"},
 		"another default of us":  {func(w *world) { w.vars.SetText(efivar.Default, entryName(b)) }, be.Unbootable, "LoaderEntryDefault"},
@@ -326,6 +327,30 @@ func TestUnsettled(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestWithoutVariablesNothingIsConcluded: a token that cannot be seen is
+// neither there nor consumed.
+func TestWithoutVariablesNothingIsConcluded(t *testing.T) {
+	w := newWorld(t)
+	l := w.ready("a", "b")
+	if err := l.Arm(t.Context(), loadertest.ID("b")); err != nil {
+		t.Fatal(err)
+	}
+	before := w.listing()
+	w.vars.Absent = true
+	l = w.loader(nil)
+	s, err := l.State(t.Context())
+	kind(t, err, be.Unbootable, "LoaderEntryOneShot")
+	if s.Tried != "" {
+		t.Errorf("state is %+v", s)
+	}
+	for _, err := range []error{l.Disarm(t.Context()), l.ClearTried(t.Context()), l.SetDefault(t.Context(), loadertest.ID("b")), l.Remove(t.Context(), loadertest.ID("b"))} {
+		kind(t, err, be.Unbootable, "LoaderEntryOneShot")
+	}
+	if after := w.listing(); after != before {
+		t.Errorf("changed:\n%s\nwas\n%s", after, before)
 	}
 }
 

@@ -25,7 +25,9 @@ var rehearsal = efivar.Var{Name: "BeadmRehearsal", Vendor: "0f4a8f0e-6f0c-4b57-9
 func (l *Loader) text(v efivar.Var) (string, error) {
 	b, err := l.vars.Read(v)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		if err = l.vars.Present(); err == nil {
+			return "", nil
+		}
 	}
 	if err != nil {
 		return "", be.E(be.Unbootable, "cannot read the UEFI variable %s: %w", v.Name, err)

@@ -62,6 +62,39 @@ func (d *Disk) UEFI() *Disk {
 	return d
 }
 
+// systemd-boot of Debian's package systemd-boot-efi.
+const sdBoot = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+
+// SystemdBoot puts the disk into a machine with UEFI, and systemd-boot in the
+// place of GRUB, with an entry of its own for what the disk holds: root are the
+// kernel's arguments for that.
+func (d *Disk) SystemdBoot(root string) *Disk {
+	d.t.Helper()
+	if _, err := os.Stat(sdBoot); err != nil {
+		d.t.Fatalf("%v: install systemd-boot-efi", err)
+	}
+	d.UEFI()
+	dir := d.t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			d.t.Fatal(err)
+		}
+		return file
+	}
+	d.Mtools("mmd", "::/loader", "::/loader/entries", "::/debian")
+	for _, c := range [][2]string{
+		{sdBoot, "::/EFI/BOOT/BOOTX64.EFI"},
+		{filepath.Join(d.image.Dir, "vmlinuz"), "::/debian/linux"},
+		{filepath.Join(d.image.Dir, "initrd"), "::/debian/initrd"},
+		{write("loader.conf", "timeout 0\ndefault debian*\n"), "::/loader/loader.conf"},
+		{write("debian.conf", "title Debian\nlinux /debian/linux\ninitrd /debian/initrd\noptions "+root+"\n"), "::/loader/entries/debian.conf"},
+	} {
+		d.Mtools("mcopy", "-o", c[0], c[1])
+	}
+	return d
+}
+
 // Firmware matches what the console says when the machine was reset.
 func (d *Disk) Firmware() string {
 	if d.vars != "" {

@@ -25,6 +25,7 @@ const PartUUID = "beadbead-0000-4000-8000-000000000001"
 // Vars are the firmware's variables, as files in a directory.
 type Vars struct {
 	Dir      string
+	Absent   bool // there are none: efivarfs is not mounted
 	ReadOnly bool // none can be written by the system
 	Full     bool // there is no room for another
 	Sticky   bool // what is deleted stays
@@ -33,7 +34,12 @@ type Vars struct {
 func (v Vars) dir() efivar.Dir { return efivar.Dir(v.Dir) }
 
 // Read is sdboot.Variables'.
-func (v Vars) Read(name efivar.Var) ([]byte, error) { return v.dir().Read(name) }
+func (v Vars) Read(name efivar.Var) ([]byte, error) {
+	if v.Absent {
+		return nil, fs.ErrNotExist
+	}
+	return v.dir().Read(name)
+}
 
 // Write is sdboot.Variables'.
 func (v Vars) Write(name efivar.Var, data []byte) error {
@@ -55,8 +61,19 @@ func (v Vars) Delete(name efivar.Var) error {
 	return v.dir().Delete(name)
 }
 
+// Present is sdboot.Variables'.
+func (v Vars) Present() error {
+	if v.Absent {
+		return errors.New("efivarfs is not mounted")
+	}
+	return nil
+}
+
 // Writable is sdboot.Variables'.
 func (v Vars) Writable() error {
+	if err := v.Present(); err != nil {
+		return err
+	}
 	if v.ReadOnly {
 		return fmt.Errorf("efivarfs at %s is mounted read-only", v.Dir)
 	}

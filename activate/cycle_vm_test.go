@@ -230,7 +230,7 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 	// A kernel that is replaced in place: the default's entry follows it.
 	v.Must(short, `old=$(readlink -f /boot/vmlinuz) r=${old#/boot/vmlinuz-} n=9.9-test
 cp $old /boot/vmlinuz-$n; cp /boot/initrd.img-$r /boot/initrd.img-$n; cp -a /usr/lib/modules/$r /usr/lib/modules/$n
-printf '\0\0\0\0' >>/boot/initrd.img-$n; rm -rf /boot/beadm/debian /boot/beadm/loader/entries/debian.conf
+printf '\0\0\0\0' >>/boot/initrd.img-$n; rm -f /boot/beadm/loader/entries/debian.conf
 ln -sf vmlinuz-$n /boot/vmlinuz; ln -sf initrd.img-$n /boot/initrd.img; rm $old /boot/initrd.img-$r
 /etc/kernel/postinst.d/zz-beadm $n /boot/vmlinuz-$n`)
 	mark = v.Mark()

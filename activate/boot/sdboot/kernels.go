@@ -11,10 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"beadm/activate/boot"
-	"beadm/activate/boot/bls"
 	"beadm/activate/boot/durable"
 	"beadm/be"
 	"beadm/be/rooted"
@@ -145,14 +145,21 @@ func openSource(root *rooted.Root, what, path string) (source, error) {
 	return source{f: f, name: what + "-" + sum[:sumLength], sum: sum, size: size + int64(n)}, nil
 }
 
-// wholeFiles says why what an entry of ours names cannot be started.
-func (l *Loader) wholeFiles(entry []byte) error {
-	e := bls.ParseEntry(entry)
-	for _, path := range append([]string{e.Linux}, e.Initrd...) {
-		name, ok := strings.CutPrefix(path, files{}.loaderPath(""))
+// fileLine is what entryText writes of a kernel or an initrd.
+var fileLine = regexp.MustCompile(`(?m)^(?:linux|initrd) (.*)$`)
+
+// wholeFiles says why what entries of ours name cannot be started.
+func (l *Loader) wholeFiles(texts []byte) error {
+	seen := map[string]bool{}
+	for _, line := range fileLine.FindAllSubmatch(texts, -1) {
+		name, ok := strings.CutPrefix(string(line[1]), files{}.loaderPath(""))
 		if !ok || strings.Contains(name, "/") {
-			return fmt.Errorf("the entry names %q, which is no file of ours", path)
+			return fmt.Errorf("the entry names %q, which is no file of ours", line[1])
 		}
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
 		sum, err := durable.Sum(l.kernelPath(name))
 		if err != nil {
 			return err
@@ -160,6 +167,9 @@ func (l *Loader) wholeFiles(entry []byte) error {
 		if _, want, _ := strings.Cut(name, "-"); len(want) != sumLength || !strings.HasPrefix(sum, want) {
 			return fmt.Errorf("%s is damaged", l.kernelPath(name))
 		}
+	}
+	if len(seen) < 2 {
+		return errors.New("the entry names no kernel or no initrd")
 	}
 	return nil
 }

@@ -175,6 +175,7 @@ func (l *Loader) wholeEntry(id string) error {
 	if err := boot.CheckID(id); err != nil {
 		return err
 	}
+	var texts []byte
 	for _, path := range []string{l.entryPath(id), l.templatePath(id)} {
 		b, err := durable.Read(path, maxFile)
 		switch {
@@ -185,9 +186,10 @@ func (l *Loader) wholeEntry(id string) error {
 		case !sealed(b):
 			return be.E(be.Unbootable, "systemd-boot's entry for %s (%s) is damaged or was edited", id, path)
 		}
-		if err := l.wholeFiles(b); err != nil {
-			return be.E(be.Unbootable, "what systemd-boot would start for %s is not there: %w", id, err)
-		}
+		texts = append(texts, b...)
+	}
+	if err := l.wholeFiles(texts); err != nil {
+		return be.E(be.Unbootable, "what systemd-boot would start for %s is not there: %w", id, err)
 	}
 	return nil
 }

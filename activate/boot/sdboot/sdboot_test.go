@@ -279,6 +279,36 @@ func (v noToken) Write(name efivar.Var, data []byte) error {
 	return v.Vars.Write(name, data)
 }
 
+// TestDefaultThatAVariableOverrides: what was chosen in the menu or by bootctl
+// stands before loader.conf, until somebody asks us for another default.
+func TestDefaultThatAVariableOverrides(t *testing.T) {
+	a, b := loadertest.ID("a"), loadertest.ID("b")
+	w := newWorld(t)
+	l := w.ready("a", "b")
+	w.vars.SetText(efivar.Default, strings.ToUpper(entryName(b)))
+	if s, err := l.State(t.Context()); err != nil || s.Default != b {
+		t.Errorf("state is %+v %v", s, err)
+	}
+	for _, id := range []string{a, b} {
+		kind(t, l.Remove(t.Context(), id), be.InUse, "by default")
+	}
+	w.vars.Sticky = true
+	kind(t, w.loader(nil).SetDefault(t.Context(), a), be.Unbootable, "LoaderEntryDefault")
+	w.vars.Sticky = false
+	if err := w.loader(nil).SetDefault(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := w.loader(nil).State(t.Context()); err != nil || s.Default != a {
+		t.Errorf("state is %+v %v", s, err)
+	}
+	if p, err := w.play(); err != nil || p.ID != a {
+		t.Errorf("boots %+v %v", p, err)
+	}
+	if err := w.loader(nil).Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestUnsettled holds what a cut between token and record says later.
 func TestUnsettled(t *testing.T) {
 	a, b := loadertest.ID("a"), loadertest.ID("b")

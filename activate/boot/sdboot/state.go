@@ -270,11 +270,18 @@ func (l *Loader) writeDefault(id string) error {
 		return err
 	}
 	for _, v := range []efivar.Var{efivar.Preferred, efivar.Default} {
-		if s, err := l.text(v); err != nil || s == "" || strings.ToLower(s) == entryName(id) {
+		s, err := l.text(v)
+		if err == nil && (s == "" || strings.ToLower(s) == entryName(id)) {
 			continue
 		}
-		if err := l.deleteVar(v); err != nil {
-			return be.E(be.Unbootable, "%s is the default in %s, but the UEFI variable %s names another and cannot be deleted: %w", id, l.confPath(), v.Name, err)
+		if err == nil {
+			err = l.deleteVar(v)
+		}
+		if s, rerr := l.text(v); err == nil && (rerr != nil || s != "") {
+			err = errors.Join(rerr, errors.New("it is still there"))
+		}
+		if err != nil {
+			return be.E(be.Unbootable, "%s is the default in %s, but the UEFI variable %s stands before that and cannot be deleted: %w", id, l.confPath(), v.Name, err)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ package vmtest
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -82,13 +83,22 @@ func (d *Disk) SystemdBoot(root string) *Disk {
 		}
 		return file
 	}
-	d.Mtools("mmd", "::/loader", "::/loader/entries", "::/debian")
+	// Where beadm would put them: there is no room for two of each.
+	name := func(what, file string) string {
+		data, err := os.ReadFile(filepath.Join(d.image.Dir, file))
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		return fmt.Sprintf("/beadm/kernels/%s-%x", what, sha256.Sum256(data))[:len("/beadm/kernels/-")+len(what)+32]
+	}
+	kernel, initrd := name("linux", "vmlinuz"), name("initrd", "initrd")
+	d.Mtools("mmd", "::/loader", "::/loader/entries", "::/beadm", "::/beadm/kernels")
 	for _, c := range [][2]string{
 		{sdBoot, "::/EFI/BOOT/BOOTX64.EFI"},
-		{filepath.Join(d.image.Dir, "vmlinuz"), "::/debian/linux"},
-		{filepath.Join(d.image.Dir, "initrd"), "::/debian/initrd"},
+		{filepath.Join(d.image.Dir, "vmlinuz"), "::" + kernel},
+		{filepath.Join(d.image.Dir, "initrd"), "::" + initrd},
 		{write("loader.conf", "timeout 0\ndefault debian*\n"), "::/loader/loader.conf"},
-		{write("debian.conf", "title Debian\nlinux /debian/linux\ninitrd /debian/initrd\noptions "+root+"\n"), "::/loader/entries/debian.conf"},
+		{write("debian.conf", "title Debian\nlinux "+kernel+"\ninitrd "+initrd+"\noptions "+root+"\n"), "::/loader/entries/debian.conf"},
 	} {
 		d.Mtools("mcopy", "-o", c[0], c[1])
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"beadm/activate/boot"
+	"beadm/activate/boot/durable"
 	"beadm/activate/boot/efivar"
 	"beadm/be"
 )
@@ -30,11 +31,8 @@ func (l *Loader) Install(ctx context.Context, def boot.Entry) error {
 			return be.E(be.NoStore, "cannot set up systemd-boot: %w", err)
 		}
 	}
-	// Never in loader itself: what is there with such a name is another's.
-	for _, dir := range []string{l.path("kernels"), l.path("trials")} {
-		if err := d.Sweep(dir); err != nil {
-			return be.E(be.NoStore, "cannot set up systemd-boot: %w", err)
-		}
+	if err := l.sweep(); err != nil {
+		return be.E(be.NoStore, "cannot set up systemd-boot: %w", err)
 	}
 	// An entry that is there is kept, whatever def says now; Put changes it.
 	if l.wholeEntry(def.ID) != nil {
@@ -64,6 +62,30 @@ func (l *Loader) Install(ctx context.Context, def boot.Entry) error {
 		return be.E(be.NoStore, "cannot set up systemd-boot: %w", err)
 	}
 	return l.Probe(ctx)
+}
+
+// sweep removes what a cut left unfinished. Where others keep files too, only
+// what has a name of ours.
+func (l *Loader) sweep() error {
+	for _, dir := range []string{l.path("kernels"), l.path("trials")} {
+		if err := l.cfg.Disk.Sweep(dir); err != nil {
+			return err
+		}
+	}
+	list, err := os.ReadDir(l.entriesDir())
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		name, unfinished := strings.CutSuffix(e.Name(), durable.TempSuffix)
+		if !unfinished || entryID(name) == "" && trialID(name) == "" {
+			continue
+		}
+		if err := l.cfg.Disk.Remove(filepath.Join(l.entriesDir(), e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // started says why systemd-boot does not read this ESP, as far as the

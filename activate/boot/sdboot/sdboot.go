@@ -269,5 +269,8 @@ func (l *Loader) Remove(ctx context.Context, id string) error {
 			return be.E(be.Other, "cannot remove systemd-boot's entry for %s: %w", id, err)
 		}
 	}
+	if err := l.sweep(); err != nil {
+		return be.E(be.Other, "cannot tidy the ESP: %w", err)
+	}
 	return l.dropFiles()
 }

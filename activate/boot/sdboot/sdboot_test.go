@@ -429,6 +429,26 @@ func TestKernelsAreSharedByContentAndGoWithTheLast(t *testing.T) {
 	}
 }
 
+func TestLeftoversOfACutGoAndOthersStay(t *testing.T) {
+	w := newWorld(t)
+	l := w.ready("a", "b")
+	ours := []string{"loader/entries/" + entryName(loadertest.ID("c")) + ".new", "loader/entries/" + trialName(loadertest.ID("b")) + ".new",
+		"beadm/kernels/linux-1.new", "beadm/trials/x.conf.new"}
+	theirs := []string{"loader/entries/debian.conf.new", "loader/entries/beadm-mine.conf.new", "loader/other.new"}
+	for _, name := range append(ours, theirs...) {
+		w.write(w.esp, name, "half")
+	}
+	if err := l.Remove(t.Context(), loadertest.ID("b")); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range append(ours, theirs...) {
+		_, err := os.Stat(filepath.Join(w.esp, name))
+		if gone := errors.Is(err, fs.ErrNotExist); gone != (i < len(ours)) {
+			t.Errorf("%s: gone %v", name, gone)
+		}
+	}
+}
+
 func TestWhatIsDamagedIsNotStarted(t *testing.T) {
 	a, b := loadertest.ID("a"), loadertest.ID("b")
 	for name, damage := range map[string]func(w *world){

@@ -525,6 +525,9 @@ func (s *Session) baseline(ctx context.Context) *state.Baseline {
 func kernelArgs(cmdline []byte) []string {
 	var keep []string
 	for _, arg := range strings.Fields(string(cmdline)) {
+		if arg == boot.ArgKeepLoader {
+			continue
+		}
 		name, _, _ := strings.Cut(arg, "=")
 		switch name {
 		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial, boot.ArgPassed:

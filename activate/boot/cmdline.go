@@ -29,6 +29,11 @@ func Passed(b []byte) string {
 	return id
 }
 
+// ArgKeepLoader keeps systemd from replacing systemd-boot on the ESP by the
+// trial's version of it (systemd-debug-generator(8), systemd.mask=): what has
+// to come back starts from there.
+const ArgKeepLoader = "systemd.mask=systemd-boot-update.service"
+
 // Cmdline reads from a kernel's command line (/proc/cmdline) which entry the
 // loader started and whether as a trial. id is empty if no loader of ours
 // did, or it is not valid. As in the kernel the last of several counts, and

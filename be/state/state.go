@@ -170,7 +170,7 @@ type State struct {
 
 // LoaderConfig says how the target is started.
 type LoaderConfig struct {
-	Kind   string   `json:"kind,omitempty"`    // "grub", "stub"; empty before setup
+	Kind   string   `json:"kind,omitempty"`    // "grub", "systemd-boot", "stub"; empty before setup
 	Dir    string   `json:"dir,omitempty"`     // its directory, if it is not on a file system of its own
 	FSUUID string   `json:"fs_uuid,omitempty"` // of the FAT or ext file system that holds its files
 	Args   []string `json:"args,omitempty"`    // kernel arguments for every boot environment

@@ -309,8 +309,8 @@ func setupCommand() *cli.Command {
 		ArgsUsage:   "[DIR]",
 		Description: "Creates the state file system, puts beadm into the running boot environment\nand installs the boot loader's configuration. With DIR: only puts beadm into\nthe boot environment mounted there.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, or stub for a guest", Value: "grub"},
-			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration", Value: "/boot/beadm"},
+			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, systemd-boot, or stub for a guest; without it what started this system"},
+			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration; without it /boot/beadm for GRUB, the ESP for systemd-boot"},
 			&cli.StringFlag{Name: "binary", Usage: "install `FILE` in place of the running program"},
 			dryRun(),
 		},

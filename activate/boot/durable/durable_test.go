@@ -2,7 +2,9 @@ package durable
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -169,5 +171,40 @@ func TestRootOnly(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s has mode %v %v, want %v", path, info.Mode(), err, want)
 		}
+	}
+}
+
+func TestCopyInIsWholeOrNotThere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "linux")
+	sum := func(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) }
+	d := Disk{Settle: atOnce}
+	if err := d.CopyIn(path, strings.NewReader("kernel"), sum("other")); err == nil {
+		t.Error("what is not what it should be was accepted")
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 0 {
+		t.Errorf("left behind: %v", list)
+	}
+	for cut := 0; ; cut++ {
+		n := 0
+		d.Step = func(string) error {
+			if n++; n > cut {
+				return errors.New("cut")
+			}
+			return nil
+		}
+		err := d.CopyIn(path, strings.NewReader("kernel"), sum("kernel"))
+		if b, rerr := os.ReadFile(path); rerr == nil && string(b) != "kernel" {
+			t.Errorf("cut %d leaves %q", cut, b)
+		}
+		if err == nil {
+			break
+		}
+	}
+	if got, err := Sum(path); err != nil || got != sum("kernel") {
+		t.Errorf("sum is %s %v", got, err)
+	}
+	if _, err := Sum(dir); err == nil {
+		t.Error("a directory has a sum")
 	}
 }

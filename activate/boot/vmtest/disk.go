@@ -5,6 +5,7 @@ package vmtest
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -59,6 +60,48 @@ func (d *Disk) UEFI() *Disk {
 	d.t.Helper()
 	d.vars = d.File + ".vars"
 	copyFile(d.t, ovmfVars, d.vars)
+	return d
+}
+
+// systemd-boot of Debian's package systemd-boot-efi.
+const sdBoot = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+
+// SystemdBoot puts the disk into a machine with UEFI, and systemd-boot in the
+// place of GRUB, with an entry of its own for what the disk holds: root are the
+// kernel's arguments for that.
+func (d *Disk) SystemdBoot(root string) *Disk {
+	d.t.Helper()
+	if _, err := os.Stat(sdBoot); err != nil {
+		d.t.Fatalf("%v: install systemd-boot-efi", err)
+	}
+	d.UEFI()
+	dir := d.t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			d.t.Fatal(err)
+		}
+		return file
+	}
+	// Where beadm would put them: there is no room for two of each.
+	name := func(what, file string) string {
+		data, err := os.ReadFile(filepath.Join(d.image.Dir, file))
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		return fmt.Sprintf("/beadm/kernels/%s-%x", what, sha256.Sum256(data))[:len("/beadm/kernels/-")+len(what)+32]
+	}
+	kernel, initrd := name("linux", "vmlinuz"), name("initrd", "initrd")
+	d.Mtools("mmd", "::/loader", "::/loader/entries", "::/beadm", "::/beadm/kernels")
+	for _, c := range [][2]string{
+		{sdBoot, "::/EFI/BOOT/BOOTX64.EFI"},
+		{filepath.Join(d.image.Dir, "vmlinuz"), "::" + kernel},
+		{filepath.Join(d.image.Dir, "initrd"), "::" + initrd},
+		{write("loader.conf", "timeout 0\ndefault debian*\n"), "::/loader/loader.conf"},
+		{write("debian.conf", "title Debian\nlinux "+kernel+"\ninitrd "+initrd+"\noptions "+root+"\n"), "::/loader/entries/debian.conf"},
+	} {
+		d.Mtools("mcopy", "-o", c[0], c[1])
+	}
 	return d
 }
 

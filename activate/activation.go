@@ -467,7 +467,11 @@ func (s *Session) checkWatched(ctx context.Context, b be.BE) error {
 
 func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
 	if s.State.Loader.Kind != "stub" {
-		if _, _, _, err := boot.FindKernel(ctx, dir); err != nil {
+		kernel, initrd, _, err := boot.FindKernel(ctx, dir)
+		if err == nil {
+			err = boot.CheckWhole(ctx, dir, kernel, initrd)
+		}
+		if err != nil {
 			return be.E(be.Unbootable, "cannot activate %s: %w", b.Name, err)
 		}
 	}

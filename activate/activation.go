@@ -93,6 +93,11 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 			return err
 		}
 	}
+	if !b.Running && !opts.Permanent {
+		if err := s.checkWayBack(ctx, b.Name); err != nil {
+			return err
+		}
+	}
 	if !b.Running && !opts.Permanent && !opts.Once {
 		if err := s.checkWatched(ctx, b); err != nil {
 			return err
@@ -443,6 +448,24 @@ func (s *Session) lookInto(ctx context.Context, b be.BE, f func(dir string) erro
 		defer s.Store.Unmount(context.WithoutCancel(ctx), b.Name, true)
 	}
 	return f(dir)
+}
+
+// checkWayBack refuses a trial whose failure would end in a default that the
+// loader cannot start.
+func (s *Session) checkWayBack(ctx context.Context, name string) error {
+	if s.State.Loader.Kind == "stub" {
+		return nil
+	}
+	old, err := s.byUUID(ctx, s.State.Default)
+	if err != nil {
+		return err
+	}
+	return s.lookInto(ctx, old, func(dir string) error {
+		if _, _, _, err := boot.FindKernel(ctx, dir); err != nil {
+			return be.E(be.Unbootable, "cannot activate %s: a failed trial would come back to %s, which could not boot: %w", name, old.Name, err)
+		}
+		return nil
+	})
 }
 
 // checkWatched refuses a trial that nothing could end: its timers are

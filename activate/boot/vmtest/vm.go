@@ -24,6 +24,7 @@ type Options struct {
 	Payload  map[string]string // path in the guest → file here; Install unpacks it
 	ReadOnly bool              // the disk refuses writes
 	FailSave int64             // GRUB cannot write this sector of 512 bytes, the system after it can; 0: none
+	Watchdog bool              // the machine has a hardware watchdog; it has none otherwise
 	Append   string            // not empty: no loader, this kernel command line with the image's kernel
 }
 
@@ -80,6 +81,11 @@ func (d *Disk) Boot(opts Options) *VM {
 	if d.vars != "" {
 		args = append(args, "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+ovmfCode,
 			"-drive", "if=pflash,format=raw,unit=1,file="+d.vars)
+	}
+	if opts.Watchdog {
+		table := filepath.Join(dir, "wdat")
+		watchdogTable(t, table)
+		args = append(args, "-acpitable", "file="+table, "-global", "ICH9-LPC.noreboot=false", "-action", "watchdog=reset")
 	}
 	if opts.Append != "" {
 		args = append(args, "-kernel", filepath.Join(d.image.Dir, "vmlinuz"), "-initrd", filepath.Join(d.image.Dir, "initrd"), "-append", opts.Append)

@@ -547,8 +547,12 @@ func (s *Session) baseline(ctx context.Context) *state.Baseline {
 // all but those that choose a root, an init or a trial.
 func kernelArgs(cmdline []byte) []string {
 	var keep []string
+	inTrial := false
 	for _, arg := range strings.Fields(string(cmdline)) {
 		name, _, _ := strings.Cut(arg, "=")
+		// What a loader adds for a trial it adds behind that. The same before
+		// it are the administrator's.
+		inTrial = inTrial || name == boot.ArgTrial
 		switch name {
 		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial:
 			continue
@@ -558,7 +562,7 @@ func kernelArgs(cmdline []byte) []string {
 			n, _, _ := strings.Cut(t, "=")
 			trial = trial || n == name
 		}
-		if !trial {
+		if !trial || !inTrial {
 			keep = append(keep, arg)
 		}
 	}

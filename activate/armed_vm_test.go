@@ -106,6 +106,7 @@ type fault struct {
 	entry   [2]string                                      // in new's menu entry the one becomes the other
 	machine vmtest.Options
 	begins  string        // on the console: the fault is there; empty: the loader has started new
+	hold    bool          // then the disk answers no more, until the reset
 	limit   time.Duration // from then to the reset
 	says    []string      // status, in the old system
 	refuses string        // activate, until it is repaired
@@ -129,8 +130,14 @@ func (f fault) run(t *testing.T, base *vmtest.Disk) {
 		mark = v.WaitFor(mark, f.begins, long)
 	}
 	began := time.Now()
+	if f.hold {
+		v.HoldDisk()
+	}
 	mark = v.WaitFor(mark, "SeaBIOS", f.limit)
 	reset := time.Since(began)
+	if f.hold {
+		v.FreeDisk()
+	}
 	v.WaitFor(mark, "Booting `debian'", long)
 	v.WaitShell(long)
 	t.Logf("MEASURED %s: reset after %.0f s, the old system after %.0f s", f.name, reset.Seconds(), time.Since(began).Seconds())

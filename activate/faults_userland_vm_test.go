@@ -103,6 +103,13 @@ ExecStart=/bin/sh -c 'sleep 2; echo fault begins >/dev/console; systemctl --no-b
 			begins: "fault begins", limit: 90 * time.Second, says: []string{notInTime},
 		},
 		{
+			name: "a disk that hangs",
+			spoil: withUnits(map[string]string{"says.service": `[Service]
+ExecStart=/bin/sh -c 'sleep 2; echo fault begins >/dev/console'
+`}),
+			begins: "fault begins", hold: true, limit: 150 * time.Second, says: []string{resetBefore},
+		},
+		{
 			name: "a kernel that hangs, with a hardware watchdog",
 			spoil: func(t *testing.T, d *vmtest.Disk, top string) {
 				put(t, inNew(top, "root/fault.ko"), string(vmtest.Module(t, filepath.Join(top, newRoot), vmtest.Hang)), 0o644)

@@ -39,7 +39,8 @@ func (t *Target) runChecks(ctx context.Context, base *state.Baseline) []state.Ch
 		failed, err := failedUnits(ctx)
 		failed = slices.DeleteFunc(failed, func(u string) bool { return slices.Contains(base.FailedUnits, u) })
 		add("units", err == nil && len(failed) == 0, problem(err, "failed: %s", strings.Join(failed, ", ")))
-		loops, err := restarting(ctx, t.Conf.Hold)
+		// Less than a trial has to be bad to fail: one restart is none yet.
+		loops, err := restarting(ctx, min(t.Conf.Hold, time.Minute)/2)
 		loops = slices.DeleteFunc(loops, func(u string) bool {
 			return slices.Contains(base.Restarting, u) || slices.Contains(base.FailedUnits, u)
 		})

@@ -57,3 +57,7 @@ func ownsKernel() bool {
 	ns, err := os.Readlink("/proc/self/ns/pid")
 	return err == nil && ns == "pid:[4026531836]"
 }
+
+// stayInMemory keeps the program from being read again from a disk that no
+// longer answers. It is best effort: memory may be limited.
+func stayInMemory() { unix.Mlockall(unix.MCL_CURRENT) }

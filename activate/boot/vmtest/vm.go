@@ -262,6 +262,28 @@ func (d *Disk) Start(opts Options) *VM {
 	return v
 }
 
+// HoldDisk lets the disk answer nothing any more until FreeDisk.
+func (v *VM) HoldDisk() { v.throttle(1) }
+
+// FreeDisk ends HoldDisk.
+func (v *VM) FreeDisk() { v.throttle(0) }
+
+// throttle sets how many bytes a second the disk moves; 0 is no limit.
+func (v *VM) throttle(bytes int) {
+	v.t.Helper()
+	m, err := net.Dial("unix", filepath.Join(v.dir, "monitor"))
+	if err != nil {
+		v.t.Fatalf("cannot reach the machine's monitor: %v", err)
+	}
+	defer m.Close()
+	fmt.Fprintf(m, "block_set_io_throttle virtio0 %d 0 0 0 0 0\ninfo block\n", bytes)
+	m.SetReadDeadline(time.Now().Add(2 * time.Second))
+	said, _ := io.ReadAll(m)
+	if strings.Contains(string(said), "Error") || !strings.Contains(string(said), "virtio0") {
+		v.t.Fatalf("the machine's monitor said: %s", said)
+	}
+}
+
 // processor is what QEMU says of the guest's processor, twice, for a machine
 // that does not answer: does it wait or run, and where?
 func (v *VM) processor() string {

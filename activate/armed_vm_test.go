@@ -66,7 +66,7 @@ func armed(t *testing.T) *vmtest.Disk {
 		}
 	})
 	v := d.Boot(vmtest.Options{})
-	v.WaitShell(long)
+	v.WaitShell(90 * time.Second)
 	v.Must(long, "mount /boot/beadm && beadm setup && rm /usr/local/sbin/beadm && beadm create new")
 	was := time.Now()
 	v.Must(long, "beadm activate new")
@@ -138,8 +138,8 @@ func (f fault) run(t *testing.T, base *vmtest.Disk) {
 	if f.hold {
 		v.FreeDisk()
 	}
-	v.WaitFor(mark, "Booting `debian'", long)
-	v.WaitShell(long)
+	v.WaitFor(mark, "Booting `debian'", short)
+	v.WaitShell(90 * time.Second)
 	t.Logf("MEASURED %s: reset after %.0f s, the old system after %.0f s", f.name, reset.Seconds(), time.Since(began).Seconds())
 	failed(t, v, f.says...)
 	if f.refuses != "" {

@@ -228,10 +228,12 @@ func (v *VM) WaitShell(limit time.Duration) {
 func (v *VM) tryShell(limit time.Duration) (said string, ok bool) {
 	deadline := time.Now().Add(limit)
 	for i := 0; time.Now().Before(deadline); i++ {
-		word := fmt.Sprintf("ready-%d-%d", i, time.Now().UnixNano())
-		// Split, so that an echo of the line is not the answer.
-		fmt.Fprintf(v.shell, "\nprintf '%%s%%s\\n' '%s' '%s'\n", word[:6], word[6:])
-		got, ok := v.until(word+"\n", 3*time.Second)
+		word := fmt.Sprintf("%d-%d", i, time.Now().UnixNano())
+		// Not as it stands here, so that an echo of the line is not the answer;
+		// and nothing quoted: the first of these lines arrive torn, and a shell
+		// would wait for the other quote.
+		fmt.Fprintf(v.shell, "\necho ready$NOTHING-%s\n", word)
+		got, ok := v.until("ready-"+word+"\n", 3*time.Second)
 		if ok {
 			v.drain(200 * time.Millisecond)
 			return "", true

@@ -50,7 +50,7 @@ func armed(t *testing.T) *vmtest.Disk {
 	start := time.Now()
 	beadm := program(t)
 	d := vmtest.NewDisk(t, vmtest.Btrfs)
-	d.Loader("grub/grub.cfg", "quiet loglevel=3", "loglevel=6")
+	d.Loader("grub/grub.cfg", "quiet loglevel=3", "loglevel=6 systemd.show_status=false")
 	d.Edit(func(top string) {
 		root := filepath.Join(top, oldRoot)
 		data, err := os.ReadFile(beadm)

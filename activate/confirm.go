@@ -127,6 +127,12 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 				goodSince = now
 			}
 		} else {
+			if lastBad == nil || lastBad.Name != bad.Name {
+				// For the dead-man timer to name, which may be sooner.
+				if err := t.keepChecks(ctx, results); err != nil {
+					t.Report.Warn("%v", err)
+				}
+			}
 			goodSince, lastBad = time.Time{}, bad
 			if badSince.IsZero() {
 				badSince = began

@@ -91,7 +91,13 @@ func (t *Target) trialEnded(ctx context.Context, activation string) bool {
 	if trial == nil || trial.Activation != activation {
 		return true
 	}
-	if err := t.FailTrial(ctx, state.ReasonTimer, fmt.Sprintf("%s passed", trial.ConfirmWithin), nil); err != nil {
+	detail := fmt.Sprintf("%s passed", trial.ConfirmWithin)
+	if k := s.State.BEs[trial.BE]; k != nil {
+		if bad := firstBad(k.Checks); bad != nil && bad.At.After(trial.TryingAt) {
+			detail += "; the last bad check: " + bad.Name + ": " + bad.Detail
+		}
+	}
+	if err := t.FailTrial(ctx, state.ReasonTimer, detail, nil); err != nil {
 		t.Report.Warn("%v", err)
 	}
 	return false

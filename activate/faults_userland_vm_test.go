@@ -3,9 +3,10 @@
 package activate_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"testing"
 	"time"
 
@@ -19,25 +20,30 @@ func withUnits(units map[string]string) func(*testing.T, *vmtest.Disk, string) {
 	return func(t *testing.T, _ *vmtest.Disk, top string) { whole(t, top, units) }
 }
 
-// withConf lets a whole Debian try, with a line more in its beadm.conf.
-func withConf(line string, within string) func(*testing.T, *vmtest.Disk, string) {
+// withCheck lets a whole Debian try, with a check of its own. Its time is the
+// longer: it is a check that ends the trial, or is named when time is up.
+func withCheck(check string) func(*testing.T, *vmtest.Disk, string) {
 	return func(t *testing.T, _ *vmtest.Disk, top string) {
 		whole(t, top, nil)
 		file := inNew(top, "etc/beadm/beadm.conf")
 		data, err := os.ReadFile(file)
 		must(t, err)
-		put(t, file, string(data)+line+"\n", 0o644)
-		if within != "" {
-			// As if it had been activated with --confirm-within.
-			file := one(t, filepath.Join(top, "@beadm/*/state.json"))
-			data, err := os.ReadFile(file)
-			must(t, err)
-			if !strings.Contains(string(data), `"confirm_within_ns": 40000000000`) {
-				t.Fatalf("no time of a trial in %s", data)
-			}
-			put(t, file, strings.ReplaceAll(string(data), `"confirm_within_ns": 40000000000`, `"confirm_within_ns": `+within), 0o600)
-		}
+		put(t, file, string(data)+"confirm.check = "+check+"\n", 0o644)
+		confirmWithin(t, top, 90*time.Second)
 	}
+}
+
+// confirmWithin has the trial armed as with --confirm-within.
+func confirmWithin(t *testing.T, top string, d time.Duration) {
+	t.Helper()
+	file := one(t, filepath.Join(top, "@beadm/*/state.json"))
+	data, err := os.ReadFile(file)
+	must(t, err)
+	key := regexp.MustCompile(`("confirm_within_ns": *)\d+`)
+	if !key.Match(data) {
+		t.Fatalf("no time of a trial in %s", data)
+	}
+	put(t, file, key.ReplaceAllString(string(data), fmt.Sprintf("${1}%d", d)), 0o600)
 }
 
 // userlandFaults are those that systemd sees, or does not.
@@ -68,22 +74,25 @@ TimeoutStartSec=infinity
 		},
 		{
 			name: "a service that restarts for ever",
-			spoil: withUnits(map[string]string{"loops.service": `[Service]
+			spoil: func(t *testing.T, _ *vmtest.Disk, top string) {
+				whole(t, top, map[string]string{"loops.service": `[Service]
 ExecStart=/bin/sh -c 'sleep 1; exit 1'
 Restart=always
 RestartSec=2
-`}),
-			begins: "beadm: trial of new", limit: 120 * time.Second, says: []string{"check failed: restarts: restarted again and again: loops.service"},
+`})
+				confirmWithin(t, top, 90*time.Second)
+			},
+			begins: "beadm: trial of new", limit: 150 * time.Second, says: []string{"restarts: restarted again and again: loops.service"},
 		},
 		{
 			name:   "a check that fails",
-			spoil:  withConf("confirm.check = echo the answer is wrong; false", ""),
-			begins: "beadm: trial of new", limit: 120 * time.Second, says: []string{"check failed: ", "the answer is wrong"},
+			spoil:  withCheck("echo the answer is wrong; false"),
+			begins: "beadm: trial of new", limit: 150 * time.Second, says: []string{"the answer is wrong"},
 		},
 		{
 			name:   "a check that hangs",
-			spoil:  withConf("confirm.check = sleep 1000; true", "90000000000"),
-			begins: "beadm: trial of new", limit: 150 * time.Second, says: []string{"check failed: sleep 1000; true: it did not end within 30s"},
+			spoil:  withCheck("sleep 1000; true"),
+			begins: "beadm: trial of new", limit: 150 * time.Second, says: []string{"sleep 1000; true: it did not end within 30s"},
 		},
 		{
 			name: "a shutdown that hangs",

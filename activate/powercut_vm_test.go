@@ -92,7 +92,7 @@ func (m moment) run(t *testing.T, base *vmtest.Disk, after time.Duration) (runs 
 	d := base.Clone(t)
 	d.Edit(func(top string) {
 		if m.full {
-			withConf("confirm.check = echo the check runs >/dev/console", "90000000000")(t, d, top)
+			withCheck("echo the check runs >/dev/console")(t, d, top)
 			return
 		}
 		newInit("echo services run >/dev/console; beadm confirm && echo it is confirmed >/dev/console; exec /usr/local/sbin/test-shell")(t, d, top)

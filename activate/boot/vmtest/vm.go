@@ -57,12 +57,13 @@ func (d *Disk) Boot(opts Options) *VM {
 	if memory == 0 {
 		memory = 1024
 	}
-	drive := "file=" + d.File + ",if=virtio,format=raw,cache=writeback"
+	file := strings.ReplaceAll(d.File, ",", ",,")
+	drive := "file=" + file + ",if=virtio,format=raw,cache=writeback"
 	if opts.ReadOnly {
 		drive += ",readonly=on"
 	}
 	if opts.FailSave != 0 {
-		drive = "if=virtio,cache=writeback,driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=" + d.File
+		drive = "if=virtio,cache=writeback,driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=" + file
 		// GRUB's biosdisk tries once by LBA, then three times by cylinder.
 		for i := range 4 {
 			rule := fmt.Sprintf(",file.inject-error.%d.", i)
@@ -91,11 +92,11 @@ func (d *Disk) Boot(opts Options) *VM {
 		args = append(args, "-kernel", filepath.Join(d.image.Dir, "vmlinuz"), "-initrd", filepath.Join(d.image.Dir, "initrd"), "-append", opts.Append)
 	}
 	if len(opts.Payload) > 0 {
-		file := filepath.Join(dir, "payload.tar")
-		if err := writePayload(file, opts.Payload); err != nil {
+		tar := filepath.Join(dir, "payload.tar")
+		if err := writePayload(tar, opts.Payload); err != nil {
 			t.Fatal(err)
 		}
-		args = append(args, "-drive", "file="+file+",if=virtio,format=raw,readonly=on")
+		args = append(args, "-drive", "file="+tar+",if=virtio,format=raw,readonly=on")
 	}
 	v.cmd = exec.Command("qemu-system-x86_64", args...)
 	out, err := v.cmd.StdoutPipe()

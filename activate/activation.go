@@ -96,6 +96,11 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 			return err
 		}
 	}
+	if !b.Running && !opts.Permanent {
+		if err := s.checkWayBack(ctx, b.Name); err != nil {
+			return err
+		}
+	}
 	if !b.Running && !opts.Permanent && !opts.Once {
 		if err := s.checkWatched(ctx, b); err != nil {
 			return err
@@ -449,6 +454,24 @@ func (s *Session) lookInto(ctx context.Context, b be.BE, f func(dir string) erro
 	return f(dir)
 }
 
+// checkWayBack refuses a trial whose failure would end in a default that the
+// loader cannot start.
+func (s *Session) checkWayBack(ctx context.Context, name string) error {
+	if s.State.Loader.Kind == "stub" {
+		return nil
+	}
+	old, err := s.byUUID(ctx, s.State.Default)
+	if err != nil {
+		return err
+	}
+	return s.lookInto(ctx, old, func(dir string) error {
+		if _, _, _, err := boot.FindKernel(ctx, dir); err != nil {
+			return be.E(be.Unbootable, "cannot activate %s: a failed trial would come back to %s, which could not boot: %w", name, old.Name, err)
+		}
+		return nil
+	})
+}
+
 // checkWatched refuses a trial that nothing could end: its timers are
 // systemd's. A guest is watched by its host.
 func (s *Session) checkWatched(ctx context.Context, b be.BE) error {
@@ -471,7 +494,11 @@ func (s *Session) checkWatched(ctx context.Context, b be.BE) error {
 
 func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
 	if s.State.Loader.Kind != "stub" {
-		if _, _, _, err := boot.FindKernel(ctx, dir); err != nil {
+		kernel, initrd, _, err := boot.FindKernel(ctx, dir)
+		if err == nil {
+			err = boot.CheckWhole(ctx, dir, kernel, initrd)
+		}
+		if err != nil {
 			return be.E(be.Unbootable, "cannot activate %s: %w", b.Name, err)
 		}
 	}
@@ -524,11 +551,15 @@ func (s *Session) baseline(ctx context.Context) *state.Baseline {
 // all but those that choose a root, an init or a trial.
 func kernelArgs(cmdline []byte) []string {
 	var keep []string
+	inTrial := false
 	for _, arg := range strings.Fields(string(cmdline)) {
 		if arg == boot.ArgKeepLoader {
 			continue
 		}
 		name, _, _ := strings.Cut(arg, "=")
+		// What a loader adds for a trial it adds behind that. The same before
+		// it are the administrator's.
+		inTrial = inTrial || name == boot.ArgTrial
 		switch name {
 		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial, boot.ArgPassed:
 			continue
@@ -538,7 +569,7 @@ func kernelArgs(cmdline []byte) []string {
 			n, _, _ := strings.Cut(t, "=")
 			trial = trial || n == name
 		}
-		if !trial {
+		if !trial || !inTrial {
 			keep = append(keep, arg)
 		}
 	}

@@ -104,7 +104,10 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 	var goodSince, badSince time.Time
 	var results []state.CheckState
 	booted := false
+	var lastBad *state.CheckState
 	for {
+		// A check that hangs was bad all the while.
+		began := time.Now()
 		results = t.runChecks(ctx, trial.Baseline)
 		for i := range results {
 			if results[i].Name != checkJobs {
@@ -124,9 +127,15 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 				goodSince = now
 			}
 		} else {
-			goodSince = time.Time{}
+			if lastBad == nil || lastBad.Name != bad.Name {
+				// For the dead-man timer to name, which may be sooner.
+				if err := t.keepChecks(ctx, results); err != nil {
+					t.Report.Warn("%v", err)
+				}
+			}
+			goodSince, lastBad = time.Time{}, bad
 			if badSince.IsZero() {
-				badSince = now
+				badSince = began
 			}
 		}
 		if bad == nil && now.Sub(goodSince) >= t.Conf.Hold {
@@ -140,8 +149,11 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 		failed := bad != nil && now.Sub(started) >= trial.ConfirmWithin/2 && now.Sub(badSince) >= t.Conf.Hold
 		if failed || now.After(deadline) {
 			reason, detail := state.ReasonTimer, fmt.Sprintf("%s passed", trial.ConfirmWithin)
-			if bad != nil {
+			switch {
+			case bad != nil:
 				reason, detail = state.ReasonCheck, bad.Name+": "+bad.Detail
+			case lastBad != nil:
+				detail += "; the last bad check: " + lastBad.Name + ": " + lastBad.Detail
 			}
 			if err := t.FailTrial(ctx, reason, detail, results); err != nil {
 				t.Report.Warn("%v", err)

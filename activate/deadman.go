@@ -46,9 +46,10 @@ func (s *Session) armDeadman(ctx context.Context, trial *state.Trial) error {
 
 // Deadman waits until deadline, measured from the start of the system, and
 // then ends the trial of activation by reset, unless it was confirmed or
-// rolled back by then. open opens the target; whoever cannot say within 30
+// rolled back by then. It needs no disk for that. open opens the target; whoever cannot say within 30
 // seconds how the trial stands is not healthy.
 func Deadman(ctx context.Context, deadline time.Duration, activation string, open func() (*Target, error), reset func()) error {
+	stayInMemory()
 	for {
 		left := deadline - sinceBoot()
 		if left <= 0 {
@@ -90,7 +91,13 @@ func (t *Target) trialEnded(ctx context.Context, activation string) bool {
 	if trial == nil || trial.Activation != activation {
 		return true
 	}
-	if err := t.FailTrial(ctx, state.ReasonTimer, fmt.Sprintf("%s passed", trial.ConfirmWithin), nil); err != nil {
+	detail := fmt.Sprintf("%s passed", trial.ConfirmWithin)
+	if k := s.State.BEs[trial.BE]; k != nil {
+		if bad := firstBad(k.Checks); bad != nil && bad.At.After(trial.TryingAt) {
+			detail += "; the last bad check: " + bad.Name + ": " + bad.Detail
+		}
+	}
+	if err := t.FailTrial(ctx, state.ReasonTimer, detail, nil); err != nil {
 		t.Report.Warn("%v", err)
 	}
 	return false

@@ -210,6 +210,7 @@ mkdir -p /s && mount -t zfs rpool/beadm /s && cd /s && find . -type f ! -name lo
 	within("mv kept/* boot; mv sbin/init kept; ln -s /bin/busybox sbin/init")
 	refused(14, "its init is not systemd", "beadm activate bare")
 	within("rm sbin/init; mv kept/init sbin")
+	refused(14, "debian, which could not boot: no kernel", "(mkdir /kept; mv /boot/vmlinuz* /kept; beadm activate bare; said=$?; mv /kept/* /boot; rmdir /kept; exit $said)")
 	// Full: all that is free is somebody's.
 	v.Must(short, "zfs create -o mountpoint=none -o refreservation=$(( $(zfs get -Hpo value available rpool) - 20000000 )) rpool/fill")
 	refused(12, "nothing was changed", "beadm create x")

@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +39,12 @@ func (t *Target) runChecks(ctx context.Context, base *state.Baseline) []state.Ch
 		failed, err := failedUnits(ctx)
 		failed = slices.DeleteFunc(failed, func(u string) bool { return slices.Contains(base.FailedUnits, u) })
 		add("units", err == nil && len(failed) == 0, problem(err, "failed: %s", strings.Join(failed, ", ")))
+		// Less than a trial has to be bad to fail: one restart is none yet.
+		loops, err := restarting(ctx, min(t.Conf.Hold, time.Minute)/2)
+		loops = slices.DeleteFunc(loops, func(u string) bool {
+			return slices.Contains(base.Restarting, u) || slices.Contains(base.FailedUnits, u)
+		})
+		add("restarts", err == nil && len(loops) == 0, problem(err, "restarted again and again: %s", strings.Join(loops, ", ")))
 		if base.DefaultRoute {
 			add("route", hasDefaultRoute(), "there is no default route")
 		}
@@ -48,14 +56,26 @@ func (t *Target) runChecks(ctx context.Context, base *state.Baseline) []state.Ch
 		}
 	}
 	for _, command := range t.Conf.Checks {
-		ctx, cancel := context.WithTimeout(ctx, checkTime)
-		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-		cmd.WaitDelay = time.Second
-		words, err := cmd.CombinedOutput()
-		cancel()
+		words, err := runCheck(ctx, command)
 		add(command, err == nil, problem(err, "%s", lastLine(words)))
 	}
 	return out
+}
+
+// runCheck ends a command that hangs with all that it started: a trial makes
+// its checks again and again.
+func runCheck(ctx context.Context, command string) (words []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	words, err = cmd.CombinedOutput()
+	if ctx.Err() == context.DeadlineExceeded {
+		err = fmt.Errorf("it did not end within %s", checkTime)
+	}
+	return words, err
 }
 
 func problem(err error, format string, args ...any) string {
@@ -73,7 +93,8 @@ func lastLine(b []byte) string {
 // lookAround describes the running system, to compare a trial with.
 func lookAround(ctx context.Context) state.Baseline {
 	failed, _ := failedUnits(ctx)
-	return state.Baseline{FailedUnits: failed, DefaultRoute: hasDefaultRoute(), Sshd: sshdListens()}
+	loops, _ := restarting(ctx, time.Minute)
+	return state.Baseline{FailedUnits: failed, Restarting: loops, DefaultRoute: hasDefaultRoute(), Sshd: sshdListens()}
 }
 
 func failedUnits(ctx context.Context) ([]string, error) {
@@ -85,6 +106,44 @@ func failedUnits(ctx context.Context) ([]string, error) {
 		}
 	}
 	return units, err
+}
+
+// restarting are the services that systemd started again by itself (Restart=)
+// within the last while, or is about to: one that dies at every start has
+// nothing failed and no job queued as long as no limit stops it
+// (systemd.service(5)).
+func restarting(ctx context.Context, while time.Duration) ([]string, error) {
+	lines, err := systemctl(ctx, "show", "*.service", "--property=Id,NRestarts,SubState,StateChangeTimestampMonotonic")
+	if err != nil {
+		return nil, err
+	}
+	return readRestarting(lines, sinceStart()-while), nil
+}
+
+// readRestarting takes what systemctl show says, a property a line and those
+// of a unit together; after is the time, on the unit's clock, of the last
+// change that is too old to count.
+func readRestarting(lines []string, after time.Duration) []string {
+	var units []string
+	unit := map[string]string{}
+	end := func() {
+		changed, _ := strconv.ParseInt(unit["StateChangeTimestampMonotonic"], 10, 64)
+		restarted := unit["NRestarts"] != "" && unit["NRestarts"] != "0" && time.Duration(changed)*time.Microsecond > after
+		if unit["Id"] != "" && (restarted || unit["SubState"] == "auto-restart") {
+			units = append(units, unit["Id"])
+		}
+		unit = map[string]string{}
+	}
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, "=")
+		if _, again := unit[name]; again {
+			end()
+		}
+		unit[name] = value
+	}
+	end()
+	slices.Sort(units)
+	return units
 }
 
 func systemctl(ctx context.Context, args ...string) ([]string, error) {
@@ -163,6 +222,15 @@ func writable(dir string) bool {
 	}
 	f.Close()
 	return os.Remove(f.Name()) == nil
+}
+
+// sinceStart is the clock of systemd's timestamps (CLOCK_MONOTONIC).
+func sinceStart() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
 }
 
 // sinceBoot is the time since the system started, sleep included

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,6 +29,9 @@ func Reboot(ctx context.Context) error {
 	return nil
 }
 
+// resetTime is what the kernel gets to stop its devices.
+const resetTime = 10 * time.Second
+
 // ForceReset restarts at once, asking no service. What is written is synced,
 // but for no longer than the kernel needs: a hung disk must not keep a failed
 // trial alive.
@@ -35,5 +39,25 @@ func ForceReset() {
 	done := make(chan struct{})
 	go func() { unix.Sync(); close(done) }()
 	waitOr(done)
+	go func() {
+		// A driver that does not let go of its device holds reboot(2), this
+		// one and whichever came before it; this does not ask them.
+		time.Sleep(resetTime)
+		if ownsKernel() {
+			os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0)
+		}
+	}()
 	unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	time.Sleep(2 * resetTime)
 }
+
+// ownsKernel says that this is no container, whose restart would be the host's
+// (the first pid namespace: PROC_PID_INIT_INO of Linux's proc_ns.h).
+func ownsKernel() bool {
+	ns, err := os.Readlink("/proc/self/ns/pid")
+	return err == nil && ns == "pid:[4026531836]"
+}
+
+// stayInMemory keeps the program from being read again from a disk that no
+// longer answers. It is best effort: memory may be limited.
+func stayInMemory() { unix.Mlockall(unix.MCL_CURRENT) }

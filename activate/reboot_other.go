@@ -31,3 +31,5 @@ func ForceReset() {
 	waitOr(done)
 	exec.Command("reboot", "-q", "-n").Run()
 }
+
+func stayInMemory() {}

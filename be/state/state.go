@@ -57,6 +57,7 @@ type Trial struct {
 // Baseline is what the outgoing boot environment looked like when healthy.
 type Baseline struct {
 	FailedUnits  []string `json:"failed_units,omitempty"`
+	Restarting   []string `json:"restarting,omitempty"` // services that systemd restarts again and again
 	DefaultRoute bool     `json:"default_route"`
 	Sshd         bool     `json:"sshd"`
 	Share        bool     `json:"share"`

@@ -24,6 +24,7 @@ type Options struct {
 	Payload  map[string]string // path in the guest → file here; Install unpacks it
 	ReadOnly bool              // the disk refuses writes
 	FailSave int64             // GRUB cannot write this sector of 512 bytes, the system after it can; 0: none
+	Watchdog bool              // the machine has a hardware watchdog; it has none otherwise
 	Append   string            // not empty: no loader, this kernel command line with the image's kernel
 }
 
@@ -57,12 +58,13 @@ func (d *Disk) Boot(opts Options) *VM {
 	if memory == 0 {
 		memory = 1024
 	}
-	drive := "file=" + d.File + ",if=virtio,format=raw,cache=writeback"
+	file := strings.ReplaceAll(d.File, ",", ",,")
+	drive := "file=" + file + ",if=virtio,format=raw,cache=writeback"
 	if opts.ReadOnly {
 		drive += ",readonly=on"
 	}
 	if opts.FailSave != 0 {
-		drive = "if=virtio,cache=writeback,driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=" + d.File
+		drive = "if=virtio,cache=writeback,driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=" + file
 		// GRUB's biosdisk tries once by LBA, then three times by cylinder.
 		for i := range 4 {
 			rule := fmt.Sprintf(",file.inject-error.%d.", i)
@@ -82,15 +84,20 @@ func (d *Disk) Boot(opts Options) *VM {
 		args = append(args, "-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+ovmfCode,
 			"-drive", "if=pflash,format=raw,unit=1,file="+d.vars)
 	}
+	if opts.Watchdog {
+		table := filepath.Join(dir, "wdat")
+		watchdogTable(t, table)
+		args = append(args, "-acpitable", "file="+table, "-global", "ICH9-LPC.noreboot=false", "-action", "watchdog=reset")
+	}
 	if opts.Append != "" {
 		args = append(args, "-kernel", filepath.Join(d.image.Dir, "vmlinuz"), "-initrd", filepath.Join(d.image.Dir, "initrd"), "-append", opts.Append)
 	}
 	if len(opts.Payload) > 0 {
-		file := filepath.Join(dir, "payload.tar")
-		if err := writePayload(file, opts.Payload); err != nil {
+		tar := filepath.Join(dir, "payload.tar")
+		if err := writePayload(tar, opts.Payload); err != nil {
 			t.Fatal(err)
 		}
-		args = append(args, "-drive", "file="+file+",if=virtio,format=raw,readonly=on")
+		args = append(args, "-drive", "file="+tar+",if=virtio,format=raw,readonly=on")
 	}
 	v.cmd = exec.Command("qemu-system-x86_64", args...)
 	out, err := v.cmd.StdoutPipe()
@@ -226,10 +233,12 @@ func (v *VM) WaitShell(limit time.Duration) {
 func (v *VM) tryShell(limit time.Duration) (said string, ok bool) {
 	deadline := time.Now().Add(limit)
 	for i := 0; time.Now().Before(deadline); i++ {
-		word := fmt.Sprintf("ready-%d-%d", i, time.Now().UnixNano())
-		// Split, so that an echo of the line is not the answer.
-		fmt.Fprintf(v.shell, "\nprintf '%%s%%s\\n' '%s' '%s'\n", word[:6], word[6:])
-		got, ok := v.until(word+"\n", 3*time.Second)
+		word := fmt.Sprintf("%d-%d", i, time.Now().UnixNano())
+		// Not as it stands here, so that an echo of the line is not the answer;
+		// and nothing quoted: the first of these lines arrive torn, and a shell
+		// would wait for the other quote.
+		fmt.Fprintf(v.shell, "\necho ready$NOTHING-%s\n", word)
+		got, ok := v.until("ready-"+word+"\n", 3*time.Second)
 		if ok {
 			v.drain(200 * time.Millisecond)
 			return "", true
@@ -258,6 +267,28 @@ func (d *Disk) Start(opts Options) *VM {
 	v = d.Boot(opts)
 	v.WaitShell(4 * time.Minute)
 	return v
+}
+
+// HoldDisk lets the disk answer nothing any more until FreeDisk.
+func (v *VM) HoldDisk() { v.throttle(1) }
+
+// FreeDisk ends HoldDisk.
+func (v *VM) FreeDisk() { v.throttle(0) }
+
+// throttle sets how many bytes a second the disk moves; 0 is no limit.
+func (v *VM) throttle(bytes int) {
+	v.t.Helper()
+	m, err := net.Dial("unix", filepath.Join(v.dir, "monitor"))
+	if err != nil {
+		v.t.Fatalf("cannot reach the machine's monitor: %v", err)
+	}
+	defer m.Close()
+	fmt.Fprintf(m, "block_set_io_throttle virtio0 %d 0 0 0 0 0\ninfo block\n", bytes)
+	m.SetReadDeadline(time.Now().Add(2 * time.Second))
+	said, _ := io.ReadAll(m)
+	if strings.Contains(string(said), "Error") || !strings.Contains(string(said), "virtio0") {
+		v.t.Fatalf("the machine's monitor said: %s", said)
+	}
 }
 
 // processor is what QEMU says of the guest's processor, twice, for a machine

@@ -1,0 +1,62 @@
+package activate
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What systemctl show prints, of systemd 252.
+func TestReadRestarting(t *testing.T) {
+	units := func(sets ...string) (lines []string) {
+		for _, s := range sets {
+			lines = append(lines, strings.Fields(s)...)
+		}
+		return lines
+	}
+	for _, c := range []struct {
+		name  string
+		lines []string
+		want  []string
+	}{
+		{"none", nil, nil},
+		{"quiet", units("NRestarts=0 Id=a.service SubState=running StateChangeTimestampMonotonic=99000000"), nil},
+		{"about to be restarted", units("NRestarts=0 Id=a.service SubState=running StateChangeTimestampMonotonic=5", "NRestarts=0 Id=b.service SubState=auto-restart StateChangeTimestampMonotonic=5"), []string{"b.service"}},
+		{"restarted just now", units("NRestarts=7 Id=b.service SubState=running StateChangeTimestampMonotonic=99000000", "NRestarts=1 Id=a.service SubState=start StateChangeTimestampMonotonic=91000000"), []string{"a.service", "b.service"}},
+		{"restarted long ago", units("NRestarts=3 Id=a.service SubState=running StateChangeTimestampMonotonic=89000000"), nil},
+		{"no service", units("Id=a.service SubState=dead StateChangeTimestampMonotonic=0"), nil},
+	} {
+		if got := readRestarting(c.lines, 90*time.Second); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// A check that hangs is ended with what it started: it runs again and again.
+func TestCheckThatHangs(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	start := time.Now()
+	_, err := runCheck(ctx, "sleep 1234 & echo $! >"+dir+"/pid; sleep 1234; true")
+	if err == nil || time.Since(start) > 10*time.Second {
+		t.Errorf("it ended after %s with %v", time.Since(start), err)
+	}
+	pid, err := os.ReadFile(filepath.Join(dir, "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("what it started still runs: %s", stat)
+		}
+	}
+}

@@ -127,7 +127,7 @@ func TestVMCycleOnBtrfsWithSystemdBoot(t *testing.T) {
 }
 
 func sdbootDisk(t *testing.T) *vmtest.Disk {
-	return vmtest.NewDisk(t, vmtest.Btrfs).SystemdBoot("root=LABEL=debian rootflags=subvol=@debian rw console=ttyS0 panic=5 quiet loglevel=3 mitigations=off tsc=reliable audit=0")
+	return vmtest.NewDisk(t, vmtest.Btrfs).SystemdBoot("root=LABEL=debian rootflags=subvol=@debian rw console=ttyS0 panic=5 loglevel=3 mitigations=off tsc=reliable audit=0")
 }
 
 func onBtrfs(disk func(t *testing.T) *vmtest.Disk, setup, kernel string) layout {

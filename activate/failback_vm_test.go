@@ -3,6 +3,7 @@
 package activate_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -117,10 +118,12 @@ func TestVMFailbackWithSystemdBoot(t *testing.T) {
 		spoil string // in the running system, NEW mounted at /n
 		after string // the same, once the trial is armed
 		cut   string // cut the power when the console says this
+		long  bool   // only with BEADM_LONG: TestVMFailback has it too
 		wants []string
 	}{
 		{
 			name:  "its init panics",
+			long:  true,
 			spoil: "printf '#!/bin/sh\\nexit 1\\n' >/n/usr/lib/systemd/systemd",
 			wants: []string{"FAILED", "new", "reset before it was confirmed"},
 		},
@@ -137,11 +140,15 @@ func TestVMFailbackWithSystemdBoot(t *testing.T) {
 		},
 		{
 			name:  "power is cut while it starts",
+			long:  true,
 			cut:   "beadm: trial of new",
 			wants: []string{"FAILED", "new", "reset before it was confirmed"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.long && os.Getenv("BEADM_LONG") == "" {
+				t.Skip("NOT RUN: it is in make test-long")
+			}
 			t.Parallel()
 			d := base.Clone(t)
 			v := d.Start(vmtest.Options{})
@@ -159,7 +166,7 @@ func TestVMFailbackWithSystemdBoot(t *testing.T) {
 				v.CutAt(mark, c.cut, long)
 				v, mark = d.Boot(vmtest.Options{}), 0
 			}
-			v.WaitFor(mark, d.Firmware(), long)
+			v.WaitFor(mark, "beadm: back in debian: the trial of new failed", 2*long)
 			v.WaitShell(long)
 			out := v.Must(short, "findmnt -no SOURCE /; beadm status; beadm list")
 			contains(t, "the machine afterwards", out, append(c.wants, "[/@debian]", "running:  debian", "default:  debian")...)

@@ -259,6 +259,9 @@ func (v *VM) tryShell(limit time.Duration) (said string, ok bool) {
 func (d *Disk) Start(opts Options) *VM {
 	d.t.Helper()
 	v := d.Boot(opts)
+	if d.sdBoot && opts.Append == "" {
+		v.WaitFor(0, d.Firmware(), 2*time.Minute)
+	}
 	if _, ok := v.tryShell(2 * time.Minute); ok {
 		return v
 	}

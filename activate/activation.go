@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"beadm/activate/boot"
+	"beadm/activate/left"
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/rooted"
@@ -26,6 +27,7 @@ type ActivateOptions struct {
 	Strict        bool
 	NoAutoConfirm bool
 	ConfirmWithin time.Duration // 0: what beadm.conf says
+	LeaveBehind   bool          // data of the running boot environment may be left behind
 	DryRun        bool
 }
 
@@ -106,6 +108,13 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 			return err
 		}
 	}
+	looked := time.Now().Add(-tick).UTC()
+	var leaves []left.Place
+	if !b.Running {
+		if leaves, err = s.checkLeft(ctx, running, b, opts.LeaveBehind); err != nil {
+			return err
+		}
+	}
 	within := opts.ConfirmWithin
 	if within == 0 {
 		within = s.Conf.ConfirmWithin
@@ -114,6 +123,7 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		Activation: be.NewToken(), Name: b.Name, UUID: b.UUID, From: running.Name, FromUUID: running.UUID,
 		Default: s.State.Default, Previous: s.State.Previous, Once: opts.Once, Permanent: opts.Permanent,
 		NoAutoConfirm: opts.NoAutoConfirm, Within: within, Strict: opts.Strict, Running: b.Running,
+		LookedAt: looked,
 	}
 	entries, err := s.Loader.Entries(ctx)
 	if err != nil {
@@ -144,6 +154,7 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		what = "activate --permanent"
 	}
 	s.record(what, name, "activation "+args.Activation)
+	s.recordLeft(running.Name, name, leaves)
 	return nil
 }
 
@@ -208,6 +219,7 @@ type activateArgs struct {
 	Within        time.Duration `json:"within_ns"`
 	Strict        bool          `json:"strict,omitempty"`
 	Running       bool          `json:"running,omitempty"` // the BE is the running one: nothing to prepare
+	LookedAt      time.Time     `json:"looked_at,omitzero"`
 }
 
 func (s *Session) activatePlan(a activateArgs) journal.Plan {
@@ -325,7 +337,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 			s.State.Trial = &state.Trial{
 				Activation: a.Activation, BE: a.UUID, From: a.Default, Phase: state.Armed, Once: a.Once,
 				ArmedAt: time.Now().UTC(), NoAutoConfirm: a.NoAutoConfirm, ConfirmWithin: a.Within,
-				Baseline: s.baseline(ctx),
+				Baseline: s.baseline(ctx), LookedAt: a.LookedAt,
 			}
 			return s.save()
 		},

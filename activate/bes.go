@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"beadm/be"
 	"beadm/be/journal"
@@ -55,6 +56,7 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		return be.BE{}, err
 	}
 	args := createArgs{Name: name, Token: be.NewToken(), Desc: opts.Description, Props: opts.Properties, UUID: be.NewUUID()}
+	var upTo time.Time
 	if !opts.Empty {
 		from, snap, isSnap := be.SplitSnapshot(opts.From)
 		if opts.From == "" {
@@ -80,6 +82,9 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		if !isSnap {
 			args.Auto, args.Snapshot = true, "beadm-create-"+args.Token
 		}
+		if upTo, err = s.cloneUpTo(ctx, src, snap); err != nil {
+			return be.BE{}, err
+		}
 	}
 	for _, p := range opts.Properties {
 		if k, _, ok := strings.Cut(p, "="); !ok || k == "" {
@@ -101,7 +106,7 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		return be.BE{}, err
 	}
 	k := s.State.Know(b.UUID)
-	k.Name = name
+	k.Name, k.UpTo = name, upTo
 	if src, err := s.find(ctx, args.Source); err == nil && s.State.BEs[src.UUID] != nil {
 		k.Upgrade = s.State.BEs[src.UUID].Upgrade // what it left half done is half done in the clone
 	}

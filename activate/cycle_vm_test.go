@@ -181,7 +181,15 @@ mkdir -p /var/spool/jobs; echo job-1 >/var/spool/jobs/1; echo line-1 >>/var/log/
 
 	v.Must(short, `usermod -L alice; echo 'bob:bob-new' | chpasswd; useradd -m carol; echo 'carol:carol' | chpasswd; userdel dave
 echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
-	contains(t, "activate", v.Must(long, "beadm activate new; beadm status"), "state:    armed", "next:     new (one trial)", "default:  debian")
+	// Data in the root and in what is subordinate to it is not left behind
+	// unsaid.
+	v.Must(short, "mkdir /var/lib/db; echo row >/var/lib/db/table; echo page >/srv/page")
+	refusal, code := v.Run(long, "beadm activate new")
+	contains(t, "the refusal", refusal, "left behind, in debian and not in new:", "/home/carol", "/var/lib/db/table", "/srv/page", "--leave-behind")
+	if code != 5 || strings.Contains(refusal, " more; give") {
+		t.Errorf("activate leaves data behind, or takes more for data: exit %d:\n%s", code, refusal)
+	}
+	contains(t, "activate", v.Must(long, "beadm activate --leave-behind new; beadm status"), "state:    armed", "next:     new (one trial)", "default:  debian")
 	v.Must(short, `echo 'bob:bob-newer' | chpasswd; echo "mail three" >>/var/mail/alice; echo line-3 >>/var/log/app.log`)
 	bob := v.Must(short, "grep ^bob: /etc/shadow")
 	mark := v.Mark()

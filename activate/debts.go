@@ -87,5 +87,9 @@ func (s *Session) carryOver(ctx context.Context, running be.BE, o state.Owed) er
 	if err := s.endRun(ctx, old.UUID, dir, o.SecurityOnly); err != nil {
 		return err
 	}
-	return s.reconcileEnded(ctx, old.UUID, running.UUID, dir, s.Root, o.SecurityOnly)
+	if err := s.reconcileEnded(ctx, old.UUID, running.UUID, dir, s.Root, o.SecurityOnly); err != nil {
+		return err
+	}
+	s.leftAtBoot(ctx, old, dir, running)
+	return nil
 }

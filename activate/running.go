@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ var ErrTrialBoot = errors.New("the trial cannot go on")
 // Whatever a power cut interrupts here is done again at the next boot: `last`
 // is written last.
 func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
+	began := time.Now().UTC()
 	claimed, claimsTrial := boot.Cmdline(t.Cmdline)
 	running, err := t.running(ctx)
 	if err != nil {
@@ -119,7 +121,11 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	if st.Last != "" && st.Last != running.UUID {
 		res.From = s.nameOf(ctx, st.Last)
 	}
-	left, missed := s.takeOver(ctx, running, activation, s.debts(running.UUID, res.Failed))
+	debts := s.debts(running.UUID, res.Failed)
+	if st.Last != running.UUID {
+		st.Left = nil
+	}
+	left, missed := s.takeOver(ctx, running, activation, debts)
 	for _, o := range left {
 		res.Owed = errors.Join(res.Owed, errors.New(o.Why))
 	}
@@ -142,6 +148,10 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	st.Trouble = nil
 	if trouble != nil {
 		st.Trouble = &state.Trouble{Why: trouble.Error(), At: time.Now().UTC()}
+	}
+	if st.Last != running.UUID {
+		ended(st, debts, began)
+		st.Know(running.UUID).RanFrom = began
 	}
 	st.Last = running.UUID
 	st.Know(running.UUID).Name = running.Name
@@ -175,6 +185,15 @@ func (s *Session) recoverSwitch(ctx context.Context) error {
 		return s.recoverJournal(ctx)
 	}
 	return nil
+}
+
+// ended notes that the run of the boot environment that ran last is over. A
+// failed trial's is void: what was not in it before is not in it now.
+func ended(st *state.State, debts []state.Owed, at time.Time) {
+	void := slices.ContainsFunc(debts, func(o state.Owed) bool { return o.From == st.Last && o.SecurityOnly })
+	if st.Last != "" && !void {
+		st.Know(st.Last).UpTo = at
+	}
 }
 
 func bootDetail(r BootResult) string {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"beadm/be"
 	"beadm/be/rooted"
@@ -114,6 +115,7 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	}
 	if s.State.Last == "" {
 		s.State.Last = running.UUID
+		s.State.Know(running.UUID).RanFrom = time.Now().UTC()
 		if err := s.beginRun(ctx, running.UUID, t.Root); err != nil {
 			return err
 		}

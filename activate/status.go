@@ -24,6 +24,7 @@ type Status struct {
 	NotTried *state.NotTried    `json:"not_tried,omitempty"`
 	Owed     string             `json:"owed,omitempty"`
 	Trouble  *state.Trouble     `json:"trouble,omitempty"`        // what the last boot went on without
+	Left     *state.Left        `json:"left,omitempty"`           // what the last switch left behind unasked
 	Open     string             `json:"open_operation,omitempty"` // recover ends it
 	Setup    bool               `json:"setup"`
 	Loader   string             `json:"loader,omitempty"`
@@ -84,7 +85,7 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 		owed = append(owed, "what "+s.nameOf(ctx, o.From)+" wrote is not in "+s.nameOf(ctx, o.To)+" yet: "+o.Why)
 	}
 	out.Owed = strings.Join(owed, "; ")
-	out.Trouble = s.State.Trouble
+	out.Trouble, out.Left = s.State.Trouble, s.State.Left
 	rec, err := journal.Open(s.Dir)
 	if err != nil {
 		return out, err
@@ -171,12 +172,15 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 		if s.State.Trouble != nil {
 			s.Report.Would("forget what the last boot went on without")
 		}
+		if s.State.Left != nil {
+			s.Report.Would("forget what the last switch left behind")
+		}
 		return nil
 	}
 	for i := range s.State.Failures {
 		s.State.Failures[i].Acknowledged = true
 	}
-	s.State.NotTried, s.State.Trouble, s.State.Conflicts = nil, nil, nil
+	s.State.NotTried, s.State.Trouble, s.State.Conflicts, s.State.Left = nil, nil, nil, nil
 	if err := s.save(); err != nil {
 		return err
 	}

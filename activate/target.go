@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"beadm/activate/boot"
+	"beadm/activate/left"
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/state"
@@ -22,6 +23,8 @@ type Reporter interface {
 	Would(what string)               // a dry run: a step that would be taken
 	Note(format string, args ...any) // something the user should know
 	Warn(format string, args ...any) // done, but look at it
+	// Left: in lacks these, which out wrote.
+	Left(out, in string, places []left.Place)
 }
 
 // Target is what is patched.

@@ -51,6 +51,7 @@ type Trial struct {
 	ConfirmWithin time.Duration `json:"confirm_within_ns"`  // dead-man timer
 	Services      bool          `json:"services,omitempty"` // boot let services start
 	Baseline      *Baseline     `json:"baseline,omitempty"` // what the checks compare with
+	LookedAt      time.Time     `json:"looked_at,omitzero"` // what is left behind was looked for then
 	Verdict       *Verdict      `json:"verdict,omitempty"`  // a failure found while trying, before the reset
 }
 
@@ -105,6 +106,25 @@ type Known struct {
 	ConfirmedAt time.Time    `json:"confirmed_at,omitzero"`
 	Checks      []CheckState `json:"checks,omitempty"` // of its last trial
 	Upgrade     *Upgrade     `json:"upgrade,omitempty"`
+
+	// UpTo is the moment up to which it has what the machine wrote: when it was
+	// cloned from what ran, or its last run ended. Zero where an older beadm
+	// wrote the state: nobody knows, and all of it counts as lacking.
+	UpTo    time.Time `json:"up_to,omitzero"`
+	RanFrom time.Time `json:"ran_from,omitzero"` // when its last run began, or setup found it running; zero: it never ran
+}
+
+// UpToAt is what UpTo was at an earlier moment, of which a snapshot is.
+func (k *Known) UpToAt(at time.Time, running bool) time.Time {
+	switch {
+	case running && !at.Before(k.RanFrom):
+		return at
+	case !at.Before(k.UpTo):
+		return k.UpTo // between two runs
+	case !running && !at.Before(k.RanFrom):
+		return at
+	}
+	return time.Time{}
 }
 
 // Upgrade is one that began and did not end well, or not yet: what it leaves
@@ -150,6 +170,15 @@ type Trouble struct {
 	At  time.Time `json:"at"`
 }
 
+// Left is the data that the last switch left behind unasked: written in the
+// outgoing boot environment when nobody could be asked any more.
+type Left struct {
+	From   string    `json:"from"` // at that time
+	At     time.Time `json:"at"`
+	Places []string  `json:"places"`
+	More   int       `json:"more,omitempty"` // places that are not named
+}
+
 // State is state.json. Keys that this program does not know survive a write.
 type State struct {
 	Version  int                `json:"version"`
@@ -165,6 +194,7 @@ type State struct {
 	Trouble  *Trouble           `json:"trouble,omitempty"` // of the last boot
 	// Conflicts of switches made at boot, until they are acknowledged.
 	Conflicts []Conflict `json:"conflicts,omitempty"`
+	Left      *Left      `json:"left,omitempty"`
 
 	unknown map[string]json.RawMessage
 }
@@ -249,7 +279,7 @@ var fullState = func() any {
 	return plain{
 		Default: "x", Previous: "x", Last: "x", Trial: &Trial{}, Failures: []Failure{{}},
 		Owed: []Owed{{}}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{}, Trouble: &Trouble{},
-		Conflicts: []Conflict{{}},
+		Conflicts: []Conflict{{}}, Left: &Left{},
 	}
 }()
 

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"beadm/activate"
@@ -37,6 +38,14 @@ func StatusText(w io.Writer, s activate.Status) error {
 	}
 	if t := s.Trouble; t != nil {
 		say("BOOT:     at %s it went on without: %s", when(t.At), t.Why)
+	}
+	if l := s.Left; l != nil {
+		more := ""
+		if l.More > 0 {
+			more = fmt.Sprintf(" and %d more", l.More)
+		}
+		say("LEFT:     what %s wrote last is not in this one: %s%s", l.From, strings.Join(l.Places, ", "), more)
+		say("          beadm mount -s ro %s shows it; beadm status --acknowledge ends this notice", l.From)
 	}
 	if s.Open != "" {
 		say("OPEN:     %s was interrupted: run beadm recover", s.Open)

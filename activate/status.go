@@ -129,6 +129,9 @@ func (s *Session) todo(st Status) (do []string) {
 	if st.Open != "" || st.Owed != "" {
 		say("beadm recover ends what is open")
 	}
+	if l := st.Left; l != nil {
+		say("beadm mount -s ro %s shows what was left in it; beadm status --acknowledge ends that notice", l.From)
+	}
 	switch tr := s.State.Trial; {
 	case tr != nil && tr.Phase == state.Armed:
 		say("a reboot starts %s; beadm activate -T takes that back", st.Trial.BE)

@@ -45,7 +45,6 @@ func StatusText(w io.Writer, s activate.Status) error {
 			more = fmt.Sprintf(" and %d more", l.More)
 		}
 		say("LEFT:     what %s wrote last is not in this one: %s%s", l.From, strings.Join(l.Places, ", "), more)
-		say("          beadm mount -s ro %s shows it; beadm status --acknowledge ends this notice", l.From)
 	}
 	if s.Open != "" {
 		say("OPEN:     %s was interrupted: run beadm recover", s.Open)

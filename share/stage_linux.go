@@ -128,7 +128,8 @@ func shareMounted(r *rooted.Root) (bool, error) {
 // Skeleton is for a machine whose shared dataset cannot be mounted: a tmpfs
 // with the directories that the links of root lead to, so that sshd and the
 // administrator come up. What is written there is lost at the next boot, and
-// whoever calls this says so loudly. Something mounted there already is left.
+// whoever calls this says so loudly; mail and spool are read-only, so that no
+// mail is accepted. Something mounted there already is left.
 func Skeleton(ctx context.Context, root string) error {
 	r, err := rooted.Open(root)
 	if err != nil {
@@ -156,10 +157,33 @@ func Skeleton(ctx context.Context, root string) error {
 		if err != nil {
 			return err
 		}
-		return makeDirs(r, MountPoint, paths)
+		if err := makeDirs(r, MountPoint, paths); err != nil {
+			return err
+		}
+		return refuseMail(r, paths)
 	}()
 	if err != nil {
 		return be.E(be.Other, "cannot make a stand-in for the shared dataset at %s%s: %w", root, MountPoint, err)
+	}
+	return nil
+}
+
+// refuseMail keeps what must not be lost from being taken in: a mailer that
+// cannot write lets the sender try again.
+func refuseMail(r *rooted.Root, paths []Path) error {
+	for _, p := range paths {
+		if p.State != Linked || p.Name != "mail" && p.Name != "spool" {
+			continue
+		}
+		d, err := copier.OpenDir(r, MountPoint+"/"+p.Name)
+		if err != nil {
+			return err
+		}
+		err = unix.Mount("beadm-skeleton", fdPath(d), "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=4k")
+		d.Close()
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

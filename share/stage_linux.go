@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -94,22 +95,43 @@ func unmountShare(r *rooted.Root) error {
 		if err != nil || !mounted {
 			return err
 		}
-		// Where Stage has followed the links to.
-		at, err := r.Resolve(MountPoint)
-		if err != nil {
-			return err
+		// A stand-in's own, which nobody else mounts there.
+		for _, name := range readOnly {
+			d, err := copier.OpenDir(r, MountPoint+"/"+name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			mounted, err := copier.Mounted(d)
+			d.Close()
+			if err == nil && mounted {
+				err = unmountAt(r, MountPoint+"/"+name)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		i := strings.LastIndexByte(at, '/')
-		parent, err := copier.OpenDir(r, at[:i]+"/")
-		if err != nil {
-			return err
-		}
-		err = unix.Unmount(fdPath(parent)+at[i:], unix.UMOUNT_NOFOLLOW)
-		parent.Close()
-		if err != nil {
+		if err := unmountAt(r, MountPoint); err != nil {
 			return err
 		}
 	}
+}
+
+func unmountAt(r *rooted.Root, path string) error {
+	// Where Stage has followed the links to.
+	at, err := r.Resolve(path)
+	if err != nil {
+		return err
+	}
+	i := strings.LastIndexByte(at, '/')
+	parent, err := copier.OpenDir(r, at[:i]+"/")
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return unix.Unmount(fdPath(parent)+at[i:], unix.UMOUNT_NOFOLLOW)
 }
 
 // shareMounted says whether something is mounted at /var/share.
@@ -168,11 +190,14 @@ func Skeleton(ctx context.Context, root string) error {
 	return nil
 }
 
+// readOnly are the directories of a stand-in that take nothing in.
+var readOnly = []string{"mail", "spool"}
+
 // refuseMail keeps what must not be lost from being taken in: a mailer that
 // cannot write lets the sender try again.
 func refuseMail(r *rooted.Root, paths []Path) error {
 	for _, p := range paths {
-		if p.State != Linked || p.Name != "mail" && p.Name != "spool" {
+		if p.State != Linked || !slices.Contains(readOnly, p.Name) {
 			continue
 		}
 		d, err := copier.OpenDir(r, MountPoint+"/"+p.Name)

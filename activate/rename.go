@@ -42,11 +42,12 @@ func (t *Target) Rename(ctx context.Context, from, to string, dryRun bool) error
 		}
 		args.HadEntry = slices.Contains(entries, b.ID())
 	}
+	plan := s.renamePlan(args)
 	if dryRun {
-		s.Report.Would("rename " + from + " to " + to)
+		s.printPlan(plan)
 		return nil
 	}
-	if err := s.run(ctx, s.renamePlan(args)); err != nil {
+	if err := s.run(ctx, plan); err != nil {
 		return err
 	}
 	s.record("rename", to, "was "+from)

@@ -166,7 +166,8 @@ func TestVMFailbackWithSystemdBoot(t *testing.T) {
 				v.CutAt(mark, c.cut, long)
 				v, mark = d.Boot(vmtest.Options{}), 0
 			}
-			v.WaitFor(mark, "beadm: back in debian: the trial of new failed", 2*long)
+			mark = v.WaitFor(mark, "beadm: back in debian: the trial of new failed", 2*long)
+			v.WaitFor(mark, "Started .*test-shell", long)
 			v.WaitShell(long)
 			out := v.Must(short, "findmnt -no SOURCE /; beadm status; beadm list")
 			contains(t, "the machine afterwards", out, append(c.wants, "[/@debian]", "running:  debian", "default:  debian")...)

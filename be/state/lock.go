@@ -5,23 +5,30 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"beadm/be"
 )
 
+const backgroundTime = 15 * time.Second
+
 // Lock makes this process the one writer until unlock is called or the
 // process ends, however it ends. If another is at work the error is of kind
-// Locked and names its pid and command.
+// Locked and names its pid and command. What beadm's init does in the
+// background of a boot takes moments: that is waited for.
 func (d *Dir) Lock() (unlock func(), err error) {
 	f, err := os.OpenFile(d.Path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the state: %w", err)
 	}
-	if err := tryLock(f); err != nil {
+	for start := time.Now(); tryLock(f) != nil; time.Sleep(100 * time.Millisecond) {
 		holder := make([]byte, 256)
 		n, _ := f.ReadAt(holder, 0)
-		f.Close()
 		who := strings.TrimSpace(string(holder[:n]))
+		if strings.Contains(who, " (init ") && time.Since(start) < backgroundTime {
+			continue
+		}
+		f.Close()
 		if who == "" {
 			who = "another beadm"
 		}

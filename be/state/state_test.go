@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"beadm/be"
 )
@@ -95,4 +96,23 @@ func TestTheStateIsRootsAlone(t *testing.T) {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
 	}
+}
+
+// The services of a boot hold the lock for moments: nobody is sent away for
+// that.
+func TestTheLockOfTheBackgroundIsWaitedFor(t *testing.T) {
+	d := open(t)
+	was := os.Args
+	os.Args = []string{"/usr/lib/beadm/init", "trial-notify"}
+	background, err := d.Lock()
+	os.Args = was
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(300*time.Millisecond, background)
+	unlock, err := d.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
 }

@@ -3,6 +3,7 @@ package activate
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"beadm/be"
@@ -104,7 +105,7 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 	var goodSince, badSince time.Time
 	var results []state.CheckState
 	booted := false
-	var lastBad *state.CheckState
+	var lastBad string
 	for {
 		// A check that hangs was bad all the while.
 		began := time.Now()
@@ -127,13 +128,14 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 				goodSince = now
 			}
 		} else {
-			if lastBad == nil || lastBad.Name != bad.Name {
+			if now := badChecks(results); now != lastBad {
+				lastBad = now
 				// For the dead-man timer to name, which may be sooner.
 				if err := t.keepChecks(ctx, results); err != nil {
 					t.Report.Warn("%v", err)
 				}
 			}
-			goodSince, lastBad = time.Time{}, bad
+			goodSince = time.Time{}
 			if badSince.IsZero() {
 				badSince = began
 			}
@@ -151,9 +153,9 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 			reason, detail := state.ReasonTimer, fmt.Sprintf("%s passed", trial.ConfirmWithin)
 			switch {
 			case bad != nil:
-				reason, detail = state.ReasonCheck, bad.Name+": "+bad.Detail
-			case lastBad != nil:
-				detail += "; the last bad check: " + lastBad.Name + ": " + lastBad.Detail
+				reason, detail = state.ReasonCheck, badChecks(results)
+			case lastBad != "":
+				detail += "; what was bad last: " + lastBad
 			}
 			if err := t.FailTrial(ctx, reason, detail, results); err != nil {
 				t.Report.Warn("%v", err)
@@ -179,6 +181,18 @@ func firstBad(results []state.CheckState) *state.CheckState {
 		}
 	}
 	return nil
+}
+
+// badChecks names all that are bad, and why: what is queued while the system
+// starts must not hide what is really wrong.
+func badChecks(results []state.CheckState) string {
+	var bad []string
+	for _, r := range results {
+		if !r.OK {
+			bad = append(bad, r.Name+": "+r.Detail)
+		}
+	}
+	return strings.Join(bad, "; ")
 }
 
 func (t *Target) keepChecks(ctx context.Context, results []state.CheckState) error {

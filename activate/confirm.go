@@ -3,6 +3,7 @@ package activate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,7 +106,7 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 	var goodSince, badSince time.Time
 	var results []state.CheckState
 	booted := false
-	var lastBad string
+	var lastBad []state.CheckState
 	for {
 		// A check that hangs was bad all the while.
 		began := time.Now()
@@ -128,14 +129,13 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 				goodSince = now
 			}
 		} else {
-			if now := badChecks(results); now != lastBad {
-				lastBad = now
+			if !sameBad(results, lastBad) {
 				// For the dead-man timer to name, which may be sooner.
 				if err := t.keepChecks(ctx, results); err != nil {
 					t.Report.Warn("%v", err)
 				}
 			}
-			goodSince = time.Time{}
+			goodSince, lastBad = time.Time{}, results
 			if badSince.IsZero() {
 				badSince = began
 			}
@@ -154,8 +154,8 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 			switch {
 			case bad != nil:
 				reason, detail = state.ReasonCheck, badChecks(results)
-			case lastBad != "":
-				detail += "; what was bad last: " + lastBad
+			case lastBad != nil:
+				detail += "; what was bad last: " + badChecks(lastBad)
 			}
 			if err := t.FailTrial(ctx, reason, detail, results); err != nil {
 				t.Report.Warn("%v", err)
@@ -193,6 +193,11 @@ func badChecks(results []state.CheckState) string {
 		}
 	}
 	return strings.Join(bad, "; ")
+}
+
+// sameBad says whether the same checks are bad, for whatever reason.
+func sameBad(a, b []state.CheckState) bool {
+	return slices.EqualFunc(a, b, func(a, b state.CheckState) bool { return a.Name == b.Name && a.OK == b.OK })
 }
 
 func (t *Target) keepChecks(ctx context.Context, results []state.CheckState) error {

@@ -26,3 +26,4 @@ func (l absentLoader) Arm(context.Context, string) error         { return l.err 
 func (l absentLoader) Disarm(context.Context) error              { return l.err }
 func (l absentLoader) SetDefault(context.Context, string) error  { return l.err }
 func (l absentLoader) ClearTried(context.Context) error          { return l.err }
+func (l absentLoader) Tidy(context.Context) error                { return l.err }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"beadm/activate/boot"
+	"beadm/activate/left"
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/rooted"
@@ -26,6 +27,7 @@ type ActivateOptions struct {
 	Strict        bool
 	NoAutoConfirm bool
 	ConfirmWithin time.Duration // 0: what beadm.conf says
+	LeaveBehind   bool          // data of the running boot environment may be left behind
 	DryRun        bool
 }
 
@@ -80,6 +82,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	if b.Incomplete {
 		return be.E(be.Unbootable, "cannot activate %s: it is incomplete; destroy it and create it again", name)
 	}
+	if err := s.upgradedWell(b); err != nil {
+		return err
+	}
 	if !opts.Permanent {
 		if err := s.Loader.Probe(ctx); err != nil {
 			return fmt.Errorf("cannot arm a trial of %s: %w", name, err)
@@ -103,6 +108,13 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 			return err
 		}
 	}
+	looked := time.Now().Add(-tick).UTC()
+	var leaves []left.Place
+	if !b.Running {
+		if leaves, err = s.checkLeft(ctx, running, b, opts.LeaveBehind); err != nil {
+			return err
+		}
+	}
 	within := opts.ConfirmWithin
 	if within == 0 {
 		within = s.Conf.ConfirmWithin
@@ -111,6 +123,7 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		Activation: be.NewToken(), Name: b.Name, UUID: b.UUID, From: running.Name, FromUUID: running.UUID,
 		Default: s.State.Default, Previous: s.State.Previous, Once: opts.Once, Permanent: opts.Permanent,
 		NoAutoConfirm: opts.NoAutoConfirm, Within: within, Strict: opts.Strict, Running: b.Running,
+		LookedAt: looked,
 	}
 	entries, err := s.Loader.Entries(ctx)
 	if err != nil {
@@ -141,6 +154,7 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		what = "activate --permanent"
 	}
 	s.record(what, name, "activation "+args.Activation)
+	s.recordLeft(running.Name, name, leaves)
 	return nil
 }
 
@@ -205,6 +219,7 @@ type activateArgs struct {
 	Within        time.Duration `json:"within_ns"`
 	Strict        bool          `json:"strict,omitempty"`
 	Running       bool          `json:"running,omitempty"` // the BE is the running one: nothing to prepare
+	LookedAt      time.Time     `json:"looked_at,omitzero"`
 }
 
 func (s *Session) activatePlan(a activateArgs) journal.Plan {
@@ -256,6 +271,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 				Do: func(ctx context.Context) error {
 					return s.reconcileRunning(ctx, a.FromUUID, a.UUID, snapDir, newDir, a.Strict)
 				},
+				Undo: func(ctx context.Context) error { return s.tidy(ctx, a.Name, newDir) },
 			},
 			journal.Step{
 				Name: "write the menu entry of " + a.Name,
@@ -321,7 +337,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 			s.State.Trial = &state.Trial{
 				Activation: a.Activation, BE: a.UUID, From: a.Default, Phase: state.Armed, Once: a.Once,
 				ArmedAt: time.Now().UTC(), NoAutoConfirm: a.NoAutoConfirm, ConfirmWithin: a.Within,
-				Baseline: s.baseline(ctx),
+				Baseline: s.baseline(ctx), LookedAt: a.LookedAt,
 			}
 			return s.save()
 		},
@@ -549,12 +565,15 @@ func kernelArgs(cmdline []byte) []string {
 	var keep []string
 	inTrial := false
 	for _, arg := range strings.Fields(string(cmdline)) {
+		if arg == boot.ArgKeepLoader {
+			continue
+		}
 		name, _, _ := strings.Cut(arg, "=")
 		// What a loader adds for a trial it adds behind that. The same before
 		// it are the administrator's.
 		inTrial = inTrial || name == boot.ArgTrial
 		switch name {
-		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial:
+		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial, boot.ArgPassed:
 			continue
 		}
 		trial := false

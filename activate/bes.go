@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"beadm/be"
 	"beadm/be/journal"
@@ -55,6 +56,7 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		return be.BE{}, err
 	}
 	args := createArgs{Name: name, Token: be.NewToken(), Desc: opts.Description, Props: opts.Properties, UUID: be.NewUUID()}
+	var upTo time.Time
 	if !opts.Empty {
 		from, snap, isSnap := be.SplitSnapshot(opts.From)
 		if opts.From == "" {
@@ -80,6 +82,9 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		if !isSnap {
 			args.Auto, args.Snapshot = true, "beadm-create-"+args.Token
 		}
+		if upTo, err = s.cloneUpTo(ctx, src, snap); err != nil {
+			return be.BE{}, err
+		}
 	}
 	for _, p := range opts.Properties {
 		if k, _, ok := strings.Cut(p, "="); !ok || k == "" {
@@ -100,7 +105,11 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	if err != nil {
 		return be.BE{}, err
 	}
-	s.State.Know(b.UUID).Name = name
+	k := s.State.Know(b.UUID)
+	k.Name, k.UpTo = name, upTo
+	if src, err := s.find(ctx, args.Source); err == nil && s.State.BEs[src.UUID] != nil {
+		k.Upgrade = s.State.BEs[src.UUID].Upgrade // what it left half done is half done in the clone
+	}
 	if err := s.save(); err != nil {
 		return b, err
 	}
@@ -453,67 +462,6 @@ func (s *Session) printPlan(plan journal.Plan) {
 		}
 		s.Report.Would(step.Name + mark)
 	}
-}
-
-// Rename renames a boot environment that does not run, and its menu entry.
-func (t *Target) Rename(ctx context.Context, from, to string, dryRun bool) error {
-	if err := be.CheckName(to); err != nil {
-		return err
-	}
-	s, err := t.write(ctx, dryRun)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	b, err := s.find(ctx, from)
-	if err != nil {
-		return err
-	}
-	if err := Allow(s.State, "rename", b.UUID); err != nil {
-		return err
-	}
-	if b.Running || b.Mountpoint != "" {
-		return be.E(be.InUse, "cannot rename %s: it is mounted at %s", from, b.Mountpoint)
-	}
-	if b.UUID != "" && b.UUID == s.State.Default {
-		return be.E(be.InUse, "cannot rename %s: it is the default, and its menu entry names its root", from)
-	}
-	if _, err := s.find(ctx, to); err == nil {
-		return be.E(be.InUse, "the boot environment %s exists already: choose another name", to)
-	}
-	if dryRun {
-		s.Report.Would("rename " + from + " to " + to)
-		return nil
-	}
-	// The entry goes first and comes back last: it must not name a root that
-	// is not there.
-	hadEntry := false
-	if b.UUID != "" {
-		entries, err := s.Loader.Entries(ctx)
-		if err != nil {
-			return err
-		}
-		hadEntry = slices.Contains(entries, b.ID())
-		if err := s.Loader.Remove(ctx, b.ID()); err != nil {
-			return err
-		}
-	}
-	if err := s.Store.Rename(ctx, from, to); err != nil {
-		return err
-	}
-	if b.UUID != "" {
-		s.State.Know(b.UUID).Name = to
-		if err := s.save(); err != nil {
-			return err
-		}
-	}
-	s.record("rename", to, "was "+from)
-	if hadEntry {
-		if err := s.refreshEntry(ctx, b.UUID); err != nil {
-			s.Report.Warn("it is not in the boot menu until it is activated: %v", err)
-		}
-	}
-	return nil
 }
 
 // Describe gives a boot environment a text.

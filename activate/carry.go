@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"time"
 
 	"beadm/be"
+	"beadm/be/state"
 	reconcile "beadm/sync"
 )
 
@@ -86,6 +88,9 @@ func (s *Session) reconcile(ctx context.Context, sw reconcile.Switch) (reconcile
 			where = "; the other side stands at " + string(item.Saved)
 		}
 		s.Report.Warn("%s is in conflict: %s%s", item.Path, item.Reason, where)
+		s.conflicts = append(s.conflicts, state.Conflict{
+			Path: string(item.Path), Reason: item.Reason, Saved: string(item.Saved), From: s.nameOf(ctx, sw.From), At: time.Now().UTC(),
+		})
 	}
 	for _, note := range report.Notes {
 		s.Report.Warn("%s", note)
@@ -96,83 +101,25 @@ func (s *Session) reconcile(ctx context.Context, sw reconcile.Switch) (reconcile
 	return report, nil
 }
 
-// SyncOptions are those of beadm sync run.
-type SyncOptions struct {
-	From   string // empty: the running boot environment
-	Aside  bool   // also what a failed trial's run changed
-	DryRun bool
-	Strict bool
-}
-
-// Sync carries the synclist's files between two boot environments now, or
-// says what it would carry. To is not running, or is what runs and From is
-// not.
-func (t *Target) Sync(ctx context.Context, to string, opts SyncOptions) (reconcile.Report, error) {
-	var none reconcile.Report
-	s, err := t.write(ctx, opts.DryRun)
+// tidy takes away what a reconcile into the boot environment name that was cut
+// staged there. It is mounted at dir, or was.
+func (s *Session) tidy(ctx context.Context, name, dir string) error {
+	b, err := s.find(ctx, name)
+	if err != nil || b.Running || b.Mountpoint != "" && b.Mountpoint != dir {
+		return notFoundIsFine(err)
+	}
+	if b.Mountpoint == "" {
+		if err := s.private(dir); err != nil {
+			return err
+		}
+		if err := s.Store.Mount(ctx, name, dir, false); err != nil {
+			return err
+		}
+		defer s.Store.Unmount(context.WithoutCancel(ctx), name, true)
+	}
+	a, err := s.archive()
 	if err != nil {
-		return none, err
+		return err
 	}
-	defer s.Close()
-	running, err := s.running(ctx)
-	if err != nil {
-		return none, err
-	}
-	from := running
-	if opts.From != "" {
-		if from, err = s.find(ctx, opts.From); err != nil {
-			return none, err
-		}
-	}
-	in := running
-	if to != "" {
-		if in, err = s.find(ctx, to); err != nil {
-			return none, err
-		}
-	}
-	if in.Mountpoint != "" && !in.Running {
-		return none, be.E(be.InUse, "cannot carry anything into %s: it is mounted at %s; unmount it first", in.Name, in.Mountpoint)
-	}
-	if from.UUID == in.UUID {
-		return none, be.E(be.Usage, "nothing can be carried from %s to itself: give another boot environment", in.Name)
-	}
-	if err := Allow(s.State, "sync run", in.UUID); err != nil {
-		return none, err
-	}
-	sw := reconcile.Switch{From: from.UUID, To: in.UUID, DryRun: opts.DryRun, Strict: opts.Strict, Upto: reconcile.EndOfRun}
-	if opts.Aside || from.UUID != running.UUID {
-		sw.Mode = reconcile.Aside
-	}
-	clean := context.WithoutCancel(ctx)
-	sw.ToRoot = s.Root
-	if !in.Running {
-		sw.ToRoot = s.path("new")
-		if err := s.private(sw.ToRoot); err != nil {
-			return none, err
-		}
-		if err := s.mountStaged(ctx, in.Name, sw.ToRoot, opts.DryRun); err != nil {
-			return none, err
-		}
-		defer s.unmountStaged(clean, in.Name, sw.ToRoot, true)
-	}
-	if from.Running {
-		snap := "beadm-sync-" + be.NewToken()
-		if _, err := s.Store.Snapshot(ctx, from.Name, snap); err != nil {
-			return none, err
-		}
-		defer s.Store.DestroySnapshot(clean, from.Name, snap)
-		sw.Upto, sw.FromRoot = reconcile.Mark, s.path("snap")
-		if err := s.private(sw.FromRoot); err != nil {
-			return none, err
-		}
-		if err := s.Store.MountSnapshot(ctx, from.Name, snap, sw.FromRoot); err != nil {
-			return none, err
-		}
-		defer s.Store.UnmountDir(clean, sw.FromRoot)
-	}
-	report, err := s.reconcile(ctx, sw)
-	if err == nil && !opts.DryRun {
-		s.record("sync", in.Name, "from "+from.Name)
-	}
-	return report, err
+	return a.Tidy(b.UUID, dir)
 }

@@ -16,17 +16,18 @@ type Conf struct {
 	ConfirmWithin time.Duration // the dead-man timer of a trial
 	Panic         int           // seconds from a kernel panic of a trial to its reset
 	Checks        []string      // further health checks, shell commands
+	CheckTimeout  time.Duration // the longest one of them may take
 	Notify        string        // a shell command that hears of a failed trial; may be empty
 }
 
 // DefaultConf is what holds without a file.
 func DefaultConf() Conf {
-	return Conf{Hold: 60 * time.Second, ConfirmWithin: 10 * time.Minute, Panic: 30}
+	return Conf{Hold: 60 * time.Second, ConfirmWithin: 10 * time.Minute, CheckTimeout: 30 * time.Second, Panic: 30}
 }
 
 // ConfKeys are the keys of beadm.conf(5).
 func ConfKeys() []string {
-	return []string{"confirm.hold", "confirm.within", "confirm.check", "notify", "panic"}
+	return []string{"confirm.hold", "confirm.within", "confirm.check", "confirm.timeout", "notify", "panic"}
 }
 
 // ParseConf reads beadm.conf(5): lines of KEY = VALUE, # begins a comment. An
@@ -52,6 +53,8 @@ func ParseConf(file string, data []byte) (Conf, error) {
 			c.ConfirmWithin, err = duration(value)
 		case "confirm.check":
 			c.Checks = append(c.Checks, value)
+		case "confirm.timeout":
+			c.CheckTimeout, err = duration(value)
 		case "notify":
 			c.Notify = value
 		case "panic":

@@ -65,19 +65,33 @@ func waitIdle(t *testing.T, v *vmtest.VM, limit time.Duration) string {
 	}
 }
 
+// The arguments of setup for the image's loader, and for what it finds itself.
+const (
+	withGRUB    = "--loader grub --loader-dir /boot/beadm"
+	asItStarted = "--loader-dir /boot/beadm"
+)
+
 // ready is a machine with beadm set up and shared data moved.
 func ready(t *testing.T, d *vmtest.Disk, beadm string) *vmtest.VM {
+	t.Helper()
+	return readyWith(t, d, beadm, withGRUB)
+}
+
+func readyWith(t *testing.T, d *vmtest.Disk, beadm, setup string) *vmtest.VM {
 	t.Helper()
 	v := d.Start(vmtest.Options{Payload: map[string]string{"/usr/local/sbin/beadm": beadm}})
 	v.Install()
 	v.Must(short, "mkdir -p /etc/beadm; printf 'confirm.hold = 5s\nconfirm.within = 150s\npanic = 5\n' >/etc/beadm/beadm.conf")
-	t.Log(v.Must(long, "findmnt /boot/beadm || mount /boot/beadm; beadm -v setup --loader grub --loader-dir /boot/beadm && rm /usr/local/sbin/beadm"))
+	t.Log(v.Must(long, "findmnt /boot/beadm || mount /boot/beadm; beadm -v setup "+setup+" && rm /usr/local/sbin/beadm"))
 	return v
 }
 
 // layout is what differs between the machines that the cycle runs on.
 type layout struct {
-	disk func(t *testing.T) *vmtest.Disk
+	disk  func(t *testing.T) *vmtest.Disk
+	setup string // its arguments
+	// kernel ends with 0 if the command line is that of 9.9-test.
+	kernel string
 	// root is the source of / by the boot environment that runs.
 	root map[string]string
 	// local prints what NAME has of its own beside its files: the clone's is
@@ -91,6 +105,8 @@ func TestVMCycleOnZFS(t *testing.T) {
 	t.Parallel()
 	cycle(t, layout{
 		disk:          func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.ZFS) },
+		setup:         withGRUB,
+		kernel:        "grep 9.9-test /proc/cmdline",
 		root:          map[string]string{"debian": "rpool/ROOT/debian", "new": "rpool/ROOT/new"},
 		local:         "zfs get -Hrs local -o name,property,value compression,atime,canmount,org.example:keep rpool/ROOT/NAME | sed s,ROOT/NAME,ROOT/BE,",
 		snapshots:     "zfs list -Ht snapshot -o name -r rpool/VARSHARE",
@@ -101,19 +117,35 @@ func TestVMCycleOnZFS(t *testing.T) {
 // The same where firmware, loader and file system are others.
 func TestVMCycleOnBtrfsWithUEFI(t *testing.T) {
 	t.Parallel()
-	cycle(t, layout{
-		disk:          func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.Btrfs).UEFI() },
+	cycle(t, onBtrfs(func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.Btrfs).UEFI() }, withGRUB, "grep 9.9-test /proc/cmdline"))
+}
+
+// And where the loader is another.
+func TestVMCycleOnBtrfsWithSystemdBoot(t *testing.T) {
+	t.Parallel()
+	cycle(t, onBtrfs(sdbootDisk, asItStarted, "grep initrd-$(sha256sum /boot/initrd.img | cut -c 1-32) /proc/cmdline; bootctl --no-pager --esp-path=/boot/beadm list"))
+}
+
+func sdbootDisk(t *testing.T) *vmtest.Disk {
+	return vmtest.NewDisk(t, vmtest.Btrfs).SystemdBoot("root=LABEL=debian rootflags=subvol=@debian rw console=ttyS0 panic=5 loglevel=3 mitigations=off tsc=reliable audit=0")
+}
+
+func onBtrfs(disk func(t *testing.T) *vmtest.Disk, setup, kernel string) layout {
+	return layout{
+		disk:          disk,
+		setup:         setup,
+		kernel:        kernel,
 		root:          map[string]string{"debian": "/dev/vda3[/@debian]", "new": "/dev/vda3[/@be-new]"},
 		local:         "mkdir -p /n && d=/n && { findmnt -no SOURCE / | grep -q @NAME && d=/ || beadm mount -s ro NAME /n >/dev/null; }; stat -c '%a %U' $d/srv $d/etc/shadow; btrfs subvolume show $d/srv >/dev/null && echo srv is a subvolume; [ $d = / ] || beadm unmount NAME",
 		snapshots:     "mount -o subvolid=5 /dev/vda3 /mnt; find /mnt -maxdepth 3 -name '*beadm-*'; umount /mnt",
 		shareSnapshot: "varshare",
-	})
+	}
 }
 
 func cycle(t *testing.T, on layout) {
 	beadm := program(t)
 	d := on.disk(t)
-	v := ready(t, d, beadm)
+	v := readyWith(t, d, beadm, on.setup)
 	runs := func(name string) {
 		t.Helper()
 		if root := v.Must(short, "findmnt -no SOURCE /"); root != on.root[name] {
@@ -149,7 +181,15 @@ mkdir -p /var/spool/jobs; echo job-1 >/var/spool/jobs/1; echo line-1 >>/var/log/
 
 	v.Must(short, `usermod -L alice; echo 'bob:bob-new' | chpasswd; useradd -m carol; echo 'carol:carol' | chpasswd; userdel dave
 echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
-	contains(t, "activate", v.Must(long, "beadm activate new; beadm status"), "state:    armed", "next:     new (one trial)", "default:  debian")
+	// Data in the root and in what is subordinate to it is not left behind
+	// unsaid.
+	v.Must(short, "mkdir /var/lib/db; echo row >/var/lib/db/table; echo page >/srv/page")
+	refusal, code := v.Run(long, "beadm activate new")
+	contains(t, "the refusal", refusal, "left behind, in debian and not in new:", "/home/carol", "/var/lib/db/table", "/srv/page", "--leave-behind")
+	if code != 5 || strings.Contains(refusal, " more; give") {
+		t.Errorf("activate leaves data behind, or takes more for data: exit %d:\n%s", code, refusal)
+	}
+	contains(t, "activate", v.Must(long, "beadm activate --leave-behind new; beadm status"), "state:    armed", "next:     new (one trial)", "default:  debian")
 	v.Must(short, `echo 'bob:bob-newer' | chpasswd; echo "mail three" >>/var/mail/alice; echo line-3 >>/var/log/app.log`)
 	bob := v.Must(short, "grep ^bob: /etc/shadow")
 	mark := v.Mark()
@@ -198,13 +238,16 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 	// A kernel that is replaced in place: the default's entry follows it.
 	v.Must(short, `old=$(readlink -f /boot/vmlinuz) r=${old#/boot/vmlinuz-} n=9.9-test
 cp $old /boot/vmlinuz-$n; cp /boot/initrd.img-$r /boot/initrd.img-$n; cp -a /usr/lib/modules/$r /usr/lib/modules/$n
-ln -sf vmlinuz-$n /boot/vmlinuz; ln -sf initrd.img-$n /boot/initrd.img; rm $old
+printf '\0\0\0\0' >>/boot/initrd.img-$n; rm -f /boot/beadm/loader/entries/debian.conf
+ln -sf vmlinuz-$n /boot/vmlinuz; ln -sf initrd.img-$n /boot/initrd.img; rm $old /boot/initrd.img-$r
 /etc/kernel/postinst.d/zz-beadm $n /boot/vmlinuz-$n`)
 	mark = v.Mark()
 	v.Send("systemctl reboot")
 	reboots(t, d, v, mark)
 	runs("debian")
-	contains(t, "the command line", v.Must(short, "cat /proc/cmdline"), "9.9-test")
+	if out, code := v.Run(short, on.kernel); code != 0 {
+		t.Errorf("the kernel that runs is another: %s\n%s", v.Must(short, "cat /proc/cmdline"), out)
+	}
 	contains(t, "history", v.Must(short, "beadm history"), "upgrade", "activate", "confirm", "rollback")
 }
 

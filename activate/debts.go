@@ -53,6 +53,8 @@ func (s *Session) takeOver(ctx context.Context, running be.BE, activation string
 		// Nobody is there to decide: what it was before can be looked at.
 		trouble = errors.Join(trouble, s.failbackSnapshot(ctx, running.Name, activation))
 	}
+	s.conflicts = nil
+	defer func() { s.State.AddConflicts(s.conflicts) }()
 	for _, o := range debts {
 		if err := s.carryOver(ctx, running, o); err != nil {
 			o.To, o.Why, o.At = running.UUID, err.Error(), time.Now().UTC()
@@ -85,5 +87,9 @@ func (s *Session) carryOver(ctx context.Context, running be.BE, o state.Owed) er
 	if err := s.endRun(ctx, old.UUID, dir, o.SecurityOnly); err != nil {
 		return err
 	}
-	return s.reconcileEnded(ctx, old.UUID, running.UUID, dir, s.Root, o.SecurityOnly)
+	if err := s.reconcileEnded(ctx, old.UUID, running.UUID, dir, s.Root, o.SecurityOnly); err != nil {
+		return err
+	}
+	s.leftAtBoot(ctx, old, dir, running)
+	return nil
 }

@@ -3,6 +3,7 @@
 package activate_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,82 @@ func TestVMFailback(t *testing.T) {
 			v.Must(short, "beadm status --acknowledge")
 			if out, code := v.Run(short, "cat /run/motd.d/beadm || zfs list -Ht snapshot -o name -r rpool/ROOT/debian | grep failback"); code == 0 {
 				t.Errorf("left after it was read: %s", out)
+			}
+		})
+	}
+}
+
+// The same with systemd-boot, as far as it is another: what takes the token,
+// and what comes after an entry that cannot be started.
+func TestVMFailbackWithSystemdBoot(t *testing.T) {
+	beadm := program(t)
+	base := sdbootDisk(t)
+	v := readyWith(t, base, beadm, asItStarted)
+	v.Must(short, "printf 'confirm.hold = 5s\nconfirm.within = 70s\npanic = 5\n' >/etc/beadm/beadm.conf")
+	v.Must(long, "beadm create new; sync")
+	v.Send("poweroff -f")
+	v.WaitOff(short)
+	for _, c := range []struct {
+		name  string
+		spoil string // in the running system, NEW mounted at /n
+		after string // the same, once the trial is armed
+		cut   string // cut the power when the console says this
+		long  bool   // only with BEADM_LONG: TestVMFailback has it too
+		wants []string
+	}{
+		{
+			name:  "its init panics",
+			long:  true,
+			spoil: "printf '#!/bin/sh\\nexit 1\\n' >/n/usr/lib/systemd/systemd",
+			wants: []string{"FAILED", "new", "reset before it was confirmed"},
+		},
+		{
+			name:  "its root cannot be mounted",
+			after: "sed -i s,subvol=@be-new,subvol=@nonesuch, /boot/beadm/loader/entries/*-trial.conf; grep -l nonesuch /boot/beadm/loader/entries/*.conf; sync",
+			wants: []string{"FAILED", "new", "did not reach userland"},
+		},
+		{
+			name:  "its kernel is gone from the ESP",
+			spoil: "printf '\\0\\0\\0\\0' >>/n/boot/vmlinuz",
+			after: "rm /boot/beadm$(sed -n 's/^linux //p' /boot/beadm/loader/entries/*-trial.conf); sync",
+			wants: []string{"FAILED", "new", "did not reach userland"},
+		},
+		{
+			name:  "power is cut while it starts",
+			long:  true,
+			cut:   "beadm: trial of new",
+			wants: []string{"FAILED", "new", "reset before it was confirmed"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.long && os.Getenv("BEADM_LONG") == "" {
+				t.Skip("NOT RUN: it is in make test-long")
+			}
+			t.Parallel()
+			d := base.Clone(t)
+			v := d.Start(vmtest.Options{})
+			if c.spoil != "" {
+				v.Must(long, "mkdir -p /n && beadm mount new /n && { "+c.spoil+"; } && beadm unmount new")
+			}
+			v.Must(long, "findmnt /boot/beadm >/dev/null || mount /boot/beadm; beadm activate new; bootctl --no-pager status")
+			if c.after != "" {
+				v.Must(short, c.after)
+			}
+			v.Must(short, "sync; umount /boot/beadm")
+			mark := v.Mark()
+			v.Send("reboot -f")
+			if c.cut != "" {
+				v.CutAt(mark, c.cut, long)
+				v, mark = d.Boot(vmtest.Options{}), 0
+			}
+			v.WaitFor(mark, "beadm: back in debian: the trial of new failed", 2*long)
+			v.WaitShell(long)
+			out := v.Must(short, "findmnt -no SOURCE /; beadm status; beadm list")
+			contains(t, "the machine afterwards", out, append(c.wants, "[/@debian]", "running:  debian", "default:  debian")...)
+			contains(t, "the log", v.Must(short, "journalctl -b -p err --no-pager"), "beadm: back in debian: the trial of new failed")
+			v.Must(short, "beadm status --acknowledge")
+			if out, code := v.Run(short, "mount /boot/beadm; ls /sys/firmware/efi/efivars/LoaderEntryOneShot-* /boot/beadm/loader/entries/*-trial.conf"); code == 0 {
+				t.Errorf("left of the trial: %s", out)
 			}
 		})
 	}

@@ -95,6 +95,23 @@ RestartSec=2
 			begins: "beadm: trial of new", limit: 150 * time.Second, says: []string{"sleep 1000; true: it did not end within 30s"}, long: true,
 		},
 		{
+			name: "a unit before boot-complete.target that fails",
+			spoil: func(t *testing.T, _ *vmtest.Disk, top string) {
+				whole(t, top, map[string]string{"health.service": `[Unit]
+Before=boot-complete.target
+[Service]
+Type=oneshot
+ExecStart=/bin/false
+`})
+				dir := inNew(top, "etc/systemd/system/boot-complete.target.requires")
+				must(t, os.MkdirAll(dir, 0o755))
+				must(t, os.Symlink("../health.service", filepath.Join(dir, "health.service")))
+				must(t, os.RemoveAll(inNew(top, "etc/systemd/system/multi-user.target.wants/health.service")))
+				confirmWithin(t, top, 90*time.Second)
+			},
+			begins: "beadm: trial of new", limit: 150 * time.Second, says: []string{"health.service"},
+		},
+		{
 			name: "a shutdown that hangs",
 			spoil: withUnits(map[string]string{
 				"stays.service": `[Service]

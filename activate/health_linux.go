@@ -18,8 +18,8 @@ import (
 	"beadm/be/state"
 )
 
-// checkTime is the longest one check may take; one that hangs has failed.
-const checkTime = 30 * time.Second
+// askTime is the longest that systemd may take to answer.
+const askTime = 30 * time.Second
 
 // runChecks makes the default checks and those of beadm.conf. The defaults
 // compare with the outgoing boot environment: what was broken there does not
@@ -36,15 +36,19 @@ func (t *Target) runChecks(ctx context.Context, base *state.Baseline) []state.Ch
 	if base != nil {
 		jobs, err := systemctl(ctx, "list-jobs", "--no-legend", "--plain")
 		add(checkJobs, err == nil && len(jobs) == 0, problem(err, "%d jobs still queued", len(jobs)))
-		failed, err := failedUnits(ctx)
+		failed, ferr := failedUnits(ctx)
 		failed = slices.DeleteFunc(failed, func(u string) bool { return slices.Contains(base.FailedUnits, u) })
-		add("units", err == nil && len(failed) == 0, problem(err, "failed: %s", strings.Join(failed, ", ")))
+		add("units", ferr == nil && len(failed) == 0, problem(ferr, "failed: %s", strings.Join(failed, ", ")))
 		// Less than a trial has to be bad to fail: one restart is none yet.
-		loops, err := restarting(ctx, min(t.Conf.Hold, time.Minute)/2)
+		loops, rerr := restarting(ctx, min(t.Conf.Hold, time.Minute)/2)
 		loops = slices.DeleteFunc(loops, func(u string) bool {
 			return slices.Contains(base.Restarting, u) || slices.Contains(base.FailedUnits, u)
 		})
-		add("restarts", err == nil && len(loops) == 0, problem(err, "restarted again and again: %s", strings.Join(loops, ", ")))
+		add("restarts", rerr == nil && len(loops) == 0, problem(rerr, "restarted again and again: %s", strings.Join(loops, ", ")))
+		if err == nil && len(jobs) == 0 {
+			state, err := bootComplete(ctx)
+			add("boot-complete", err == nil && state == "", problem(err, "boot-complete.target is %s: see systemctl list-dependencies boot-complete.target", state))
+		}
 		if base.DefaultRoute {
 			add("route", hasDefaultRoute(), "there is no default route")
 		}
@@ -56,16 +60,36 @@ func (t *Target) runChecks(ctx context.Context, base *state.Baseline) []state.Ch
 		}
 	}
 	for _, command := range t.Conf.Checks {
-		words, err := runCheck(ctx, command)
+		words, err := runCheck(ctx, command, t.Conf.CheckTimeout)
 		add(command, err == nil, problem(err, "%s", lastLine(words)))
 	}
 	return out
 }
 
+// bootComplete starts boot-complete.target, which units that check a system's
+// health are ordered before (systemd.special(7)), and says what it is, unless
+// it has been reached or is not known here.
+func bootComplete(ctx context.Context) (string, error) {
+	const target = "boot-complete.target"
+	lines, err := systemctl(ctx, "show", target, "--property=LoadState,ActiveState")
+	if err != nil || !slices.Contains(lines, "LoadState=loaded") || slices.Contains(lines, "ActiveState=active") {
+		return "", err
+	}
+	if _, err := systemctl(ctx, "start", "--no-block", target); err != nil {
+		return "", err
+	}
+	time.Sleep(time.Second)
+	lines, err = systemctl(ctx, "show", target, "--property=ActiveState")
+	if err != nil || slices.Contains(lines, "ActiveState=active") {
+		return "", err
+	}
+	return strings.TrimPrefix(strings.Join(lines, ""), "ActiveState="), nil
+}
+
 // runCheck ends a command that hangs with all that it started: a trial makes
 // its checks again and again.
-func runCheck(ctx context.Context, command string) (words []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
+func runCheck(ctx context.Context, command string, limit time.Duration) (words []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -73,7 +97,7 @@ func runCheck(ctx context.Context, command string) (words []byte, err error) {
 	cmd.WaitDelay = time.Second
 	words, err = cmd.CombinedOutput()
 	if ctx.Err() == context.DeadlineExceeded {
-		err = fmt.Errorf("it did not end within %s", checkTime)
+		err = fmt.Errorf("it did not end within %s", limit)
 	}
 	return words, err
 }
@@ -147,7 +171,7 @@ func readRestarting(lines []string, after time.Duration) []string {
 }
 
 func systemctl(ctx context.Context, args ...string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "systemctl", args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")

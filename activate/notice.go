@@ -29,6 +29,9 @@ func (s *Session) notice() error {
 	for _, o := range s.State.Owed {
 		lines = append(lines, "beadm: not all was carried over at boot, run beadm recover: "+o.Why)
 	}
+	if line := conflictSentence(s.State.Conflicts); line != "" {
+		lines = append(lines, line)
+	}
 	if t := s.State.Trouble; t != nil {
 		lines = append(lines, "beadm: boot went on without: "+t.Why)
 	}

@@ -15,32 +15,42 @@ import (
 // notifyTime is the longest that the notify command of beadm.conf may take.
 const notifyTime = 30 * time.Second
 
-// untold is the failed trial that the notify command is still to tell of, or
-// nil. Who rolled back himself knows.
-func (s *Session) untold() *state.Failure {
-	f := s.State.UnreadFailure()
-	if f == nil || f.Notified || f.Reason == state.ReasonOperator || s.Conf.Notify == "" {
-		return nil
+// untold are the failed trial and the conflicts that nobody was told of yet.
+// Who rolled back himself knows.
+func untold(st *state.State) (*state.Failure, []state.Conflict) {
+	f := st.UnreadFailure()
+	if f != nil && (f.Notified || f.Reason == state.ReasonOperator) {
+		f = nil
 	}
-	return f
+	var conflicts []state.Conflict
+	for _, c := range st.Conflicts {
+		if !c.Notified {
+			conflicts = append(conflicts, c)
+		}
+	}
+	return f, conflicts
 }
 
-// tell has the notify command run: by systemd, once services and the network
-// are up, or at once where boot is not the first thing that runs. As long as
-// it has not succeeded the next boot tries again.
+// tell has the system's journal and the notify command told of what boot
+// found: by systemd, once services and the network are up, or at once where
+// boot is not the first thing that runs. As long as the command has not
+// succeeded the next boot tries again.
 func (s *Session) tell(ctx context.Context, running string) error {
-	f := s.untold()
-	if f == nil {
+	f, conflicts := untold(s.State)
+	if f == nil && len(conflicts) == 0 {
 		return nil
 	}
 	if s.Root == "/" && initIsSystemd() {
 		const unit = "beadm-notify.service"
 		return writeUnits(map[string]string{unit: unit}, []string{"multi-user.target.wants/" + unit})
 	}
-	if err := runNotify(ctx, s.Conf.Notify, failureSentence(f, running)); err != nil {
+	if s.Conf.Notify == "" {
+		return nil
+	}
+	if err := s.Conf.notify(ctx, f, conflicts, running); err != nil {
 		return err
 	}
-	f.Notified = true
+	told(s.State, f, conflicts)
 	return s.save()
 }
 
@@ -50,13 +60,19 @@ func (t *Target) Notify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f := s.untold()
-	running, runErr := t.running(ctx)
-	s.Close()
-	if f == nil || runErr != nil {
-		return runErr
+	f, conflicts := untold(s.State)
+	running, err := t.running(ctx)
+	if err == nil && f != nil {
+		s.syslog(state.Event{What: "failed", BE: f.Name, Detail: f.Activation}, failureSentence(f, running.Name))
 	}
-	if err := runNotify(ctx, t.Conf.Notify, failureSentence(f, running.Name)); err != nil {
+	for _, c := range conflicts {
+		s.syslog(state.Event{What: "conflict", BE: c.From, Detail: c.Path}, conflictSentence([]state.Conflict{c}))
+	}
+	s.Close()
+	if err != nil || f == nil && len(conflicts) == 0 {
+		return err
+	}
+	if err := t.Conf.notify(ctx, f, conflicts, running.Name); err != nil {
 		return err
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
@@ -68,13 +84,54 @@ func (t *Target) Notify(ctx context.Context) error {
 			return err
 		}
 		defer s.Close()
-		for i := range s.State.Failures {
-			if s.State.Failures[i].Activation == f.Activation {
-				s.State.Failures[i].Notified = true
-			}
-		}
+		told(s.State, f, conflicts)
 		return s.save()
 	}
+}
+
+// told notes that f, which may be nil, and conflicts were told of.
+func told(st *state.State, f *state.Failure, conflicts []state.Conflict) {
+	for i := range st.Failures {
+		if f != nil && st.Failures[i].Activation == f.Activation {
+			st.Failures[i].Notified = true
+		}
+	}
+	for i, c := range st.Conflicts {
+		for _, t := range conflicts {
+			if c.Path == t.Path && c.At.Equal(t.At) {
+				st.Conflicts[i].Notified = true
+			}
+		}
+	}
+}
+
+// notify runs the command of beadm.conf, if there is one, with a line for each
+// of what is to be told.
+func (c Conf) notify(ctx context.Context, f *state.Failure, conflicts []state.Conflict, running string) error {
+	if c.Notify == "" {
+		return nil
+	}
+	var lines []string
+	if f != nil {
+		lines = append(lines, failureSentence(f, running))
+	}
+	if len(conflicts) > 0 {
+		lines = append(lines, conflictSentence(conflicts))
+	}
+	return runNotify(ctx, c.Notify, strings.Join(lines, "\n"))
+}
+
+// conflictSentence is one line; empty without any.
+func conflictSentence(list []state.Conflict) string {
+	if len(list) == 0 {
+		return ""
+	}
+	c := list[0]
+	line := fmt.Sprintf("beadm: %s was changed in %s and here: %s", c.Path, c.From, c.Reason)
+	if n := len(list) - 1; n > 0 {
+		line += fmt.Sprintf("; and %d files more", n)
+	}
+	return printable(line + "; see beadm status")
 }
 
 // failureSentence is one line without control characters: it goes to mail,
@@ -108,7 +165,7 @@ func runNotify(ctx context.Context, command, sentence string) error {
 		err = fmt.Errorf("it took more than %s", notifyTime)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot notify of the failed trial: %w: %s", err, bytes.TrimSpace(words))
+		return fmt.Errorf("cannot notify: %w: %s", err, bytes.TrimSpace(words))
 	}
 	return nil
 }

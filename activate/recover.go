@@ -44,6 +44,7 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 	if dryRun {
 		return nil, s.wouldRecover(ctx, rec)
 	}
+	s.sweep(ctx)
 	if rec != nil {
 		what, err := s.recoverRecord(ctx, rec)
 		if err != nil {
@@ -55,7 +56,11 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 		if err := s.recoverShare(ctx, shareUnits(s.Root)); err != nil {
 			return did, err
 		}
-		did = append(did, "the relocation of shared directories was ended")
+		if _, err := os.Stat(s.Dir.Path(shareRecord)); err == nil {
+			s.Report.Warn("a relocation of shared directories that was interrupted waits for the boot environment it was begun in")
+		} else {
+			did = append(did, "the relocation of shared directories was ended")
+		}
 	}
 	ls, err := s.Loader.State(ctx)
 	if err != nil {
@@ -152,6 +157,9 @@ func (s *Session) recoverRecord(ctx context.Context, rec *journal.Record) (strin
 	if err != nil {
 		return "", err
 	}
+	if err := s.Loader.Tidy(ctx); err != nil {
+		s.Report.Warn("%v", err)
+	}
 	// Steps write the state; read what they left.
 	if s.State, err = s.Dir.Load(); err != nil {
 		return "", err
@@ -170,6 +178,12 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 		return rebuilt(rec, s.createPlan)
 	case "destroy":
 		return rebuilt(rec, func(a destroyArgs) journal.Plan { return s.destroyPlan(a, nil) })
+	case "rename":
+		return rebuilt(rec, s.renamePlan)
+	case "sync run":
+		return rebuilt(rec, func(a syncArgs) journal.Plan { return s.syncPlan(a, false, nil) })
+	case "share init":
+		return rebuilt(rec, func(a shareInitArgs) journal.Plan { return s.shareInitPlan(a, nil) })
 	case "activate":
 		return rebuilt(rec, s.activatePlan)
 	case "confirm":

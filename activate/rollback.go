@@ -31,6 +31,7 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 			return "", be.E(be.Recovery, "%s runs and the trial of %s is not settled: run beadm recover first", b.Name, s.nameOf(ctx, trial.BE))
 		}
 		to = s.nameOf(ctx, trial.From)
+		s.mentionLeftFor(ctx, trial.From)
 		if dryRun {
 			s.Report.Would("end the trial of " + s.nameOf(ctx, trial.BE) + "; " + to + " boots next")
 			return to, nil
@@ -54,6 +55,7 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 			return "", err
 		}
 	}
+	s.mentionLeftFor(ctx, b.UUID)
 	plan := s.rollbackPlan(rollbackArgs{Name: b.Name, UUID: b.UUID, Default: s.State.Default})
 	if dryRun {
 		s.printPlan(plan)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ var ErrTrialBoot = errors.New("the trial cannot go on")
 // Whatever a power cut interrupts here is done again at the next boot: `last`
 // is written last.
 func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
+	began := time.Now().UTC()
 	claimed, claimsTrial := boot.Cmdline(t.Cmdline)
 	running, err := t.running(ctx)
 	if err != nil {
@@ -47,11 +49,11 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		return res, trialError(claimsTrial, err)
 	}
 	defer s.Close()
-	if s.Dir == nil {
+	if s.Dir == nil || s.State.Loader.Kind == "" {
 		if claimsTrial {
 			return res, trialError(true, errors.New("the state file system is gone"))
 		}
-		return res, t.MountShare(ctx) // not set up, or no more
+		return res, t.MountShare(ctx) // not set up, not to its end, or no more
 	}
 	if err := s.lock(); err != nil {
 		return res, trialError(claimsTrial, err)
@@ -85,6 +87,12 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		return res, s.failTrial(ctx, state.ReasonBoot, trouble)
 	}
 
+	if isTrial && ls.Trial == running.ID() {
+		// The loader could not take the token (systemd-boot does not look), or
+		// the firmware brought it back: after a failure this would start again.
+		// If it cannot be taken now either, a reset would not end the trial.
+		trouble = errors.Join(trouble, s.Loader.Disarm(ctx))
+	}
 	switch {
 	case isTrial:
 		trial.Phase, trial.TryingAt, trial.Services = state.Trying, time.Now().UTC(), false
@@ -113,7 +121,11 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	if st.Last != "" && st.Last != running.UUID {
 		res.From = s.nameOf(ctx, st.Last)
 	}
-	left, missed := s.takeOver(ctx, running, activation, s.debts(running.UUID, res.Failed))
+	debts := s.debts(running.UUID, res.Failed)
+	if st.Last != running.UUID {
+		st.Left = nil
+	}
+	left, missed := s.takeOver(ctx, running, activation, debts)
 	for _, o := range left {
 		res.Owed = errors.Join(res.Owed, errors.New(o.Why))
 	}
@@ -136,6 +148,10 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	st.Trouble = nil
 	if trouble != nil {
 		st.Trouble = &state.Trouble{Why: trouble.Error(), At: time.Now().UTC()}
+	}
+	if st.Last != running.UUID {
+		ended(st, debts, began)
+		st.Know(running.UUID).RanFrom = began
 	}
 	st.Last = running.UUID
 	st.Know(running.UUID).Name = running.Name
@@ -169,6 +185,15 @@ func (s *Session) recoverSwitch(ctx context.Context) error {
 		return s.recoverJournal(ctx)
 	}
 	return nil
+}
+
+// ended notes that the run of the boot environment that ran last is over. A
+// failed trial's is void: what was not in it before is not in it now.
+func ended(st *state.State, debts []state.Owed, at time.Time) {
+	void := slices.ContainsFunc(debts, func(o state.Owed) bool { return o.From == st.Last && o.SecurityOnly })
+	if st.Last != "" && !void {
+		st.Know(st.Last).UpTo = at
+	}
 }
 
 func bootDetail(r BootResult) string {
@@ -209,9 +234,15 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 			return nil, err
 		}
 	}
-	if t.Phase == state.Armed && ls.Tried != id {
+	// At the loader's menu a person chose another: the token is gone, and the
+	// trial never began.
+	passed := t.Phase == state.Armed && boot.Passed(s.Cmdline) == id
+	if t.Phase == state.Armed && ls.Tried != id || passed {
 		why := "the token was gone before the boot"
-		if ls.Trial == id {
+		switch {
+		case passed:
+			why = "another was chosen at the boot menu"
+		case ls.Trial == id:
 			why = "the loader could not take its token, or another boot environment was chosen past beadm's menu"
 		}
 		s.State.Trial, s.State.NotTried = nil, &state.NotTried{Name: name, At: time.Now().UTC(), Why: why}
@@ -219,6 +250,9 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 			return nil, err
 		}
 		s.record("not tried", name, running.Name+" was started instead: "+why)
+		if passed {
+			return nil, s.Loader.ClearTried(ctx)
+		}
 		return nil, nil
 	}
 	if t.Once && t.Services {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"beadm/be"
 	"beadm/be/rooted"
@@ -114,6 +115,7 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	}
 	if s.State.Last == "" {
 		s.State.Last = running.UUID
+		s.State.Know(running.UUID).RanFrom = time.Now().UTC()
 		if err := s.beginRun(ctx, running.UUID, t.Root); err != nil {
 			return err
 		}
@@ -217,6 +219,12 @@ func putBeadm(dir, binary string, identity []byte) error {
 	}
 	if err := root.MkdirAll("/usr/sbin", 0o755); err != nil {
 		return err
+	}
+	// What an earlier setup that was cut left there.
+	for _, at := range []string{"/usr/lib/beadm", "/usr/sbin", "/etc/beadm"} {
+		if err := root.SweepTemp(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if _, err := root.Lstat("/usr/sbin/beadm"); errors.Is(err, fs.ErrNotExist) {
 		if err := root.SymlinkAtomic("../lib/beadm/init", "/usr/sbin/beadm", 0, 0); err != nil {

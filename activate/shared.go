@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"beadm/be"
@@ -409,99 +408,6 @@ func (s *Session) forgetShareRecord() error {
 		return err
 	}
 	return state.SyncDir(s.Dir.Path("."))
-}
-
-// ShareInitOptions are those of beadm share init.
-type ShareInitOptions struct {
-	Paths   []string // empty: the profile
-	Stop    []string
-	StopAll bool
-	DryRun  bool
-}
-
-// ShareInit makes the shared dataset and moves the profile's directories into
-// it while the system runs.
-func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Plan, share.Result, error) {
-	var plan share.Plan
-	var res share.Result
-	s, err := t.write(ctx, opts.DryRun)
-	if err != nil {
-		return plan, res, err
-	}
-	defer s.Close()
-	if err := Allow(s.State, "share init"); err != nil {
-		return plan, res, err
-	}
-	units := shareUnits(t.Root)
-	if err := s.recoverShare(ctx, units); err != nil {
-		return plan, res, err
-	}
-	if plan, err = share.MakePlan(ctx, t.Root, "", opts.Paths...); err != nil || opts.DryRun {
-		return plan, res, err
-	}
-	if len(plan.Moves()) == 0 {
-		return plan, res, nil
-	}
-	free, err := s.Store.Free(ctx)
-	if err != nil {
-		return plan, res, err
-	}
-	if free < plan.Need+room {
-		return plan, res, be.E(be.Undone, "cannot move the shared data: it needs %d MiB and %s has %d free; nothing was changed", (plan.Need+room)>>20, t.Store.Location(), free>>20)
-	}
-	running, err := s.running(ctx)
-	if err != nil {
-		return plan, res, err
-	}
-	mounted, err := s.shareMounted()
-	if err != nil {
-		return plan, res, err
-	}
-	existed, err := s.hasShare(ctx)
-	if err != nil {
-		return plan, res, err
-	}
-	if err := s.Store.CreateVolume(ctx, be.ShareVolume); err != nil {
-		return plan, res, err
-	}
-	if !mounted {
-		if err := share.PrepareMountPoint(t.Root, true); err != nil {
-			return plan, res, err
-		}
-	}
-	if err := s.mountVolume(ctx); err != nil {
-		return plan, res, err
-	}
-	res, err = share.Init(ctx, share.Options{
-		Root: t.Root, BE: running.UUID, Paths: opts.Paths, Free: free, Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
-		Record: func(_ string, data []byte) error { return state.WriteFile(s.Dir.Path(shareRecord), data) },
-		Note:   func(text string) { t.Report.Note("%s", text) },
-	})
-	if err == nil {
-		for _, late := range res.Late {
-			t.Report.Warn("written in the last moment and kept beside: %s", late)
-		}
-		if err = s.forgetShareRecord(); err == nil {
-			s.record("share init", "", strings.Join(res.Moved, " "))
-			// Only the order at shutdown hangs on this.
-			if oerr := s.reorderJournal(ctx); oerr != nil {
-				t.Report.Warn("%v", oerr)
-			}
-		}
-		return plan, res, err
-	}
-	// Whatever was not moved is what it was. A dataset that this made and that
-	// holds nothing is taken away again, so that nothing was changed.
-	if rerr := s.recoverShare(context.WithoutCancel(ctx), units); rerr != nil {
-		return plan, res, errors.Join(err, rerr)
-	}
-	if paths, serr := share.Status(ctx, t.Root, ""); !existed && serr == nil && !anyLinked(paths) {
-		clean := context.WithoutCancel(ctx)
-		if s.unmountVolume(clean) == nil {
-			err = errors.Join(err, s.Store.DestroyVolume(clean, be.ShareVolume))
-		}
-	}
-	return plan, res, err
 }
 
 func (s *Session) unmountVolume(ctx context.Context) error {

@@ -2,12 +2,14 @@ package activate
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/state"
+	"beadm/share"
 )
 
 // Status is what beadm status shows; its JSON is the published form.
@@ -22,10 +24,17 @@ type Status struct {
 	NotTried *state.NotTried    `json:"not_tried,omitempty"`
 	Owed     string             `json:"owed,omitempty"`
 	Trouble  *state.Trouble     `json:"trouble,omitempty"`        // what the last boot went on without
+	Left     *state.Left        `json:"left,omitempty"`           // what the last switch left behind unasked
 	Open     string             `json:"open_operation,omitempty"` // recover ends it
 	Setup    bool               `json:"setup"`
 	Loader   string             `json:"loader,omitempty"`
 	Checks   []state.CheckState `json:"checks,omitempty"` // of the running boot environment's last trial
+	// Conflicts of switches made at boot that nobody has acknowledged.
+	Conflicts []state.Conflict `json:"conflicts,omitempty"`
+	// ShareSnapshots are those of the shared data that belong to the failure,
+	// or to the trial that runs.
+	ShareSnapshots []string `json:"share_snapshots,omitempty"`
+	Todo           []string `json:"todo,omitempty"` // what can be typed next, a sentence each
 }
 
 // TrialStatus is the activation under way.
@@ -44,7 +53,7 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	defer s.Close()
-	out := Status{State: s.State.Word(), Setup: s.Dir != nil, Loader: s.State.Loader.Kind, NotTried: s.State.NotTried, Failure: s.State.UnreadFailure()}
+	out := Status{State: s.State.Word(), Setup: s.Dir != nil, Loader: s.State.Loader.Kind, NotTried: s.State.NotTried, Failure: s.State.UnreadFailure(), Conflicts: s.State.Conflicts}
 	if running, err := s.running(ctx); err == nil {
 		out.Running = running.Name
 		if k := s.State.BEs[running.UUID]; k != nil {
@@ -76,7 +85,7 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 		owed = append(owed, "what "+s.nameOf(ctx, o.From)+" wrote is not in "+s.nameOf(ctx, o.To)+" yet: "+o.Why)
 	}
 	out.Owed = strings.Join(owed, "; ")
-	out.Trouble = s.State.Trouble
+	out.Trouble, out.Left = s.State.Trouble, s.State.Left
 	rec, err := journal.Open(s.Dir)
 	if err != nil {
 		return out, err
@@ -84,7 +93,63 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	if rec != nil {
 		out.Open = rec.Op + ": " + rec.Name
 	}
+	if out.ShareSnapshots, err = s.shareSnapshotsOf(ctx); err != nil {
+		return out, err
+	}
+	out.Todo = s.todo(out)
 	return out, nil
+}
+
+func (s *Session) shareSnapshotsOf(ctx context.Context) ([]string, error) {
+	activation := ""
+	if f := s.State.UnreadFailure(); f != nil {
+		activation = f.Activation
+	}
+	if t := s.State.Trial; t != nil && t.Phase == state.Trying {
+		activation = t.Activation
+	}
+	if activation == "" {
+		return nil, nil
+	}
+	if exists, err := s.hasShare(ctx); err != nil || !exists {
+		return nil, err
+	}
+	all, err := s.Store.VolumeSnapshots(ctx, be.ShareVolume)
+	var names []string
+	for _, snap := range all {
+		if of, _, ok := share.ParseSnapshotName(snap.Name); ok && of == activation {
+			names = append(names, snap.Name)
+		}
+	}
+	return names, err
+}
+
+func (s *Session) todo(st Status) (do []string) {
+	say := func(format string, args ...any) { do = append(do, fmt.Sprintf(format, args...)) }
+	if st.Open != "" || st.Owed != "" {
+		say("beadm recover ends what is open")
+	}
+	if l := st.Left; l != nil {
+		say("beadm mount -s ro %s shows what was left in it; beadm status --acknowledge ends that notice", l.From)
+	}
+	switch tr := s.State.Trial; {
+	case tr != nil && tr.Phase == state.Armed:
+		say("a reboot starts %s; beadm activate -T takes that back", st.Trial.BE)
+	case tr != nil && tr.Once:
+		say("the next reboot starts %s again", st.Default)
+	case tr != nil:
+		say("beadm confirm keeps %s, beadm rollback --reboot goes back to %s", st.Trial.BE, st.Trial.From)
+	case st.Failure != nil:
+		f := st.Failure.Name
+		say("beadm status --acknowledge ends this notice; beadm run %s to mend it, then beadm activate %s to try it again, or beadm destroy %s", f, f, f)
+	case st.NotTried != nil:
+		say("beadm activate %s tries it again; beadm status --acknowledge ends this notice", st.NotTried.Name)
+	case len(st.Conflicts) > 0:
+		say("look at what is in conflict, then beadm status --acknowledge")
+	case st.Running != st.Default && st.Running != "":
+		say("a reboot starts %s; beadm activate --permanent %s keeps this one", st.Default, st.Running)
+	}
+	return do
 }
 
 // Acknowledge marks the failures as read.
@@ -94,6 +159,9 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 		return err
 	}
 	defer s.Close()
+	if err := Allow(s.State, "acknowledge a failure"); err != nil {
+		return err
+	}
 	if dryRun {
 		if f := s.State.UnreadFailure(); f != nil {
 			s.Report.Would("mark the failed trial of " + f.Name + " as read")
@@ -101,15 +169,21 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 		if n := s.State.NotTried; n != nil {
 			s.Report.Would("forget that " + n.Name + " was not tried")
 		}
+		if n := len(s.State.Conflicts); n > 0 {
+			s.Report.Would(fmt.Sprintf("forget %d conflicts", n))
+		}
 		if s.State.Trouble != nil {
 			s.Report.Would("forget what the last boot went on without")
+		}
+		if s.State.Left != nil {
+			s.Report.Would("forget what the last switch left behind")
 		}
 		return nil
 	}
 	for i := range s.State.Failures {
 		s.State.Failures[i].Acknowledged = true
 	}
-	s.State.NotTried, s.State.Trouble = nil, nil
+	s.State.NotTried, s.State.Trouble, s.State.Conflicts, s.State.Left = nil, nil, nil, nil
 	if err := s.save(); err != nil {
 		return err
 	}

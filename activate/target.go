@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"beadm/activate/boot"
+	"beadm/activate/left"
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/state"
@@ -22,6 +23,8 @@ type Reporter interface {
 	Would(what string)               // a dry run: a step that would be taken
 	Note(format string, args ...any) // something the user should know
 	Warn(format string, args ...any) // done, but look at it
+	// Left: in lacks these, which out wrote.
+	Left(out, in string, places []left.Place)
 }
 
 // Target is what is patched.
@@ -48,8 +51,10 @@ type Session struct {
 	Loader boot.Loader // nil before setup
 	unlock func()
 	dryRun bool
-	hold   *hold
-	undo   []func()
+	// conflicts are those of this session's reconciles.
+	conflicts []state.Conflict
+	hold      *hold
+	undo      []func()
 }
 
 // Look opens the target for reading. Before setup the State is empty and Dir
@@ -120,6 +125,7 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 		}
 		return s, nil
 	}
+	s.sweep(ctx)
 	if err := s.recoverJournal(ctx); err != nil {
 		s.Close()
 		return nil, err
@@ -167,7 +173,11 @@ func (s *Session) openLoader(ctx context.Context, conf state.LoaderConfig) (boot
 	s.hold.begin()
 	defer s.hold.end()
 	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
-	return s.OpenLoader(ctx, conf, dir)
+	l, err := s.OpenLoader(ctx, conf, dir)
+	if err != nil {
+		return nil, err
+	}
+	return committedLoader{l}, nil
 }
 
 func (s *Session) holdMounts() (err error) {
@@ -226,9 +236,17 @@ func (s *Session) save() error { return s.Dir.Save(s.State) }
 // record adds to the history; a history that cannot be written is a warning,
 // never a reason to stop.
 func (s *Session) record(what, name, detail string) {
-	if err := s.Dir.Record(state.Event{What: what, BE: name, Detail: detail}); err != nil {
+	e := state.Event{What: what, BE: name, Detail: detail}
+	if err := s.Dir.Record(e); err != nil {
 		s.Report.Warn("%v", err)
 	}
+	message := "beadm: " + what
+	for _, part := range []string{name, detail} {
+		if part != "" {
+			message += " " + part
+		}
+	}
+	s.syslog(e, message)
 }
 
 func (s *Session) run(ctx context.Context, plan journal.Plan) error {

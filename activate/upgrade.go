@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
 	"beadm/be"
+	"beadm/be/state"
 )
 
 // packageManager is what upgrade calls when it is given no command.
@@ -73,16 +75,32 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 		opts.would(s, name)
 		return nil
 	}
+	if b, err = s.Store.Adopt(ctx, name); err != nil {
+		return err
+	}
+	k := s.State.Know(b.UUID)
+	k.Name, k.Upgrade = name, &state.Upgrade{Began: time.Now().UTC()}
+	if err := s.save(); err != nil {
+		return err
+	}
 	runErr, err := s.enter(ctx, name, func(dir string) error { return runUpgrade(ctx, dir, name, opts) })
+	if err == nil && runErr == nil {
+		err = s.Store.Flush(ctx)
+	}
+	if werr := errors.Join(runErr, err); werr != nil {
+		k.Upgrade.Why = werr.Error()
+	} else {
+		k.Upgrade = nil
+	}
+	if serr := s.save(); err == nil {
+		err = serr
+	}
 	if err != nil {
 		return after(runErr, err)
 	}
 	if runErr != nil {
 		s.record("upgrade failed", name, runErr.Error())
 		return runErr
-	}
-	if err := s.Store.Flush(ctx); err != nil {
-		return err
 	}
 	s.record("upgrade", name, "")
 	s.followEntry(ctx, b.UUID)
@@ -122,4 +140,17 @@ func runUpgrade(ctx context.Context, dir, name string, opts UpgradeOptions) erro
 
 func noCommand(name string) error {
 	return be.E(be.Usage, "cannot upgrade %s: no package manager was found in it; give the command after --", name)
+}
+
+// upgradedWell refuses a boot environment that an upgrade left half done.
+func (s *Session) upgradedWell(b be.BE) error {
+	k := s.State.BEs[b.UUID]
+	if k == nil || k.Upgrade == nil {
+		return nil
+	}
+	why := k.Upgrade.Why
+	if why == "" {
+		why = "it was cut off"
+	}
+	return be.E(be.Decision, "cannot activate %s: its upgrade of %s did not end well (%s): mend it and run beadm upgrade %s again, or destroy it", b.Name, k.Upgrade.Began.Local().Format("2006-01-02 15:04"), why, b.Name)
 }

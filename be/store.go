@@ -116,6 +116,8 @@ type Store interface {
 	// finished by calling it again.
 	Destroy(ctx context.Context, name string, dryRun bool) (DestroyReport, error)
 
+	// Rename of a boot environment to the name it has finishes a Rename that
+	// was interrupted.
 	Rename(ctx context.Context, from, to string) error
 	Describe(ctx context.Context, name, text string) error
 

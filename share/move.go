@@ -646,7 +646,8 @@ func (m *move) dropCopies() error {
 		}
 	}
 	m.r.Remove(MountPoint + "/" + newDir)
-	return nil
+	// Nobody looks for them any more once the record is done.
+	return m.r.SyncFSAt(MountPoint)
 }
 
 // latecomers brings over what was written into the old trees after the last

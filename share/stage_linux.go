@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -94,22 +95,43 @@ func unmountShare(r *rooted.Root) error {
 		if err != nil || !mounted {
 			return err
 		}
-		// Where Stage has followed the links to.
-		at, err := r.Resolve(MountPoint)
-		if err != nil {
-			return err
+		// A stand-in's own, which nobody else mounts there.
+		for _, name := range readOnly {
+			d, err := copier.OpenDir(r, MountPoint+"/"+name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			mounted, err := copier.Mounted(d)
+			d.Close()
+			if err == nil && mounted {
+				err = unmountAt(r, MountPoint+"/"+name)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		i := strings.LastIndexByte(at, '/')
-		parent, err := copier.OpenDir(r, at[:i]+"/")
-		if err != nil {
-			return err
-		}
-		err = unix.Unmount(fdPath(parent)+at[i:], unix.UMOUNT_NOFOLLOW)
-		parent.Close()
-		if err != nil {
+		if err := unmountAt(r, MountPoint); err != nil {
 			return err
 		}
 	}
+}
+
+func unmountAt(r *rooted.Root, path string) error {
+	// Where Stage has followed the links to.
+	at, err := r.Resolve(path)
+	if err != nil {
+		return err
+	}
+	i := strings.LastIndexByte(at, '/')
+	parent, err := copier.OpenDir(r, at[:i]+"/")
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return unix.Unmount(fdPath(parent)+at[i:], unix.UMOUNT_NOFOLLOW)
 }
 
 // shareMounted says whether something is mounted at /var/share.
@@ -128,7 +150,8 @@ func shareMounted(r *rooted.Root) (bool, error) {
 // Skeleton is for a machine whose shared dataset cannot be mounted: a tmpfs
 // with the directories that the links of root lead to, so that sshd and the
 // administrator come up. What is written there is lost at the next boot, and
-// whoever calls this says so loudly. Something mounted there already is left.
+// whoever calls this says so loudly; mail and spool are read-only, so that no
+// mail is accepted. Something mounted there already is left.
 func Skeleton(ctx context.Context, root string) error {
 	r, err := rooted.Open(root)
 	if err != nil {
@@ -156,10 +179,36 @@ func Skeleton(ctx context.Context, root string) error {
 		if err != nil {
 			return err
 		}
-		return makeDirs(r, MountPoint, paths)
+		if err := makeDirs(r, MountPoint, paths); err != nil {
+			return err
+		}
+		return refuseMail(r, paths)
 	}()
 	if err != nil {
 		return be.E(be.Other, "cannot make a stand-in for the shared dataset at %s%s: %w", root, MountPoint, err)
+	}
+	return nil
+}
+
+// readOnly are the directories of a stand-in that take nothing in.
+var readOnly = []string{"mail", "spool"}
+
+// refuseMail keeps what must not be lost from being taken in: a mailer that
+// cannot write lets the sender try again.
+func refuseMail(r *rooted.Root, paths []Path) error {
+	for _, p := range paths {
+		if p.State != Linked || !slices.Contains(readOnly, p.Name) {
+			continue
+		}
+		d, err := copier.OpenDir(r, MountPoint+"/"+p.Name)
+		if err != nil {
+			return err
+		}
+		err = unix.Mount("beadm-skeleton", fdPath(d), "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=4k")
+		d.Close()
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ package share
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -220,6 +221,12 @@ func TestSkeleton(t *testing.T) {
 	var st unix.Stat_t
 	if err := unix.Stat(root+"/var/tmp", &st); err != nil || st.Mode&0o7777 != 0o1777 {
 		t.Errorf("%v %o", err, st.Mode)
+	}
+	// What would be lost at the next boot is not taken in.
+	for path, want := range map[string]error{"mail/alice": unix.EROFS, "spool/job": unix.EROFS, "log/x": nil, "tmp/x": nil} {
+		if err := os.WriteFile(root+"/var/"+path, nil, 0o600); !errors.Is(err, want) {
+			t.Errorf("/var/%s: %v, wanted %v", path, err, want)
+		}
 	}
 	if err := Unstage(ctx, root); err != nil {
 		t.Fatal(err)

@@ -6,7 +6,33 @@ import "strings"
 const (
 	ArgBE    = "beadm.be"    // =ID: the entry that was started
 	ArgTrial = "beadm.trial" // =1: its token was consumed for this boot
+	// ArgPassed is =ID of the boot environment whose token was consumed for
+	// this boot, and another was chosen from the menu.
+	ArgPassed = "beadm.passed"
 )
+
+// Passed is the ID in ArgPassed of a command line, or empty. It is a claim,
+// too.
+func Passed(b []byte) string {
+	id := ""
+	for _, word := range words(string(b)) {
+		if word == "--" {
+			break
+		}
+		if value, ok := strings.CutPrefix(word, ArgPassed+"="); ok {
+			id = value
+		}
+	}
+	if !ValidID(id) {
+		return ""
+	}
+	return id
+}
+
+// ArgKeepLoader keeps systemd from replacing systemd-boot on the ESP by the
+// trial's version of it (systemd-debug-generator(8), systemd.mask=): what has
+// to come back starts from there.
+const ArgKeepLoader = "systemd.mask=systemd-boot-update.service"
 
 // Cmdline reads from a kernel's command line (/proc/cmdline) which entry the
 // loader started and whether as a trial. id is empty if no loader of ours

@@ -77,4 +77,7 @@ type Loader interface {
 
 	// ClearTried forgets a consumed token.
 	ClearTried(ctx context.Context) error
+
+	// Tidy removes what a cut left unfinished. No loader looks at that.
+	Tidy(ctx context.Context) error
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -236,6 +237,10 @@ func (s *Store) nameRoot(fd int, path string) error {
 		// A link stays a link: it is its target that is replaced.
 		where, err := r.Resolve("/etc/fstab")
 		if err != nil {
+			return err
+		}
+		// One that was cut may have left its own.
+		if err := r.SweepTemp(filepath.Dir(where)); err != nil {
 			return err
 		}
 		attrs, err := r.Xattrs(where)

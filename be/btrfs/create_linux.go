@@ -268,10 +268,10 @@ func (s *Store) rename(from, to string) error {
 	if err != nil {
 		return err
 	}
-	if from == to {
-		return nil
+	if from == to && e.name != bePrefix+to {
+		return nil // @to, which is called to
 	}
-	if taken(list, to) {
+	if from != to && taken(list, to) {
 		return be.E(be.InUse, "%s exists already; choose another name", to)
 	}
 	fd, err := s.openEntry(e.name)
@@ -297,6 +297,10 @@ func (s *Store) rename(from, to string) error {
 	// power cut between the two the boot goes on; the name goes first because
 	// the loader's entry depends on it and is to be in doubt the shortest.
 	final := bePrefix + to
+	if from == to {
+		// What a cut may have left undone.
+		return errors.Join(name(s.beroot.join(final)), s.sync())
+	}
 	if err := move(e.name, final); err != nil {
 		return errors.Join(err, undoRename(dir, final, e.name))
 	}

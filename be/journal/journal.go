@@ -62,6 +62,20 @@ type Record struct {
 	Name    string          `json:"name"` // of that step, for people
 }
 
+type committing struct{}
+
+// Committing says whether ctx is that of a plan's commit step: what must
+// happen nowhere else can ask.
+func Committing(ctx context.Context) bool { return ctx.Value(committing{}) != nil }
+
+// do carries out step i of plan.
+func do(ctx context.Context, plan Plan, i int) error {
+	if i == plan.Commit {
+		ctx = context.WithValue(ctx, committing{}, true)
+	}
+	return plan.Steps[i].Do(ctx)
+}
+
 // Undo gets its own time: a clean-up is not stopped by what stopped the work.
 const undoTime = 5 * time.Minute
 
@@ -109,7 +123,7 @@ func Run(ctx context.Context, dir *state.Dir, plan Plan, progress func(step stri
 			if i >= plan.Commit {
 				stepCtx = context.WithoutCancel(ctx)
 			}
-			err = step.Do(stepCtx)
+			err = do(stepCtx, plan, i)
 		}
 		if err != nil {
 			return failed(ctx, dir, plan, i, err)
@@ -205,7 +219,7 @@ func Recover(ctx context.Context, dir *state.Dir, rec *Record, plan Plan) (finis
 		return false, Forget(dir)
 	}
 	for i := max(rec.Step, plan.Commit); i < len(plan.Steps); i++ {
-		if err := plan.Steps[i].Do(ctx); err != nil {
+		if err := do(ctx, plan, i); err != nil {
 			return true, be.E(be.Recovery, "cannot finish %s: %s: %w", rec.Op, plan.Steps[i].Name, err)
 		}
 	}

@@ -110,3 +110,27 @@ func TestCtrlCUndoesAndDoesNotStopTheCleanUp(t *testing.T) {
 		t.Errorf("got %v, %v", err, w.set)
 	}
 }
+
+// Only the commit step is told that it is, also when it is repeated.
+func TestCommitting(t *testing.T) {
+	var told []int
+	p := Plan{Op: "test", Commit: 1}
+	for i := range 3 {
+		p.Steps = append(p.Steps, Step{Name: fmt.Sprint(i), Do: func(ctx context.Context) error {
+			if Committing(ctx) {
+				told = append(told, i)
+			}
+			return nil
+		}})
+	}
+	d := dir(t)
+	if err := Run(t.Context(), d, p, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Recover(t.Context(), d, &Record{Op: "test", Step: 1, Done: true}, p); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(told) != "[1 1]" {
+		t.Errorf("told: %v", told)
+	}
+}

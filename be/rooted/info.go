@@ -19,6 +19,7 @@ type Info struct {
 	Ino   uint64
 	Rdev  uint64
 	Mtime time.Time
+	Ctime time.Time // of the last change of content or attributes; nobody sets it
 }
 
 // IsDir, IsRegular and IsLink ask for the type.
@@ -74,10 +75,11 @@ func infoOf(name string, st *unix.Stat_t) Info {
 		mode |= fs.ModeSticky
 	}
 	sec, nsec := st.Mtim.Unix()
+	csec, cnsec := st.Ctim.Unix()
 	return Info{
 		Name: name, Mode: mode, UID: st.Uid, GID: st.Gid, Size: st.Size,
 		Nlink: uint64(st.Nlink), Dev: uint64(st.Dev), Ino: st.Ino, Rdev: uint64(st.Rdev),
-		Mtime: time.Unix(sec, nsec),
+		Mtime: time.Unix(sec, nsec), Ctime: time.Unix(csec, cnsec),
 	}
 }
 

@@ -191,3 +191,67 @@ func (r *Root) walkTree(dirfd int, path string, info Info, depth int, f func(str
 	}
 	return nil
 }
+
+// Scan is Walk in no order of names and in memory that does not grow with the
+// directories, for trees of any size. skip, which may be nil, leaves out a path
+// before it is looked at: what is mounted there may never answer. What goes
+// while it is walked is passed over.
+func (r *Root) Scan(path string, skip func(path string) bool, f func(path string, info Info) error) error {
+	return r.at("scan", path, false, func(dirfd int, name string) error {
+		info, err := fstatat(dirfd, name)
+		if err != nil {
+			return err
+		}
+		if err = r.scanTree(dirfd, path, info, 0, skip, f); err == SkipDir {
+			return nil
+		}
+		return err
+	})
+}
+
+func (r *Root) scanTree(dirfd int, path string, info Info, depth int, skip func(string) bool, f func(string, Info) error) error {
+	if err := f(path, info); err != nil || !info.IsDir() {
+		return err
+	}
+	if depth >= MaxDepth {
+		return r.wrap("scan", path, fmt.Errorf("more than %d directories deep", MaxDepth))
+	}
+	fd, err := openat(dirfd, info.Name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return r.wrap("open", path, err)
+	}
+	dir := os.NewFile(uintptr(fd), path)
+	defer dir.Close()
+	for {
+		names, err := dir.Readdirnames(256)
+		for _, name := range names {
+			below := path + "/" + name
+			if path == "/" {
+				below = "/" + name
+			}
+			if skip != nil && skip(below) {
+				continue
+			}
+			child, err := fstatat(fd, name)
+			if errors.Is(err, unix.ENOENT) {
+				continue
+			}
+			if err != nil {
+				return r.wrap("lstat", below, err)
+			}
+			err = r.scanTree(fd, below, child, depth+1, skip, f)
+			if err != nil && !(err == SkipDir && child.IsDir()) {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return r.wrap("readdir", path, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package rooted
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -158,6 +159,23 @@ func TestWalkAndRemoveAll(t *testing.T) {
 	want := "/a|/a/b\xff|/a/b\xff/c|/a/b\xff/new\nline|/a/out"
 	if s := strings.Join(got, "|"); s != want {
 		t.Errorf("walked %q, want %q", s, want)
+	}
+	// Scan goes the same way, in any order, and does not look at what it skips.
+	for i := range 600 { // more than it reads at once
+		must(t, r.WriteFileAtomic(fmt.Sprintf("/a/b\xff/c/%d", i), nil, Attr{Mode: 0o644}))
+	}
+	got = nil
+	files := 0
+	must(t, r.Scan("/", func(path string) bool { return path == "/a/out" }, func(path string, info Info) error {
+		if info.IsRegular() {
+			files++
+		} else {
+			got = append(got, path)
+		}
+		return nil
+	}))
+	if s := strings.Join(got, "|"); s != "/|/a|/a/b\xff|/a/b\xff/c" || files != 601 {
+		t.Errorf("scanned %q and %d files", s, files)
 	}
 	must(t, r.RemoveAll("/a"))
 	must(t, r.RemoveAll("/a"))

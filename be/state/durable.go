@@ -8,6 +8,10 @@ import (
 	"path/filepath"
 )
 
+// TempPrefix begins the name of every file of the state that is not in place
+// yet. Lock sweeps those that a cut left behind.
+const TempPrefix = ".new-"
+
 // WriteFile replaces path so that a power cut leaves the old content or the
 // new: the bytes are on disk before the name points at them, and the name is
 // on disk before WriteFile returns. The file is readable by its owner only.
@@ -32,7 +36,7 @@ func WriteFile(path string, data []byte) error {
 
 func writeFile(path string, data []byte) error {
 	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	tmp, err := os.CreateTemp(dir, TempPrefix+"*")
 	if err != nil {
 		return err
 	}
@@ -61,4 +65,15 @@ func SyncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// sweepTemp removes what was never put in place, down to the folders of the
+// sync's contents.
+func (d *Dir) sweepTemp() {
+	for _, below := range []string{"", "*", "*/*"} {
+		left, _ := filepath.Glob(filepath.Join(d.path, below, TempPrefix+"*"))
+		for _, path := range left {
+			os.Remove(path)
+		}
+	}
 }

@@ -33,5 +33,6 @@ func (d *Dir) Lock() (unlock func(), err error) {
 	}
 	f.Truncate(0)
 	f.WriteAt([]byte(who), 0)
+	d.sweepTemp()
 	return func() { f.Truncate(0); f.Close() }, nil
 }

@@ -20,6 +20,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"beadm/be"
@@ -50,6 +51,7 @@ type Trial struct {
 	ConfirmWithin time.Duration `json:"confirm_within_ns"`  // dead-man timer
 	Services      bool          `json:"services,omitempty"` // boot let services start
 	Baseline      *Baseline     `json:"baseline,omitempty"` // what the checks compare with
+	LookedAt      time.Time     `json:"looked_at,omitzero"` // what is left behind was looked for then
 	Verdict       *Verdict      `json:"verdict,omitempty"`  // a failure found while trying, before the reset
 }
 
@@ -103,6 +105,33 @@ type Known struct {
 	Good        bool         `json:"good,omitempty"` // confirmed at least once
 	ConfirmedAt time.Time    `json:"confirmed_at,omitzero"`
 	Checks      []CheckState `json:"checks,omitempty"` // of its last trial
+	Upgrade     *Upgrade     `json:"upgrade,omitempty"`
+
+	// UpTo is the moment up to which it has what the machine wrote: when it was
+	// cloned from what ran, or its last run ended. Zero where an older beadm
+	// wrote the state: nobody knows, and all of it counts as lacking.
+	UpTo    time.Time `json:"up_to,omitzero"`
+	RanFrom time.Time `json:"ran_from,omitzero"` // when its last run began, or setup found it running; zero: it never ran
+}
+
+// UpToAt is what UpTo was at an earlier moment, of which a snapshot is.
+func (k *Known) UpToAt(at time.Time, running bool) time.Time {
+	switch {
+	case running && !at.Before(k.RanFrom):
+		return at
+	case !at.Before(k.UpTo):
+		return k.UpTo // between two runs
+	case !running && !at.Before(k.RanFrom):
+		return at
+	}
+	return time.Time{}
+}
+
+// Upgrade is one that began and did not end well, or not yet: what it leaves
+// may be half of two systems.
+type Upgrade struct {
+	Began time.Time `json:"began"`
+	Why   string    `json:"why,omitempty"` // how it ended; empty: it was cut off, or still runs
 }
 
 // CheckState is the last result of one health check.
@@ -125,10 +154,29 @@ type Owed struct {
 	SecurityOnly bool `json:"security_only,omitempty"`
 }
 
+// Conflict is a file that a switch found changed on both sides.
+type Conflict struct {
+	Path     string    `json:"path"`
+	Reason   string    `json:"reason"`
+	Saved    string    `json:"saved,omitempty"` // where the side that did not stay stands
+	From     string    `json:"from"`            // the boot environment the switch came from
+	At       time.Time `json:"at"`
+	Notified bool      `json:"notified,omitempty"`
+}
+
 // Trouble is what a boot could not do and went on without.
 type Trouble struct {
 	Why string    `json:"why"`
 	At  time.Time `json:"at"`
+}
+
+// Left is the data that the last switch left behind unasked: written in the
+// outgoing boot environment when nobody could be asked any more.
+type Left struct {
+	From   string    `json:"from"` // at that time
+	At     time.Time `json:"at"`
+	Places []string  `json:"places"`
+	More   int       `json:"more,omitempty"` // places that are not named
 }
 
 // State is state.json. Keys that this program does not know survive a write.
@@ -144,13 +192,16 @@ type State struct {
 	Loader   LoaderConfig       `json:"loader"`
 	NotTried *NotTried          `json:"not_tried,omitempty"`
 	Trouble  *Trouble           `json:"trouble,omitempty"` // of the last boot
+	// Conflicts of switches made at boot, until they are acknowledged.
+	Conflicts []Conflict `json:"conflicts,omitempty"`
+	Left      *Left      `json:"left,omitempty"`
 
 	unknown map[string]json.RawMessage
 }
 
 // LoaderConfig says how the target is started.
 type LoaderConfig struct {
-	Kind   string   `json:"kind,omitempty"`    // "grub", "stub"; empty before setup
+	Kind   string   `json:"kind,omitempty"`    // "grub", "systemd-boot", "stub"; empty before setup
 	Dir    string   `json:"dir,omitempty"`     // its directory, if it is not on a file system of its own
 	FSUUID string   `json:"fs_uuid,omitempty"` // of the FAT or ext file system that holds its files
 	Args   []string `json:"args,omitempty"`    // kernel arguments for every boot environment
@@ -192,6 +243,13 @@ func (s *State) UnreadFailure() *Failure {
 	return nil
 }
 
+// AddConflicts keeps the newest conflict of each path.
+func (s *State) AddConflicts(list []Conflict) {
+	for _, c := range list {
+		s.Conflicts = append(slices.DeleteFunc(s.Conflicts, func(old Conflict) bool { return old.Path == c.Path }), c)
+	}
+}
+
 // UnmarshalJSON keeps the keys it does not know.
 func (s *State) UnmarshalJSON(data []byte) error {
 	type plain State
@@ -221,6 +279,7 @@ var fullState = func() any {
 	return plain{
 		Default: "x", Previous: "x", Last: "x", Trial: &Trial{}, Failures: []Failure{{}},
 		Owed: []Owed{{}}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{}, Trouble: &Trouble{},
+		Conflicts: []Conflict{{}}, Left: &Left{},
 	}
 }()
 

@@ -8,6 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
+	"beadm/activate/left"
+	"beadm/be"
 	"beadm/cmd/beadm/render"
 )
 
@@ -20,6 +22,8 @@ type outcome struct {
 	Done     []string `json:"done,omitempty"`  // the steps taken, in order
 	Notes    []string `json:"notes,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
+
+	LeftBehind []left.Place `json:"left_behind,omitempty"` // by the switch that this prepares
 
 	Mountpoint string   `json:"mountpoint,omitempty"` // mount
 	Next       string   `json:"next,omitempty"`       // rollback: what boots next
@@ -63,6 +67,13 @@ func (t talk) Warn(format string, args ...any) {
 	t.outcome.Warnings = append(t.outcome.Warnings, fmt.Sprintf(format, args...))
 }
 
+func (t talk) Left(out, in string, places []left.Place) {
+	t.outcome.LeftBehind = places
+	if !t.json {
+		render.Left(t.err, out, in, places)
+	}
+}
+
 // change opens the target for a command that changes the boot environment
 // name, runs it and, where that is asked for, prints its outcome as JSON.
 func change(c *cli.Context, name string, do func(t *activate.Target, out *outcome) error) error {
@@ -74,6 +85,10 @@ func change(c *cli.Context, name string, do func(t *activate.Target, out *outcom
 	out := t.Report.(talk).outcome
 	out.Command, out.BE, out.DryRun = commandName(c), name, c.Bool("dry-run")
 	if err := do(t, out); err != nil {
+		if c.Bool("json") && be.KindOf(err) == be.Decision && len(out.LeftBehind) > 0 {
+			// The decision is about these.
+			render.JSON(c.App.Writer, out)
+		}
 		return err
 	}
 	if c.Bool("json") {

@@ -3,232 +3,428 @@
 package main
 
 import (
-	"bytes"
+	"io/fs"
+	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
-	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
-// Every command is cut before each of its steps, and behind its last one while
-// the journal still stands; then the machine starts again.
+// Every command that changes something is killed before each of its effects,
+// which is behind the one before. Then either the machine loses its power: it
+// starts again from what the disk held at that moment, with nothing flushed
+// for the purpose; or only the command is gone, and the next one finds what it
+// left.
 
-// cutter ends the program, as a power cut does, when it says its nth step. It
-// keeps what the journal was at the last one.
-type cutter struct {
-	m       *machine
-	n, seen int
-	journal []byte
+// aCut is one command.
+type aCut struct {
+	name     string
+	bare     bool                  // beadm is not set up yet
+	before   func(m *machine)      // what the command finds
+	args     []string              // $LOADER is the stub's directory
+	done     func(m *machine)      // what holds at the end
+	tryAgain func(m *machine) bool // whether the command can be given again; nil: always
+	states   []string              // that may be found after a power cut; none: idle
 }
 
-type cutHere struct{ step string }
-
-func (c *cutter) Levels() []logrus.Level { return []logrus.Level{logrus.InfoLevel} }
-
-func (c *cutter) Fire(e *logrus.Entry) error {
-	c.seen++
-	c.journal, _ = os.ReadFile(c.m.journal())
-	if c.seen == c.n {
-		panic(cutHere{e.Message})
+func cuts() []aCut {
+	armed := func(m *machine) { m.ok("create", "new"); m.ok("activate", "new") }
+	onTrial := func(m *machine) { armed(m); m.comeUp(); m.is("trying", "new", "debian") }
+	// home: the power cut, if there was one, has not led into new.
+	home := func(m *machine) bool { return m.status().Running == "debian" }
+	has := func(want ...string) func(m *machine) {
+		return func(m *machine) {
+			m.t.Helper()
+			out := m.ok("list", "-H", "--dialect", "bectl")
+			var got []string
+			for line := range strings.Lines(out) {
+				got = append(got, strings.Fields(line)[0])
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				m.t.Errorf("there are %q, not %q", got, want)
+			}
+		}
 	}
-	return nil
+	idle := func(running, def string) func(m *machine) {
+		return func(m *machine) { m.t.Helper(); m.is("idle", running, def) }
+	}
+	return []aCut{
+		{name: "setup", bare: true, args: []string{"setup", "--loader", "stub", "--loader-dir", "$LOADER"}, done: idle("debian", "debian")},
+		{name: "create", args: []string{"create", "made"}, done: has("debian", "made")},
+		{name: "destroy", before: func(m *machine) { m.ok("create", "made") }, args: []string{"destroy", "-F", "made"}, done: has("debian")},
+		{
+			name:   "rename",
+			before: func(m *machine) { armed(m); m.ok("activate", "-T") }, // it has a menu entry
+			args:   []string{"rename", "new", "other"},
+			done: func(m *machine) {
+				has("debian", "other")(m)
+				m.ok("activate", "other")
+				m.comeUp()
+				m.is("trying", "other", "debian")
+			},
+		},
+		{name: "describe", before: func(m *machine) { m.ok("create", "new") }, args: []string{"describe", "new", "text"}, done: has("debian", "new")},
+		{
+			name: "activate", before: func(m *machine) { m.ok("create", "new"); m.setPassword("alice", "!$6$s$alice") },
+			args: []string{"activate", "new"}, states: []string{"trying"}, tryAgain: home,
+			done: func(m *machine) {
+				if home(m) {
+					m.comeUp()
+				}
+				m.is("trying", "new", "debian")
+				m.locked("alice")
+			},
+		},
+		{
+			name: "activate -t", before: func(m *machine) { m.ok("create", "new") },
+			args: []string{"activate", "-t", "new"}, tryAgain: home,
+			done: func(m *machine) {
+				if home(m) {
+					m.comeUp()
+				}
+				m.is("idle", "new", "debian")
+			},
+		},
+		{
+			name: "activate -T", before: armed, args: []string{"activate", "-T"}, states: []string{"trying"},
+			tryAgain: home,
+			done: func(m *machine) {
+				if home(m) {
+					m.is("idle", "debian", "debian")
+				}
+			},
+		},
+		{
+			name: "activate --permanent", before: func(m *machine) { m.ok("create", "new") },
+			args: []string{"activate", "--permanent", "new"},
+			done: func(m *machine) { m.comeUp(); m.is("idle", "new", "new") },
+		},
+		{
+			// The commit looks done before it is.
+			name: "activate --permanent again", before: func(m *machine) { m.ok("create", "new"); m.ok("activate", "--permanent", "new") },
+			args: []string{"activate", "--permanent", "new"},
+			done: func(m *machine) { m.comeUp(); m.is("idle", "new", "new") },
+		},
+		{
+			name: "boot of a trial", before: func(m *machine) { armed(m); m.setPassword("bob", "!$6$s$bob"); m.loads() },
+			args: []string{"boot"}, states: []string{"failed"},
+			done: func(m *machine) { m.locked("bob") },
+		},
+		{
+			name: "boot after a failed trial", before: func(m *machine) { onTrial(m); m.setPassword("alice", "!$6$s$alice"); m.loads() },
+			args: []string{"boot"}, states: []string{"failed"},
+			done: func(m *machine) { m.locked("alice") },
+		},
+		{
+			name: "boot after a rollback",
+			before: func(m *machine) {
+				onTrial(m)
+				m.ok("confirm")
+				m.setPassword("dave", "$6$t$second")
+				m.ok("rollback")
+				m.loads()
+			},
+			args: []string{"boot"},
+			done: func(m *machine) {
+				m.is("idle", "debian", "debian")
+				if p := m.password("dave"); p != "$6$t$second" {
+					m.t.Errorf("dave's password is lost: %q", p)
+				}
+			},
+		},
+		{name: "confirm", before: onTrial, args: []string{"confirm"}, states: []string{"idle", "failed"}, done: func(m *machine) {}},
+		{
+			name: "rollback", before: func(m *machine) { onTrial(m); m.ok("confirm") }, args: []string{"rollback"},
+			tryAgain: func(m *machine) bool { return m.status().Default == "new" },
+			done:     func(m *machine) { m.comeUp(); m.is("idle", "debian", "debian") },
+		},
+		{
+			name: "share init", args: []string{"share", "init"},
+			done: func(m *machine) {
+				m.mailIs("alice", "first mail\n")
+				if to, err := os.Readlink(filepath.Join(m.root, "var/mail")); err != nil || to != "share/mail" {
+					m.t.Errorf("/var/mail: %q %v", to, err)
+				}
+			},
+		},
+		{
+			name: "sync run", before: func(m *machine) { m.ok("create", "new"); m.setPassword("alice", "!$6$s$alice") },
+			args: []string{"sync", "run", "--to", "new"},
+			done: func(m *machine) {
+				if shadow := read(m.t, filepath.Join(m.top, "@be-new/etc/shadow")); !strings.Contains(shadow, "alice:!") {
+					m.t.Errorf("alice is not locked in new: %s", shadow)
+				}
+			},
+		},
+		{
+			name: "upgrade", before: func(m *machine) { m.addShell(); m.ok("create", "new") },
+			args: []string{"upgrade", "new", "--", "/bin/sh", "-c", "echo 2 >/usr/lib/os"},
+			done: func(m *machine) { m.ok("activate", "new") },
+		},
+		{
+			name: "status --acknowledge", before: func(m *machine) { onTrial(m); m.comeUp(); m.is("failed", "debian", "debian") },
+			args: []string{"status", "--acknowledge"}, states: []string{"idle", "failed"},
+			done: idle("debian", "debian"),
+		},
+		{name: "mount", before: func(m *machine) { m.ok("create", "new") }, args: []string{"mount", "new"}, done: func(m *machine) { m.ok("unmount", "new"); has("debian", "new")(m) }},
+	}
 }
 
+func TestCuts(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	for _, c := range cuts() {
+		t.Run(c.name, func(t *testing.T) {
+			m := newBareMachine(t)
+			if !c.bare {
+				m.ok("setup", "--loader", "stub", "--loader-dir", m.loader)
+			}
+			if c.before != nil {
+				c.before(m)
+			}
+			for i, a := range c.args {
+				c.args[i] = strings.Replace(a, "$LOADER", m.loader, 1)
+			}
+			start := m.shutDown()
+			// Once to its end, to know what effects there are.
+			var effects []string
+			m.powerOn(start)
+			m.traced(&tracer{killAt: func(_ int, what string) bool { effects = append(effects, what); return false }}, c.args...)
+			m.kill()
+			if len(effects) < 3 {
+				t.Fatalf("only these effects were seen: %q", effects)
+			}
+			which := c.choose(effects, rand.New(rand.NewPCG(seed, 0)))
+			for _, cut := range which {
+				m.powerOn(start)
+				if m.cutAt(cut.n, cut.power, c); t.Failed() {
+					t.Fatalf("%s, seed %d: cut %d of %d", c.name, seed, cut.n, len(effects))
+				}
+				m.kill()
+			}
+			t.Logf("%d effects, %d cuts", len(effects), len(which))
+		})
+	}
+}
+
+type place struct {
+	n     int // of the effect that is not done any more
+	power bool
+}
+
+// choose says where to cut: at every step of the journal, and at a few other
+// places; with BEADM_LONG everywhere.
+func (c aCut) choose(effects []string, rnd *rand.Rand) (places []place) {
+	all := os.Getenv("BEADM_LONG") != ""
+	killed := c.args[0] != "boot" // who would kill that?
+	for i := range effects {
+		step := i > 0 && strings.HasSuffix(effects[i-1], "/journal.json") && strings.HasPrefix(effects[i-1], "rename ")
+		if killed && (all || step) {
+			places = append(places, place{i + 1, false})
+		}
+		if all {
+			places = append(places, place{i + 1, true})
+		}
+	}
+	if !all {
+		for i, n := range rnd.Perm(len(effects))[:min(5, len(effects))] {
+			places = append(places, place{n + 1, !killed || i%4 != 0})
+		}
+	}
+	return places
+}
+
+// cutAt kills the command before its nth effect and goes on from there.
+func (m *machine) cutAt(n int, power bool, c aCut) {
+	t := m.t
+	t.Helper()
+	tr := &tracer{killAt: func(at int, _ string) bool { return at == n }}
+	code := m.traced(tr, c.args...)
+	where := "killed before: " + tr.killed
+	if code == 0 && tr.killed != "" {
+		t.Fatalf("it ended well, although it was %s", where)
+	}
+	if power {
+		where = "power cut before: " + tr.killed
+	}
+	if code == 0 {
+		where = "at the end" // there is one effect less now and then
+	}
+	defer func() {
+		if t.Failed() {
+			t.Log(where)
+		}
+	}()
+	if power {
+		disk := m.copyDisk()
+		m.kill()
+		m.powerOn(disk)
+		if c.bare {
+			m.ok("boot") // the loader is still the one from before
+		} else {
+			m.comeUp()
+		}
+	}
+	if !c.bare {
+		if r := m.run("recover"); r.code != 0 {
+			t.Fatalf("%s: %v", where, r)
+		}
+		st := m.status()
+		if power && !slices.Contains(append(c.states, "idle"), st.State) && !(st.State == "trying") {
+			t.Errorf("%s: %+v", where, st)
+		}
+		if st.Open != "" || st.Owed != "" || st.Trouble != nil {
+			t.Errorf("%s: left open: %+v", where, st)
+		}
+		m.nothingLeft(c, where)
+	}
+	if c.tryAgain == nil || c.tryAgain(m) {
+		if r := m.run(c.args...); r.code != 0 && !m.isDone(c, r) {
+			t.Errorf("%s: a second try: %v", where, r)
+		}
+	}
+	c.done(m)
+	m.nothingLeft(c, where+", and tried again")
+}
+
+// isDone says of a second try that was refused whether that is because the
+// first one had come to its end.
+func (m *machine) isDone(c aCut, r result) bool {
+	switch c.name {
+	case "create":
+		return strings.Contains(r.err, "made exists already")
+	case "destroy":
+		return strings.Contains(r.err, "there is no boot environment made")
+	case "mount":
+		return strings.Contains(r.err, "already")
+	case "rename":
+		return strings.Contains(r.err, "there is no boot environment new")
+	}
+	return false
+}
+
+// nothingLeft looks for what no command may leave.
+func (m *machine) nothingLeft(c aCut, where string) {
+	m.t.Helper()
+	for _, at := range m.mounts() {
+		if strings.HasPrefix(at, "/run/beadm/") && !strings.Contains(at, "/be/") {
+			m.t.Errorf("%s: still mounted: %s", where, at)
+		}
+	}
+	err := filepath.WalkDir(m.top, func(path string, d fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(m.top, path)
+		name := d.Name()
+		dir := filepath.Dir(rel)
+		if c.args[0] == "boot" && strings.HasPrefix(rel, "@be-new/") {
+			return err // of a trial that failed; the next reconcile into it tidies up
+		}
+		temporary := strings.HasPrefix(name, "@beadm-partial") || strings.HasPrefix(dir, "@beadm-snapshots") && (strings.HasPrefix(name, "beadm-activate-") || strings.HasPrefix(name, "beadm-sync-")) ||
+			strings.HasPrefix(dir, "@beadm/") && (strings.HasPrefix(name, ".") || name == "journal.json" || name == "share.json") || strings.Contains(name, ".beadm-") && name != ".beadm-staged" && name != ".beadm-old"
+		if temporary {
+			m.t.Errorf("%s: left over: %s", where, rel)
+		}
+		return err
+	})
+	check(m.t, err)
+	found, err := filepath.Glob(filepath.Join(m.loader, "*.new"))
+	check(m.t, err)
+	more, err := filepath.Glob(filepath.Join(m.loader, "*/*.new"))
+	check(m.t, err)
+	if found = append(found, more...); len(found) > 0 {
+		m.t.Errorf("%s: left over: %q", where, found)
+	}
+}
+
+// disk is what a machine without power has.
+type disk struct {
+	image, loader string
+	boots         string
+}
+
+// copyDisk keeps what the disk holds now, and not what the kernel does.
+func (m *machine) copyDisk() disk {
+	m.t.Helper()
+	dir := m.t.TempDir()
+	d := disk{filepath.Join(dir, "img"), filepath.Join(dir, "loader"), m.boots}
+	sh(m.t, "cp", "--sparse=always", m.image, d.image)
+	sh(m.t, "cp", "-a", m.loader, d.loader)
+	return d
+}
+
+// shutDown ends the machine in peace and returns its disk.
+func (m *machine) shutDown() disk {
+	m.t.Helper()
+	m.kill()
+	return m.copyDisk()
+}
+
+// kill takes the machine's file systems away. Nobody uses them any more.
+func (m *machine) kill() {
+	m.t.Helper()
+	// A program that another test starts has our files open until its exec.
+	for range 50 {
+		mounts := m.mounts()
+		if len(mounts) == 0 {
+			break
+		}
+		slices.Reverse(mounts)
+		busy := false
+		for _, at := range mounts {
+			busy = unix.Unmount(at, 0) != nil || busy
+		}
+		if busy {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	if left := m.mounts(); len(left) > 0 {
+		m.t.Fatalf("cannot unmount %q", left)
+	}
+	// A command of another test may have copied our mounts into a mount
+	// namespace of its own, and for so long they live.
+	for range 100 {
+		fd, err := unix.Open(m.device, unix.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	m.t.Fatalf("%s stays in use", m.device)
+}
+
+// powerOn puts the disk in and mounts it as a boot does.
+func (m *machine) powerOn(d disk) {
+	m.t.Helper()
+	sh(m.t, "cp", "--sparse=always", d.image, m.image)
+	sh(m.t, "blockdev", "--flushbufs", m.device)
+	check(m.t, os.RemoveAll(m.loader))
+	sh(m.t, "cp", "-a", d.loader, m.loader)
+	check(m.t, unix.Mount(m.device, m.top, "btrfs", 0, "subvolid=5"))
+	m.freshRun()
+	m.mountRoot(d.boots)
+}
+
+func (m *machine) traced(tr *tracer, args ...string) int {
+	m.t.Helper()
+	cmd := exec.Command(m.beadm, append([]string{"--root", m.root}, args...)...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	code, err := tr.run(cmd)
+	check(m.t, err)
+	return code
+}
+
+// journal is where the open operation of the machine is recorded.
 func (m *machine) journal() string {
 	found, err := filepath.Glob(filepath.Join(m.top, "@beadm/*/state.json"))
 	if err != nil || len(found) != 1 {
 		m.t.Fatalf("%q %v", found, err)
 	}
 	return filepath.Join(filepath.Dir(found[0]), "journal.json")
-}
-
-var oneCut sync.Mutex
-
-// cutAt runs a command in this process and cuts it before its nth step, and
-// says where. Where there are only n-1 steps the cut is behind the last.
-func (m *machine) cutAt(n int, args ...string) (where string, last bool) {
-	m.t.Helper()
-	oneCut.Lock() // the program's log is one for the process
-	defer oneCut.Unlock()
-	c := &cutter{m: m, n: n}
-	logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{})
-	logrus.AddHook(c)
-	defer logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{})
-	defer func() {
-		switch v := recover().(type) {
-		case nil:
-		case cutHere:
-			where = "before " + v.step
-		default:
-			panic(v)
-		}
-	}()
-	var out, errs bytes.Buffer
-	code := run(append([]string{"beadm", "-v", "--root", m.root}, args...), streams{in: os.Stdin, out: &out, err: &errs})
-	if code != 0 {
-		m.t.Fatalf("%q: exit %d: %s", args, code, errs.String())
-	}
-	if c.seen == 0 {
-		m.t.Fatalf("%q says no step", args)
-	}
-	check(m.t, os.WriteFile(m.journal(), c.journal, 0o600))
-	return "behind the last step", true
-}
-
-func TestCutAtEveryStep(t *testing.T) {
-	m := newMachine(t)
-	m.ok("create", "new")
-	leftovers := func() []string {
-		t.Helper()
-		left, err := filepath.Glob(filepath.Join(m.top, "@beadm-snapshots/*/beadm-[^f]*"))
-		check(t, err)
-		partial, err := filepath.Glob(filepath.Join(m.top, "@beadm-partial*"))
-		check(t, err)
-		return append(left, partial...)
-	}
-	origin := len(leftovers()) // the snapshot that new was cloned from
-	quiet := func(where string) {
-		t.Helper()
-		if r := m.run("recover"); r.code != 0 {
-			t.Fatalf("%s: %v", where, r)
-		}
-		if st := m.status(); st.Open != "" || st.Owed != "" || st.Trouble != nil {
-			t.Errorf("%s: left open: %+v", where, st)
-		}
-		if left := leftovers(); len(left) != origin {
-			t.Errorf("%s: left over: %q", where, left)
-		}
-	}
-	// home is debian, idle and the default.
-	home := func(where string) {
-		t.Helper()
-		if st := m.status(); st.State == "trying" {
-			m.comeUp()
-		}
-		if m.status().State == "failed" {
-			m.ok("status", "--acknowledge")
-		}
-		if m.status().Default != "debian" {
-			m.ok("activate", "--permanent", "debian")
-		}
-		m.comeUp()
-		m.is("idle", "debian", "debian")
-		quiet(where)
-	}
-	for _, c := range []struct {
-		name   string
-		before func()
-		args   []string
-		after  func(where string)
-	}{
-		{
-			name: "create",
-			args: []string{"create", "made"},
-			after: func(where string) {
-				quiet(where)
-				m.is("idle", "debian", "debian")
-				if strings.Contains(m.ok("list"), "made") {
-					m.ok("destroy", "-F", "made")
-				}
-				m.ok("create", "made")
-				m.ok("destroy", "-F", "made")
-			},
-		},
-		{
-			name:   "destroy",
-			before: func() { m.ok("create", "made") },
-			args:   []string{"destroy", "-F", "made"},
-			after: func(where string) {
-				m.ok("recover")
-				m.is("idle", "debian", "debian")
-				if strings.Contains(m.ok("list"), "made") {
-					m.ok("destroy", "-F", "made")
-				}
-				quiet(where)
-			},
-		},
-		{
-			name: "activate",
-			args: []string{"activate", "new"},
-			after: func(where string) {
-				st := m.status()
-				switch st.State {
-				case "idle":
-					m.is("idle", "debian", "debian")
-				case "trying":
-					m.is("trying", "new", "debian")
-					// A command of the trial ends the activation's journal,
-					// and does not arm a second one.
-					m.ok("create", "made")
-					m.is("trying", "new", "debian")
-					m.comeUp()
-					m.is("failed", "debian", "debian")
-					m.ok("destroy", "-F", "made")
-				default:
-					t.Errorf("%s: %+v", where, st)
-				}
-				home(where)
-				m.ok("activate", "new")
-				m.ok("activate", "-T")
-			},
-		},
-		{
-			name: "activate --permanent",
-			args: []string{"activate", "--permanent", "new"},
-			after: func(where string) {
-				st := m.status()
-				if st.State != "idle" || st.Running != st.Default {
-					t.Errorf("%s: %+v", where, st)
-				}
-				m.is("idle", st.Running, st.Running)
-				home(where)
-			},
-		},
-		{
-			name:   "confirm",
-			before: func() { m.ok("activate", "new"); m.comeUp(); m.is("trying", "new", "debian") },
-			args:   []string{"confirm"},
-			after: func(where string) {
-				if st := m.status(); st.Running == "new" {
-					m.is("idle", "new", "new")
-					if st.Failure != nil {
-						t.Errorf("%s: confirmed, and failed: %+v", where, st.Failure)
-					}
-				} else {
-					m.is("failed", "debian", "debian")
-				}
-				home(where)
-			},
-		},
-		{
-			name:   "rollback",
-			before: func() { m.ok("activate", "--permanent", "new"); m.comeUp(); m.is("idle", "new", "new") },
-			args:   []string{"rollback"},
-			after: func(where string) {
-				st := m.status()
-				m.is("idle", st.Running, st.Running)
-				home(where)
-			},
-		},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			m.t = t
-			for n, last := 1, false; !last; n++ {
-				if c.before != nil {
-					c.before()
-				}
-				var where string
-				where, last = m.cutAt(n, c.args...)
-				m.comeUp()
-				c.after(where)
-				if t.Failed() {
-					t.Fatalf("%s, cut %s", c.name, where)
-				}
-				t.Logf("cut %s", where)
-			}
-		})
-	}
 }

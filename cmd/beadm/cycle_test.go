@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -38,17 +37,15 @@ func (m *machine) loads() {
 
 func (m *machine) switchTo(subvol string) {
 	m.t.Helper()
-	// What a command that was cut in this very process had open is closed by
-	// the garbage collector; no reboot has that to wait for.
+	// A program that another test starts has our files open until its exec.
 	for i := 0; ; i++ {
 		out, err := exec.Command("umount", "-R", m.root).CombinedOutput()
 		if err == nil {
 			break
 		}
 		if i == 50 {
-			m.t.Fatalf("umount -R %s: %v: %s", m.root, err, out)
+			m.t.Fatalf("%v: %s", err, out)
 		}
-		runtime.GC()
 		time.Sleep(100 * time.Millisecond)
 	}
 	m.mountRoot(subvol)

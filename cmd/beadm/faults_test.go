@@ -140,40 +140,6 @@ func TestRollbackToARenamedOne(t *testing.T) {
 	}
 }
 
-// A cut activate, then a real boot: /run is empty.
-func TestCutActivateAndAnEmptyRun(t *testing.T) {
-	m := newMachine(t)
-	m.ok("create", "new")
-	for n := 1; n < 12; n++ {
-		where, last := m.cutAt(n, "activate", "new")
-		sh(t, "umount", "-R", m.root)
-		for _, at := range m.mounts() {
-			if strings.HasPrefix(at, "/run/beadm/") {
-				unix.Unmount(at, unix.MNT_DETACH)
-			}
-		}
-		m.freshRun()
-		m.mountRoot(m.boots)
-		m.comeUp()
-		st := m.status()
-		if st.Open != "" || st.Trouble != nil {
-			t.Errorf("%s: open %q trouble %+v\n%v", where, st.Open, st.Trouble, m.run("recover"))
-			m.comeUp() // one more reboot does not help
-			t.Errorf("%v\n%v", m.run("recover"), m.run("create", "x"))
-			return
-		}
-		if st.State == "trying" {
-			m.comeUp()
-		}
-		if m.status().State == "failed" {
-			m.ok("status", "--acknowledge")
-		}
-		if last {
-			break
-		}
-	}
-}
-
 // A state or journal that cannot be read: is there any command that leads out?
 func TestDamagedState(t *testing.T) {
 	m := newMachine(t)
@@ -400,21 +366,6 @@ func TestRollbackWritesTheEntry(t *testing.T) {
 	m.ok("rollback")
 	m.comeUp()
 	m.is("idle", "old", "old")
-}
-
-func TestPermanentAgainAndCut(t *testing.T) {
-	m := newMachine(t)
-	m.ok("create", "new")
-	m.ok("activate", "--permanent", "new")
-	snaps := func() int {
-		l, _ := filepath.Glob(filepath.Join(m.top, "@beadm-snapshots/*/beadm-activate*"))
-		return len(l)
-	}
-	m.cutAt(4, "activate", "--permanent", "new")
-	m.ok("recover")
-	if snaps() != 0 {
-		t.Errorf("%d snapshots left over", snaps())
-	}
 }
 
 func TestActivateLeavesAUsersMount(t *testing.T) {

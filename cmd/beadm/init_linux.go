@@ -14,6 +14,7 @@ import (
 
 	"beadm/activate"
 	"beadm/activate/boot"
+	"beadm/activate/left"
 	"beadm/be"
 	"beadm/be/state"
 	"beadm/share"
@@ -181,6 +182,9 @@ func (kernelLog) Step(string)                     {}
 func (kernelLog) Would(string)                    {}
 func (kernelLog) Note(format string, args ...any) { kernelSays(5, format, args...) }
 func (kernelLog) Warn(format string, args ...any) { kmsg(format, args...) }
+func (kernelLog) Left(out, in string, places []left.Place) {
+	kernelSays(4, "left behind, in %s and not in %s: %s", out, in, left.Few(places, 5)) // KERN_WARNING
+}
 
 // openLoaderAtBoot waits for the loader's disk, which the kernel may not have
 // found yet.

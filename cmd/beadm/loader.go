@@ -4,10 +4,13 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"beadm/activate/boot"
+	"beadm/activate/boot/efivar"
 	"beadm/activate/boot/grub"
 	"beadm/activate/boot/partition"
+	"beadm/activate/boot/sdboot"
 	"beadm/activate/boot/stub"
 	"beadm/be"
 	"beadm/be/state"
@@ -16,9 +19,28 @@ import (
 // loaderConfig turns the options of setup into what the state keeps. A loader
 // on a partition of its own is found again by that partition's UUID: in the
 // first moment of a boot nothing of fstab is mounted.
+//
+// Without a kind it is the one that started this system. Without a directory
+// it is /boot/beadm for GRUB, and for systemd-boot the place where the ESP is
+// mounted that it was started from.
 func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
+	if kind == "" {
+		kind = "grub"
+		if bySystemdBoot() {
+			kind = "systemd-boot"
+		}
+	}
+	if dir == "" {
+		dir = "/boot/beadm"
+		if kind == "systemd-boot" {
+			var err error
+			if dir, err = findESP(); err != nil {
+				return state.LoaderConfig{}, err
+			}
+		}
+	}
 	switch kind {
-	case "grub":
+	case "grub", "systemd-boot":
 		uuid, err := partition.At(dir)
 		if err != nil {
 			return state.LoaderConfig{}, err
@@ -34,7 +56,7 @@ func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
 		}
 		return state.LoaderConfig{Kind: kind, Dir: abs, Args: []string{}}, nil
 	}
-	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub or stub", kind)
+	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot or stub", kind)
 }
 
 // openLoader implements activate.Target's OpenLoader.
@@ -45,6 +67,14 @@ func openLoader(ctx context.Context, conf state.LoaderConfig, mountAt string) (b
 			return nil, err
 		}
 		return grub.New(grub.Config{Dir: mountAt}), nil
+	case "systemd-boot":
+		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
+			return nil, err
+		}
+		// In the first moment of a boot nobody has mounted it. Where it cannot
+		// be, the loader says so itself, and what it wanted it for.
+		_ = efivar.MountFS()
+		return sdboot.New(sdboot.Config{Dir: mountAt}), nil
 	case "stub":
 		return stub.New(stub.Config{Dir: conf.Dir}), nil
 	}
@@ -58,4 +88,29 @@ func mountLoader(uuid, dir string) error {
 		return nil
 	}
 	return partition.Mount(uuid, dir)
+}
+
+// bySystemdBoot says whether systemd-boot started this system.
+func bySystemdBoot() bool { return strings.HasPrefix(loaderText(efivar.Info), "systemd-boot") }
+
+// loaderText is a variable that the loader left; none is empty.
+func loaderText(v efivar.Var) string {
+	b, err := efivar.Dir(efivar.Mount).Read(v)
+	if err != nil {
+		return ""
+	}
+	s, _ := efivar.DecodeString(b)
+	return s
+}
+
+// findESP looks where bootctl(1) does for the ESP that the loader names.
+func findESP() (string, error) {
+	want := loaderText(efivar.PartUUID)
+	places := []string{"/efi", "/boot", "/boot/efi"}
+	for _, dir := range places {
+		if id, err := partition.PartUUID(dir); err == nil && want != "" && strings.EqualFold(id, want) {
+			return dir, nil
+		}
+	}
+	return "", be.E(be.NoStore, "the ESP that systemd-boot was started from is mounted at none of %s: mount it, or give --loader-dir", strings.Join(places, ", "))
 }

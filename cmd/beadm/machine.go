@@ -19,6 +19,7 @@ import (
 // trialFlags are those of activate and of upgrade -a.
 func trialFlags() []cli.Flag {
 	return []cli.Flag{
+		&cli.BoolFlag{Name: "leave-behind", Usage: "also when data of the running one would be left behind"},
 		&cli.BoolFlag{Name: "strict", Usage: "refuse when a file of the synclist is in conflict"},
 		&cli.BoolFlag{Name: "no-auto-confirm", Usage: "wait for beadm confirm by hand"},
 		&cli.DurationFlag{Name: "confirm-within", Usage: "return to the old one when it is not confirmed within `T`"},
@@ -28,7 +29,7 @@ func trialFlags() []cli.Flag {
 
 func trialOptions(c *cli.Context) (activate.ActivateOptions, error) {
 	o := activate.ActivateOptions{
-		Strict: c.Bool("strict"), NoAutoConfirm: c.Bool("no-auto-confirm"),
+		Strict: c.Bool("strict"), LeaveBehind: c.Bool("leave-behind"), NoAutoConfirm: c.Bool("no-auto-confirm"),
 		ConfirmWithin: c.Duration("confirm-within"), DryRun: c.Bool("dry-run"),
 	}
 	if c.IsSet("confirm-within") && o.ConfirmWithin < time.Second {
@@ -40,7 +41,7 @@ func trialOptions(c *cli.Context) (activate.ActivateOptions, error) {
 func activateCommand() *cli.Command {
 	return &cli.Command{
 		Name: "activate", Usage: "give a boot environment one trial boot", ArgsUsage: "BE",
-		Description: "The default does not change. The next boot is BE's; if it is not confirmed,\nthe boot after that is the old one's again.",
+		Description: "The default does not change. The next boot is BE's; if it is not confirmed,\nthe boot after that is the old one's again. Refused when data that was written\nmeanwhile, and is neither shared nor on the synclist, would be left behind.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "t", Usage: "boot it once and never make it the default"},
 			&cli.BoolFlag{Name: "T", Usage: "take an armed trial back"},
@@ -309,8 +310,8 @@ func setupCommand() *cli.Command {
 		ArgsUsage:   "[DIR]",
 		Description: "Creates the state file system, puts beadm into the running boot environment\nand installs the boot loader's configuration. With DIR: only puts beadm into\nthe boot environment mounted there.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, or stub for a guest", Value: "grub"},
-			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration", Value: "/boot/beadm"},
+			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, systemd-boot, or stub for a guest; without it what started this system"},
+			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration; without it /boot/beadm for GRUB, the ESP for systemd-boot"},
 			&cli.StringFlag{Name: "binary", Usage: "install `FILE` in place of the running program"},
 			dryRun(),
 		},

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
+	"beadm/activate/left"
 	"beadm/be"
 	"beadm/be/state"
 	"beadm/cmd/beadm/render"
@@ -170,6 +172,19 @@ func TestSynclistPage(t *testing.T) {
 	}
 	if n := strings.Count(list, "\n/"); n != len(rules) {
 		t.Errorf("synclist(5) has %d lines, the list %d", n, len(rules))
+	}
+}
+
+// TestLeftBehindPage: the page has the tables, with their reasons.
+func TestLeftBehindPage(t *testing.T) {
+	text := section(manPage(t), "WHAT IS LEFT BEHIND")
+	for _, row := range append(slices.Clone(left.Passing), left.Minor...) {
+		if !strings.Contains(text, "\n.It Pa "+row.Paths+"\n"+row.Why+"\n") {
+			t.Errorf("beadm(8) lacks\n.It Pa %s\n%s", row.Paths, row.Why)
+		}
+	}
+	if n := strings.Count(text, "\n.It "); n != len(left.Passing)+len(left.Minor) {
+		t.Errorf("beadm(8) has %d rows, the tables %d", n, len(left.Passing)+len(left.Minor))
 	}
 }
 

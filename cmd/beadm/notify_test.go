@@ -28,7 +28,7 @@ func TestNotify(t *testing.T) {
 	m.ok("activate", "new")
 	m.comeUp()
 	m.loads()
-	if r := boot(); !strings.Contains(r.err, "cannot notify of the failed trial: exit status 1: no mailer") {
+	if r := boot(); !strings.Contains(r.err, "cannot notify: exit status 1: no mailer") {
 		t.Error(r)
 	}
 	m.is("failed", "debian", "debian")
@@ -114,4 +114,42 @@ func TestNotifyThatHangs(t *testing.T) {
 		t.Errorf("the boot was held for %s", took)
 	}
 	m.is("failed", "debian", "debian")
+}
+
+// What nobody saw on a terminal is not lost: a file that the boot found
+// changed on both sides.
+func TestNotifyOfConflicts(t *testing.T) {
+	m := newMachine(t)
+	heard := filepath.Join(t.TempDir(), "heard")
+	conf := filepath.Join(t.TempDir(), "beadm.conf")
+	write(t, conf, "notify = cat >>"+heard+"\n")
+	write(t, filepath.Join(m.root, "etc/beadm/synclist"), "/etc/app.conf\n")
+	write(t, filepath.Join(m.root, "etc/app.conf"), "1\n")
+	m.ok("create", "new")
+	write(t, filepath.Join(m.top, "@be-new/etc/app.conf"), "of the package\n")
+	m.ok("activate", "new")
+	write(t, filepath.Join(m.root, "etc/app.conf"), "of the administrator\n")
+	m.loads()
+	m.ok("--config", conf, "boot")
+	m.is("trying", "new", "debian")
+	st := m.status()
+	if len(st.Conflicts) != 1 || st.Conflicts[0].Path != "/etc/app.conf" || st.Conflicts[0].From != "debian" {
+		t.Errorf("%+v", st.Conflicts)
+	}
+	if out := m.ok("status"); !strings.Contains(out, "CONFLICT: /etc/app.conf was changed in debian and here") {
+		t.Error(out)
+	}
+	if got := read(t, filepath.Join(m.root, "etc/app.conf")); got != "of the package\n" {
+		t.Errorf("app.conf: %q", got)
+	}
+	m.ok("confirm")
+	m.ok("--config", conf, "trial-notify")
+	m.ok("--config", conf, "trial-notify")
+	if got := read(t, heard); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "beadm: /etc/app.conf was changed in debian and here: ") {
+		t.Errorf("heard was %q", got)
+	}
+	m.ok("status", "--acknowledge")
+	if st := m.status(); len(st.Conflicts) > 0 {
+		t.Errorf("%+v", st.Conflicts)
+	}
 }

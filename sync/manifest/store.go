@@ -69,7 +69,7 @@ type Blob struct {
 
 // NewBlob begins a blob. Finish or Abort ends it.
 func (s *Store) NewBlob() (*Blob, error) {
-	f, err := os.CreateTemp(filepath.Join(s.dir, "blobs"), ".new-*")
+	f, err := os.CreateTemp(filepath.Join(s.dir, "blobs"), state.TempPrefix+"*")
 	if err != nil {
 		return nil, fmt.Errorf("cannot store content: %w", err)
 	}

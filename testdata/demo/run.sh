@@ -68,6 +68,11 @@ says() { # PATTERN COMMAND...
 	out=$("${@:2}" 2>&1) || :
 	grep -q -- "$1" <<<"$out" || { printf 'no "%s" in:\n%s\n' "$1" "$out"; return 1; }
 }
+refuses() { # STATUS PATTERN COMMAND...
+	local out rc=0
+	out=$("${@:3}" 2>&1) || rc=$?
+	[ "$rc" = "$1" ] && grep -q -- "$2" <<<"$out" || { printf 'status %s, and:\n%s\n' "$rc" "$out"; return 1; }
+}
 beadm() { "$program" --root "$root" "$@"; }
 show() {
 	echo "   # beadm $*"
@@ -199,7 +204,8 @@ inside usermod -L alice
 inside sh -c 'echo bob:bob-new | chpasswd'
 inside useradd -m carol
 inside userdel dave
-show activate new
+claim "carol's home would be left behind, and activate refuses that" refuses 5 /home/carol beadm activate new
+show activate --leave-behind new
 inside sh -c 'echo carol:carol-new | chpasswd'
 claim "one trial is armed" says '^state: *armed' beadm status
 

@@ -217,7 +217,7 @@ func (d Disk) Replace(path string, data []byte) error {
 }
 
 func writeNew(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (d Disk) Remove(path string) error {
 // no error.
 func (d Disk) Mkdir(path string) error {
 	err := d.effect("mkdir "+filepath.Base(path), func() error {
-		if err := os.Mkdir(path, 0o755); !errors.Is(err, fs.ErrExist) {
+		if err := os.Mkdir(path, 0o700); !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		info, err := os.Stat(path)

@@ -2,7 +2,9 @@ package durable
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -151,5 +153,58 @@ func TestMkdirRemove(t *testing.T) {
 		if err := d.Remove(file); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A kernel's command line may hold a secret: nobody else reads it here.
+func TestRootOnly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "beadm")
+	var d Disk
+	if err := d.Mkdir(dir); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "entry")
+	if err := d.Replace(file, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{dir: 0o700, file: 0o600} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v %v, want %v", path, info.Mode(), err, want)
+		}
+	}
+}
+
+func TestCopyInIsWholeOrNotThere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "linux")
+	sum := func(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) }
+	d := Disk{Settle: atOnce}
+	if err := d.CopyIn(path, strings.NewReader("kernel"), sum("other")); err == nil {
+		t.Error("what is not what it should be was accepted")
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 0 {
+		t.Errorf("left behind: %v", list)
+	}
+	for cut := 0; ; cut++ {
+		n := 0
+		d.Step = func(string) error {
+			if n++; n > cut {
+				return errors.New("cut")
+			}
+			return nil
+		}
+		err := d.CopyIn(path, strings.NewReader("kernel"), sum("kernel"))
+		if b, rerr := os.ReadFile(path); rerr == nil && string(b) != "kernel" {
+			t.Errorf("cut %d leaves %q", cut, b)
+		}
+		if err == nil {
+			break
+		}
+	}
+	if got, err := Sum(path); err != nil || got != sum("kernel") {
+		t.Errorf("sum is %s %v", got, err)
+	}
+	if _, err := Sum(dir); err == nil {
+		t.Error("a directory has a sum")
 	}
 }

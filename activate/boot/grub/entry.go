@@ -17,7 +17,8 @@ const maxTitle = 100
 // initrd are read from the boot environment itself.
 //
 // A trial that GRUB cannot start resets: its token is gone, so the default
-// boots. Anything else that cannot be started returns, and GRUB goes on with
+// boots. So whoever starts another entry while the token is just gone was
+// chosen by a person, and is told whose it was. Anything else that cannot be started returns, and GRUB goes on with
 // the numbers of $fallback. Being one compound statement, a fragment that is
 // damaged does nothing at all.
 func entryText(e boot.Entry) ([]byte, error) {
@@ -75,8 +76,12 @@ if menuentry %s --id '%s' --class gnu-linux --class os --unrestricted {
 		echo 'The trial of %s cannot be started: restarting into the default.'
 		reboot
 	else
+		set beadm_passed=
+		if [ -n "$beadm_id" ]; then
+			set beadm_passed="%s=$beadm_id"
+		fi
 		if %s; then
-			if linux "($beadm_root)"%s%s; then
+			if linux "($beadm_root)"%s%s $beadm_passed; then
 				if initrd "($beadm_root)"%s; then
 					boot
 				fi
@@ -90,7 +95,7 @@ then
 fi
 `, version, title(e), e.ID, module, e.ID,
 		search, kernel, trial, initrd, e.ID,
-		search, kernel, args, initrd, e.ID)), nil
+		boot.ArgPassed, search, kernel, args, initrd, e.ID)), nil
 }
 
 // modules that GRUB needs to read a file system. One it has not is reported

@@ -210,6 +210,9 @@ func (l *Loader) Remove(ctx context.Context, id string) error {
 	return l.cfg.Disk.Sweep(l.path("entries"))
 }
 
+// Tidy removes what a cut left unfinished.
+func (l *Loader) Tidy(ctx context.Context) error { return l.cfg.Disk.Sweep(l.path("entries")) }
+
 // newEnv is a block with the three variables in it.
 func newEnv(def string) *grubenv.Env {
 	e := grubenv.New()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -120,6 +121,7 @@ type machine struct {
 	img      string
 	readOnly bool
 	until    string // on the console: turn it off then
+	keys     []keys
 }
 
 // build makes the disk from a directory that is the root of its FAT
@@ -191,7 +193,12 @@ type console struct {
 	text  bytes.Buffer
 	until string
 	seen  func()
+	keys  []keys
+	typed io.Writer
 }
+
+// keys are typed once the console says when.
+type keys struct{ when, what string }
 
 func (c *console) Write(b []byte) (int, error) {
 	c.mu.Lock()
@@ -199,6 +206,10 @@ func (c *console) Write(b []byte) (int, error) {
 	c.text.Write(b)
 	if c.until != "" && strings.Contains(c.text.String(), c.until) {
 		c.seen()
+	}
+	if len(c.keys) > 0 && strings.Contains(c.text.String(), c.keys[0].when) {
+		io.WriteString(c.typed, c.keys[0].what)
+		c.keys = c.keys[1:]
 	}
 	return len(b), nil
 }
@@ -218,6 +229,13 @@ func (m *machine) power(t *testing.T) string {
 	cmd.Dir = filepath.Dir(m.img) // QEMU splits a path at commas
 	out := &console{until: m.until, seen: cancel}
 	cmd.Stdout, cmd.Stderr = out, out
+	if out.keys = m.keys; len(m.keys) > 0 {
+		typed, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.typed = typed
+	}
 	err := cmd.Run()
 	out.mu.Lock()
 	defer out.mu.Unlock()

@@ -58,6 +58,32 @@ func TestVMTrialIsOnce(t *testing.T) {
 	}
 }
 
+// TestVMPick calls up the menu while a trial is armed and chooses the default:
+// the trial's token is gone, and what is started is told whose it was.
+func TestVMPick(t *testing.T) {
+	needVM(t)
+	t.Parallel()
+	m := installed(t, func(l *Loader) {
+		put(t, l.path("grub.cfg"), configText(fatUUID, 20))
+		if err := l.Arm(t.Context(), loadertest.ID("b")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	m.keys = []keys{{"19", "\x1b"}, {"GNU GRUB", "\x0e\r"}}
+	text := m.power(t)
+	if want := (loadertest.Played{ID: loadertest.ID("a")}); played(text) != want {
+		t.Errorf("want %+v\n%s", want, text)
+	}
+	if !strings.Contains(strings.ReplaceAll(strings.ReplaceAll(text, "\r", ""), "\n", ""), boot.ArgPassed+"="+loadertest.ID("b")) {
+		t.Errorf("the default is not told of the trial\n%s", text)
+	}
+	m.keys = nil
+	text = m.power(t)
+	if want := (loadertest.Played{ID: loadertest.ID("a")}); played(text) != want || strings.Contains(text, boot.ArgPassed) {
+		t.Errorf("once more: want %+v\n%s", want, text)
+	}
+}
+
 // TestVMArguments holds the kernel's command line against the entry.
 func TestVMArguments(t *testing.T) {
 	needVM(t)

@@ -13,3 +13,8 @@ func At(dir string) (string, error) {
 func Mount(uuid, dir string) error {
 	return be.E(be.NoStore, "this loader is not known on this system yet")
 }
+
+// PartUUID needs Linux, so far.
+func PartUUID(dir string) (string, error) {
+	return "", be.E(be.NoStore, "this loader is not known on this system yet")
+}

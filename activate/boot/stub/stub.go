@@ -229,6 +229,11 @@ func (l *Loader) Remove(ctx context.Context, id string) error {
 	return l.disk.Sweep(filepath.Join(l.dir, "entries"))
 }
 
+// Tidy removes what a cut left unfinished.
+func (l *Loader) Tidy(ctx context.Context) error {
+	return l.disk.Sweep(filepath.Join(l.dir, "entries"))
+}
+
 // Entries lists the IDs that have an entry.
 func (l *Loader) Entries(ctx context.Context) ([]string, error) {
 	if _, _, err := l.read(); err != nil {

@@ -5,6 +5,7 @@ package vmtest
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -34,6 +35,8 @@ type Disk struct {
 
 	// vars is the file of the UEFI variables; empty: the machine has a BIOS.
 	vars string
+
+	sdBoot bool // it has systemd-boot, and kernels that are not quiet
 }
 
 // NewDisk copies the image's disk of that kind, for the life of the test.
@@ -62,9 +65,58 @@ func (d *Disk) UEFI() *Disk {
 	return d
 }
 
-// Firmware matches what the console says when the machine was reset.
+// systemd-boot of Debian's package systemd-boot-efi.
+const sdBoot = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+
+// SystemdBoot puts the disk into a machine with UEFI, and systemd-boot in the
+// place of GRUB, with an entry of its own for what the disk holds: root are the
+// kernel's arguments for that, without "quiet", so that the kernel says when
+// the loader is done.
+func (d *Disk) SystemdBoot(root string) *Disk {
+	d.t.Helper()
+	if _, err := os.Stat(sdBoot); err != nil {
+		d.t.Fatalf("%v: install systemd-boot-efi", err)
+	}
+	d.UEFI()
+	d.sdBoot = true
+	dir := d.t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			d.t.Fatal(err)
+		}
+		return file
+	}
+	// Where beadm would put them: there is no room for two of each.
+	name := func(what, file string) string {
+		data, err := os.ReadFile(filepath.Join(d.image.Dir, file))
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		return fmt.Sprintf("/beadm/kernels/%s-%x", what, sha256.Sum256(data))[:len("/beadm/kernels/-")+len(what)+32]
+	}
+	kernel, initrd := name("linux", "vmlinuz"), name("initrd", "initrd")
+	d.Mtools("mmd", "::/loader", "::/loader/entries", "::/beadm", "::/beadm/kernels")
+	for _, c := range [][2]string{
+		{sdBoot, "::/EFI/BOOT/BOOTX64.EFI"},
+		{filepath.Join(d.image.Dir, "vmlinuz"), "::" + kernel},
+		{filepath.Join(d.image.Dir, "initrd"), "::" + initrd},
+		{write("loader.conf", "timeout 0\ndefault debian*\n"), "::/loader/loader.conf"},
+		{write("debian.conf", "title Debian\nlinux "+kernel+"\ninitrd "+initrd+"\noptions "+root+"\n"), "::/loader/entries/debian.conf"},
+	} {
+		d.Mtools("mcopy", "-o", c[0], c[1])
+	}
+	return d
+}
+
+// Firmware matches what the console says when the machine was reset, and has
+// come as far as a test may type: OVMF takes both serial lines for a console,
+// and a key that systemd-boot reads brings its menu.
 func (d *Disk) Firmware() string {
-	if d.vars != "" {
+	switch {
+	case d.sdBoot:
+		return "EFI stub: "
+	case d.vars != "":
 		return "BdsDxe: starting"
 	}
 	return "SeaBIOS"
@@ -73,7 +125,7 @@ func (d *Disk) Firmware() string {
 // Clone copies the disk as it is now; no VM may be running on it.
 func (d *Disk) Clone(t testing.TB) *Disk {
 	t.Helper()
-	c := &Disk{t: t, image: d.image, File: filepath.Join(t.TempDir(), "disk.img")}
+	c := &Disk{t: t, image: d.image, sdBoot: d.sdBoot, File: filepath.Join(t.TempDir(), "disk.img")}
 	copyFile(t, d.File, c.File)
 	if d.vars != "" {
 		c.vars = c.File + ".vars"

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"beadm/activate"
@@ -24,20 +25,32 @@ func StatusText(w io.Writer, s activate.Status) error {
 			detail = ": " + f.Detail
 		}
 		say("FAILED:   the trial of %s at %s %s%s", f.Name, when(f.At), f.Reason, detail)
-		say("          %s runs again; beadm status --acknowledge ends this notice", s.Running)
+		say("          %s runs again", s.Running)
 	}
 	if s.Owed != "" {
 		say("OWED:     %s", s.Owed)
 	}
+	for _, c := range s.Conflicts {
+		say("CONFLICT: %s was changed in %s and here: %s", c.Path, c.From, c.Reason)
+		if c.Saved != "" {
+			say("          the other side stands at %s", c.Saved)
+		}
+	}
 	if t := s.Trouble; t != nil {
 		say("BOOT:     at %s it went on without: %s", when(t.At), t.Why)
+	}
+	if l := s.Left; l != nil {
+		more := ""
+		if l.More > 0 {
+			more = fmt.Sprintf(" and %d more", l.More)
+		}
+		say("LEFT:     what %s wrote last is not in this one: %s%s", l.From, strings.Join(l.Places, ", "), more)
 	}
 	if s.Open != "" {
 		say("OPEN:     %s was interrupted: run beadm recover", s.Open)
 	}
 	if n := s.NotTried; n != nil {
 		say("note:     %s was armed and not tried, %s was started at %s: %s", n.Name, s.Running, when(n.At), n.Why)
-		say("          activate it again, or end this notice with beadm status --acknowledge")
 	}
 	say("state:    %s", s.State)
 	say("running:  %s", s.Running)
@@ -51,12 +64,18 @@ func StatusText(w io.Writer, s activate.Status) error {
 	if t := s.Trial; t != nil && !t.Ends.IsZero() {
 		say("trial:    %s is on trial until %s, then %s comes back", t.BE, when(t.Ends), t.From)
 	}
+	for _, name := range s.ShareSnapshots {
+		say("share:    its snapshot of the switch is %s", name)
+	}
 	for _, c := range s.Checks {
 		if c.OK {
 			say("check:    %s ok", c.Name)
 		} else {
 			say("check:    %s FAILED: %s", c.Name, c.Detail)
 		}
+	}
+	for _, do := range s.Todo {
+		say("to do:    %s", do)
 	}
 	return nil
 }

@@ -1,0 +1,109 @@
+package left
+
+import (
+	"path"
+	"strings"
+	"testing"
+)
+
+// A row says which paths, each once, and why.
+func TestRows(t *testing.T) {
+	seen := map[string]bool{}
+	for _, row := range append(append([]Row{}, Passing...), Minor...) {
+		words := strings.Fields(row.Paths)
+		if len(words) == 0 || strings.Join(words, " ") != row.Paths || row.Why == "" || strings.HasSuffix(row.Why, ".") {
+			t.Errorf("%+v", row)
+		}
+		for _, p := range words {
+			if seen[p] || strings.Contains(p, "/") && (!strings.HasPrefix(p, "/") || path.Clean(p) != p) {
+				t.Errorf("%q in %+v", p, row)
+			}
+			seen[p] = true
+		}
+	}
+	// compile has read them all, or the package would not have started.
+	if len(passing.paths) == 0 || len(passing.globs) == 0 || len(minor.globs) == 0 {
+		t.Error("a table is empty")
+	}
+}
+
+// passed as the walk asks: about each directory on the way.
+func passed(p string) bool { return passing.covers(p) }
+
+func TestWhatIsSaid(t *testing.T) {
+	for _, c := range []struct {
+		path  string
+		says  bool
+		data  bool
+		place string
+	}{
+		{"/home/alice/letter", true, true, "/home/alice"},
+		{"/home/alice/.bash_history", false, false, ""},
+		{"/home/alice/.cache/x/y", false, false, ""},
+		{"/home/alice/work/.bash_history", true, true, "/home/alice"},
+		{"/home/alice/.ssh/known_hosts.old", true, false, "/home/alice"},
+		{"/home/alice/.ssh/id_rsa", true, true, "/home/alice"},
+		{"/root/x", true, true, "/root/x"},
+		{"/srv/www/a/b", true, true, "/srv/www"},
+		{"/srv/file", true, true, "/srv/file"},
+		{"/data/x/y/z", true, true, "/data/x"},
+		{"/file", true, true, "/file"},
+		{"/swapfile", false, false, ""},
+		{"/var/lib/postgresql/15/main/x", true, true, "/var/lib/postgresql"},
+		{"/var/lib/docker/overlay2/x", true, true, "/var/lib/docker"},
+		{"/var/lib/dpkg/status", false, false, ""},
+		{"/var/lib/dpkgx/status", true, true, "/var/lib/dpkgx"},
+		{"/var/lib/systemd/timers/x", false, false, ""},
+		{"/var/lib/misc/dnsmasq.leases", true, false, "/var/lib/misc"},
+		{"/var/mail/alice", true, true, "/var/mail/alice"},
+		{"/var/spool/postfix/deferred/1/1A", true, true, "/var/spool/postfix"},
+		{"/var/spool/postfix/private/smtp", false, false, ""},
+		{"/var/log/a/b", true, false, "/var/log"},
+		{"/var/tmp/x", false, false, ""},
+		{"/etc/nginx/sites-enabled/x", true, false, "/etc/nginx"},
+		{"/etc/ssl/certs/1a2b3c4d.0", false, false, ""},
+		{"/etc/ssl/certs/ours.pem", true, false, "/etc/ssl"},
+		{"/etc/rc3.d/S01x", false, false, ""},
+		{"/usr/local/bin/tool", true, false, "/usr/local/bin"},
+		{"/usr/lib/python3/dist-packages/x/__pycache__/y.pyc", false, false, ""},
+		{"/boot/initrd.img-6", false, false, ""},
+		{"/home/.snapshots/1/snapshot/x", false, false, ""},
+		{"/proc/1/x", false, false, ""},
+	} {
+		if got := !passed(c.path); got != c.says {
+			t.Errorf("%s is reported: %t", c.path, got)
+			continue
+		}
+		if !c.says {
+			continue
+		}
+		if place, data := placeOf(c.path); place != c.place || data != c.data {
+			t.Errorf("%s is %s %t, wanted %s %t", c.path, place, data, c.place, c.data)
+		}
+	}
+}
+
+func TestPlacesAreFew(t *testing.T) {
+	f := found{}
+	for i := range 3 * mostPlaces {
+		f.add("/home/"+strings.Repeat("x", i%100)+strings.Repeat("y", i/100)+"/file", 1)
+	}
+	total := 0
+	list := f.sorted()
+	for _, p := range list {
+		total += p.Files
+	}
+	if len(list) > mostPlaces+1 || total != 3*mostPlaces || !strings.HasPrefix(list[0].String(), "/home (") {
+		t.Errorf("%d places, %d files, first %s", len(list), total, list[0])
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"/a/ä b": "/a/ä b", "/a\nb": `/a\x0ab`, "/\x1b[2J": `/\x1b[2J`, "/\xff\xfe": `/\xff\xfe`, `/a\x0a`: `/a\\x0a`, "/\u009b": `/\xc2\x9b`,
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("%q is %q, not %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package left
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"beadm/be/rooted"
+	"beadm/sync/synclist"
+)
+
+// walk goes through the outgoing root. The other one is asked only about what
+// was touched.
+type walk struct {
+	ctx      context.Context
+	old, new *rooted.Root
+	since    time.Time
+	list     synclist.List
+	aliases  map[string]string // where the list's paths really begin, by links before it
+	mounts   mounts
+	owners   []owner // nil until somebody asks
+	found    found
+	// absent is the directory, above what is looked at, that the other root
+	// does not have: a file that was moved there with it looks untouched.
+	absent  string
+	linked  map[inode]bool // files with several names that were found
+	buffers [2][]byte      // for comparing
+}
+
+type inode struct{ dev, ino uint64 }
+
+func (w *walk) look(p string, info rooted.Info) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	if p == "/" {
+		return nil
+	}
+	inAbsent := w.absent != "" && strings.HasPrefix(p, w.absent+"/")
+	touched := !info.Ctime.Before(w.since)
+	if info.IsDir() {
+		if p == Shared || passing.names(p) {
+			return rooted.SkipDir
+		}
+		if !inAbsent && (touched || info.Ino == subvolumeTop) {
+			there, err := w.new.Stat(p)
+			if gone(err) {
+				err, there.Mode = nil, 0
+			}
+			if err != nil {
+				return err
+			}
+			if !there.IsDir() || info.Ino == subvolumeTop && there.Ino != subvolumeTop {
+				w.absent = p
+			}
+		}
+		return nil
+	}
+	if !info.IsRegular() && !info.IsLink() || !touched && !inAbsent || passing.names(p) {
+		return nil
+	}
+	if w.listed(p) {
+		return nil
+	}
+	if info.IsLink() {
+		if to, err := w.old.Resolve(p); err == nil && (to == Shared || strings.HasPrefix(to, Shared+"/")) {
+			return nil
+		}
+		if to, err := w.old.Readlink(p); err == nil && strings.HasPrefix(to, "/etc/alternatives/") {
+			return nil // update-alternatives(1) makes them for packages
+		}
+	}
+	if same, err := w.same(p, info); same || err != nil {
+		return err
+	}
+	if owned, err := w.owned(p); owned || err != nil {
+		return err
+	}
+	bytes := info.Size
+	if info.Nlink > 1 {
+		id := inode{info.Dev, info.Ino}
+		if w.linked[id] {
+			bytes = 0
+		}
+		if w.linked == nil {
+			w.linked = map[inode]bool{}
+		}
+		w.linked[id] = true
+	}
+	w.found.add(p, bytes)
+	return nil
+}
+
+// listed says that the synclist knows p: it is carried, or stays by decision.
+func (w *walk) listed(p string) bool {
+	if _, ok := w.list.Match(p); ok {
+		return true
+	}
+	for real, named := range w.aliases {
+		if rest, ok := strings.CutPrefix(p, real); ok && (rest == "" || rest[0] == '/') {
+			if _, ok := w.list.Match(named + rest); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// aliases finds the paths of the list that are written by way of a link.
+func aliases(root *rooted.Root, list synclist.List) map[string]string {
+	found := map[string]string{}
+	for _, start := range list.Starts() {
+		if real, err := root.ResolveParent(start); err == nil && real != start {
+			found[real] = start
+		}
+	}
+	return found
+}
+
+// subvolumeTop is the inode number of a btrfs subvolume's top. Of a nested one
+// that does not belong to the boot environment the clone has nothing.
+const subvolumeTop = 256
+
+func (w *walk) owned(p string) (bool, error) {
+	if w.owners == nil {
+		var err error
+		if w.owners, err = owners(w.old); err != nil {
+			return false, err
+		}
+	}
+	for _, o := range w.owners {
+		if ok, err := o.owns(p); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}

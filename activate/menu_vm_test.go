@@ -1,0 +1,82 @@
+//go:build linux && vm
+
+package activate_test
+
+import (
+	"strings"
+	"testing"
+
+	"beadm/activate/boot/vmtest"
+)
+
+// A person at the console chooses another boot environment than the one that
+// is armed; one is started once; one is armed over another; a trial is rolled
+// back. Each time an account was locked shortly before.
+func TestVMMenu(t *testing.T) {
+	t.Parallel()
+	beadm := program(t)
+	d := vmtest.NewDisk(t, vmtest.Btrfs)
+	v := ready(t, d, beadm)
+	v.Must(short, "printf 'confirm.hold = 5s\nconfirm.within = 600s\npanic = 5\n' >/etc/beadm/beadm.conf")
+	for i := range 7 {
+		v.Must(short, "useradd -M user"+string(rune('1'+i))+"; echo user"+string(rune('1'+i))+":secret | chpasswd")
+	}
+	v.Must(long, "beadm create new && beadm create third && beadm activate third && beadm activate new && beadm activate -T")
+	// restart reboots and chooses the nth entry of the menu; 0 chooses none.
+	restart := func(command string, nth int, wants string) {
+		t.Helper()
+		mark := v.Mark()
+		v.Send(command)
+		if nth > 0 {
+			mark = v.WaitFor(mark, "GRUB loading", long)
+			mark = v.WaitFor(mark, "[321]", long)
+			v.Type("\x1b")
+			mark = v.WaitFor(mark, "GNU GRUB", short)
+			v.Type(strings.Repeat("\x0e", nth-1) + "\r")
+		} else {
+			mark = v.WaitFor(mark, d.Firmware(), long)
+		}
+		v.WaitFor(mark, "Booting `"+wants+"'", long)
+		v.WaitShell(long)
+	}
+	is := func(wants ...string) {
+		t.Helper()
+		contains(t, "status", v.Must(short, "beadm status"), wants...)
+	}
+	locked := func(users ...string) {
+		t.Helper()
+		for _, u := range users {
+			contains(t, "the lock of "+u, v.Must(short, "passwd -S "+u), u+" L")
+		}
+	}
+
+	v.Must(long, "usermod -L user1; beadm activate new; usermod -L user2")
+	restart("systemctl reboot", 2, "debian")
+	is("state:    idle", "running:  debian", "new was armed and not tried", "another was chosen at the boot menu")
+	locked("user1", "user2")
+
+	v.Must(long, "beadm activate new; usermod -L user3")
+	restart("systemctl reboot", 3, "third")
+	is("state:    idle", "running:  third", "default:  debian", "new was armed and not tried")
+	locked("user1", "user2", "user3")
+	v.Must(short, "usermod -L user4")
+	restart("systemctl reboot", 0, "debian")
+	is("state:    idle", "running:  debian", "default:  debian")
+	locked("user3", "user4")
+
+	v.Must(long, "beadm activate -t new; beadm status | grep 'state:    once'")
+	restart("systemctl reboot", 0, "new")
+	is("state:    idle", "running:  new", "default:  debian")
+	v.Must(short, "usermod -L user5")
+	restart("systemctl reboot", 0, "debian")
+	is("state:    idle", "running:  debian")
+	locked("user4", "user5")
+
+	v.Must(long, "beadm activate new; beadm activate third; usermod -L user6")
+	restart("systemctl reboot", 0, "third")
+	is("running:  third", "default:  debian")
+	v.Must(short, "usermod -L user7")
+	restart("beadm rollback --reboot", 0, "debian")
+	is("state:    failed", "running:  debian", "rolled back by operator")
+	locked("user6", "user7")
+}

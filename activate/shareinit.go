@@ -1,0 +1,167 @@
+package activate
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"beadm/be"
+	"beadm/be/journal"
+	"beadm/be/state"
+	"beadm/share"
+)
+
+// ShareInitOptions are those of beadm share init.
+type ShareInitOptions struct {
+	Paths   []string // empty: the profile
+	Stop    []string
+	StopAll bool
+	DryRun  bool
+}
+
+// ShareInit makes the shared dataset and moves the profile's directories into
+// it while the system runs.
+func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Plan, share.Result, error) {
+	var plan share.Plan
+	var res share.Result
+	s, err := t.write(ctx, opts.DryRun)
+	if err != nil {
+		return plan, res, err
+	}
+	defer s.Close()
+	if err := Allow(s.State, "share init"); err != nil {
+		return plan, res, err
+	}
+	units := shareUnits(t.Root)
+	if err := s.recoverShare(ctx, units); err != nil {
+		return plan, res, err
+	}
+	if plan, err = share.MakePlan(ctx, t.Root, "", opts.Paths...); err != nil || opts.DryRun {
+		return plan, res, err
+	}
+	if len(plan.Moves()) == 0 {
+		return plan, res, nil
+	}
+	free, err := s.Store.Free(ctx)
+	if err != nil {
+		return plan, res, err
+	}
+	if free < plan.Need+room {
+		return plan, res, be.E(be.Undone, "cannot move the shared data: it needs %d MiB and %s has %d free; nothing was changed", (plan.Need+room)>>20, t.Store.Location(), free>>20)
+	}
+	running, err := s.running(ctx)
+	if err != nil {
+		return plan, res, err
+	}
+	existed, err := s.hasShare(ctx)
+	if err != nil {
+		return plan, res, err
+	}
+	args := shareInitArgs{UUID: running.UUID, Existed: existed}
+	for _, p := range plan.Moves() {
+		args.Moves = append(args.Moves, p.Path)
+	}
+	err = s.run(ctx, s.shareInitPlan(args, func(ctx context.Context) error {
+		res, err = share.Init(ctx, share.Options{
+			Root: t.Root, BE: running.UUID, Paths: opts.Paths, Free: free, Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
+			Record: func(_ string, data []byte) error { return state.WriteFile(s.Dir.Path(shareRecord), data) },
+			Note:   func(text string) { t.Report.Note("%s", text) },
+		})
+		if err == nil {
+			return s.forgetShareRecord()
+		}
+		// Whatever was not moved is what it was.
+		return errors.Join(err, s.recoverShare(context.WithoutCancel(ctx), units))
+	}))
+	for _, late := range res.Late {
+		t.Report.Warn("written in the last moment and kept beside: %s", late)
+	}
+	if err != nil {
+		return plan, res, err
+	}
+	s.record("share init", "", strings.Join(res.Moved, " "))
+	// Only the order at shutdown hangs on this.
+	if err := s.reorderJournal(ctx); err != nil {
+		t.Report.Warn("%v", err)
+	}
+	return plan, res, nil
+}
+
+type shareInitArgs struct {
+	UUID    be.UUID  `json:"uuid"` // of the boot environment whose directories move
+	Existed bool     `json:"existed,omitempty"`
+	Moves   []string `json:"moves"`
+}
+
+// shareInitPlan has the relocation for its commit: that keeps a record of its
+// own, of every path, since it may have to outlive boots of other boot
+// environments. move is nil when the plan is made again to be recovered.
+func (s *Session) shareInitPlan(a shareInitArgs, move func(context.Context) error) journal.Plan {
+	moved := func(ctx context.Context) (bool, error) {
+		if data, err := s.openRelocation(); err != nil || data != nil {
+			return true, err
+		}
+		paths, err := share.Status(ctx, s.Root, "")
+		for _, p := range paths {
+			for _, m := range a.Moves {
+				if p.Path == m && p.State == share.Linked {
+					return true, err
+				}
+			}
+		}
+		return false, err
+	}
+	if move == nil {
+		move = func(ctx context.Context) error { return s.recoverShare(ctx, shareUnits(s.Root)) }
+	}
+	return journal.Plan{Op: "share init", Args: a, Commit: 1, Committed: moved, Steps: []journal.Step{
+		{
+			Name: "make the shared dataset and mount it",
+			Do: func(ctx context.Context) error {
+				if err := s.Store.CreateVolume(ctx, be.ShareVolume); err != nil {
+					return err
+				}
+				if mounted, err := s.shareMounted(); err != nil {
+					return err
+				} else if !mounted {
+					if err := share.PrepareMountPoint(s.Root, true); err != nil {
+						return err
+					}
+				}
+				return s.mountVolume(ctx)
+			},
+			Undo: func(ctx context.Context) error {
+				if a.Existed {
+					return nil
+				}
+				return s.dropEmptyShare(ctx)
+			},
+		},
+		{Name: "move " + strings.Join(a.Moves, ", ") + " into it", Do: move},
+	}}
+}
+
+// dropEmptyShare destroys a shared dataset that holds nothing. One that holds
+// anything is somebody's.
+func (s *Session) dropEmptyShare(ctx context.Context) error {
+	exists, err := s.hasShare(ctx)
+	if err != nil || !exists {
+		return err
+	}
+	if err := s.mountVolume(ctx); err != nil {
+		return err
+	}
+	live := s.openLive()
+	if live == nil {
+		return errors.New("the shared data is not mounted any more")
+	}
+	names, err := live.Readdirnames(-1)
+	live.Close()
+	if err != nil || len(names) > 0 {
+		return err
+	}
+	if err := s.unmountVolume(ctx); err != nil {
+		return err
+	}
+	return s.Store.DestroyVolume(ctx, be.ShareVolume)
+}

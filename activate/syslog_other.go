@@ -1,0 +1,7 @@
+//go:build !linux
+
+package activate
+
+import "beadm/be/state"
+
+func (s *Session) syslog(state.Event, string) {}

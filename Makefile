@@ -2,7 +2,7 @@
 # sudo make test      everything that runs on this machine; installs what it needs
 # sudo make demo      one patch cycle with failback, shown and checked
 # sudo make test-vm   real ZFS, real boot loaders, real reboots, in QEMU
-# sudo make test-long the same, ZFS cut at every place, and more power cuts
+# sudo make test-long the same, the long faults, more power cuts, and ZFS cut at every place
 SHELL := /bin/sh
 # A Go that go.mod accepts, fetched if there is none: testdata/go.sh.
 go = GO="$$(GO='$(GO)' sh testdata/go.sh)" &&

@@ -113,9 +113,13 @@ type fault struct {
 	prepare string        // run in the old system, before activate is tried again
 	repair  string        // run in new
 	again   bool          // activate it once more
+	long    bool          // make test-long only: it takes two minutes and more
 }
 
 func (f fault) run(t *testing.T, base *vmtest.Disk) {
+	if f.long && os.Getenv("BEADM_LONG") == "" {
+		t.Skip("NOT RUN: it takes long; make test-long runs it")
+	}
 	t.Parallel()
 	d := base.Clone(t)
 	if f.spoil != nil {

@@ -3,6 +3,8 @@ package activate
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"beadm/be"
@@ -104,7 +106,7 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 	var goodSince, badSince time.Time
 	var results []state.CheckState
 	booted := false
-	var lastBad *state.CheckState
+	var lastBad []state.CheckState
 	for {
 		// A check that hangs was bad all the while.
 		began := time.Now()
@@ -127,13 +129,13 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 				goodSince = now
 			}
 		} else {
-			if lastBad == nil || lastBad.Name != bad.Name {
+			if !sameBad(results, lastBad) {
 				// For the dead-man timer to name, which may be sooner.
 				if err := t.keepChecks(ctx, results); err != nil {
 					t.Report.Warn("%v", err)
 				}
 			}
-			goodSince, lastBad = time.Time{}, bad
+			goodSince, lastBad = time.Time{}, results
 			if badSince.IsZero() {
 				badSince = began
 			}
@@ -151,9 +153,9 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 			reason, detail := state.ReasonTimer, fmt.Sprintf("%s passed", trial.ConfirmWithin)
 			switch {
 			case bad != nil:
-				reason, detail = state.ReasonCheck, bad.Name+": "+bad.Detail
+				reason, detail = state.ReasonCheck, badChecks(results)
 			case lastBad != nil:
-				detail += "; the last bad check: " + lastBad.Name + ": " + lastBad.Detail
+				detail += "; what was bad last: " + badChecks(lastBad)
 			}
 			if err := t.FailTrial(ctx, reason, detail, results); err != nil {
 				t.Report.Warn("%v", err)
@@ -179,6 +181,23 @@ func firstBad(results []state.CheckState) *state.CheckState {
 		}
 	}
 	return nil
+}
+
+// badChecks names all that are bad, and why: what is queued while the system
+// starts must not hide what is really wrong.
+func badChecks(results []state.CheckState) string {
+	var bad []string
+	for _, r := range results {
+		if !r.OK {
+			bad = append(bad, r.Name+": "+r.Detail)
+		}
+	}
+	return strings.Join(bad, "; ")
+}
+
+// sameBad says whether the same checks are bad, for whatever reason.
+func sameBad(a, b []state.CheckState) bool {
+	return slices.EqualFunc(a, b, func(a, b state.CheckState) bool { return a.Name == b.Name && a.OK == b.OK })
 }
 
 func (t *Target) keepChecks(ctx context.Context, results []state.CheckState) error {

@@ -94,7 +94,7 @@ func (t *Target) trialEnded(ctx context.Context, activation string) bool {
 	detail := fmt.Sprintf("%s passed", trial.ConfirmWithin)
 	if k := s.State.BEs[trial.BE]; k != nil {
 		if bad := firstBad(k.Checks); bad != nil && bad.At.After(trial.TryingAt) {
-			detail += "; the last bad check: " + bad.Name + ": " + bad.Detail
+			detail += "; what was bad last: " + badChecks(k.Checks)
 		}
 	}
 	if err := t.FailTrial(ctx, state.ReasonTimer, detail, nil); err != nil {

@@ -92,7 +92,7 @@ RestartSec=2
 		{
 			name:   "a check that hangs",
 			spoil:  withCheck("sleep 1000; true"),
-			begins: "beadm: trial of new", limit: 150 * time.Second, says: []string{"sleep 1000; true: it did not end within 30s"},
+			begins: "beadm: trial of new", limit: 150 * time.Second, says: []string{"sleep 1000; true: it did not end within 30s"}, long: true,
 		},
 		{
 			name: "a unit before boot-complete.target that fails",
@@ -133,10 +133,10 @@ ExecStart=/bin/sh -c 'sleep 2; echo fault begins >/dev/console; systemctl --no-b
 			spoil: withUnits(map[string]string{"says.service": `[Service]
 ExecStart=/bin/sh -c 'sleep 2; echo fault begins >/dev/console'
 `}),
-			begins: "fault begins", hold: true, limit: 150 * time.Second, says: []string{resetBefore},
+			begins: "fault begins", hold: true, limit: 150 * time.Second, says: []string{resetBefore}, long: true,
 		},
 		{
-			name: "a kernel that hangs, with a hardware watchdog",
+			name: "a kernel that hangs beside a hardware watchdog",
 			spoil: func(t *testing.T, d *vmtest.Disk, top string) {
 				put(t, inNew(top, "root/fault.ko"), string(vmtest.Module(t, filepath.Join(top, newRoot), vmtest.Hang)), 0o644)
 				whole(t, top, map[string]string{"hangs.service": `[Service]

@@ -29,7 +29,7 @@ func TestVMMenu(t *testing.T) {
 		v.Send(command)
 		if nth > 0 {
 			mark = v.WaitFor(mark, "GRUB loading", long)
-			mark = v.WaitFor(mark, "[321]", long)
+			mark = v.WaitFor(mark, "1;1H[321] ", long)
 			v.Type("\x1b")
 			mark = v.WaitFor(mark, "GNU GRUB", short)
 			v.Type(strings.Repeat("\x0e", nth-1) + "\r")

@@ -82,7 +82,7 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	if b.Incomplete {
 		return be.E(be.Unbootable, "cannot activate %s: it is incomplete; destroy it and create it again", name)
 	}
-	if err := s.upgradedWell(b); err != nil {
+	if err := s.upgradedWell(b, "activate"); err != nil {
 		return err
 	}
 	if !opts.Permanent {
@@ -271,7 +271,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 				Do: func(ctx context.Context) error {
 					return s.reconcileRunning(ctx, a.FromUUID, a.UUID, snapDir, newDir, a.Strict)
 				},
-				Undo: func(ctx context.Context) error { return s.tidy(ctx, a.Name, newDir) },
+				Undo: func(ctx context.Context) error { s.tidy(ctx, a.Name, newDir); return nil },
 			},
 			journal.Step{
 				Name: "write the menu entry of " + a.Name,

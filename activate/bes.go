@@ -107,8 +107,8 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	}
 	k := s.State.Know(b.UUID)
 	k.Name, k.UpTo = name, upTo
-	if src, err := s.find(ctx, args.Source); err == nil && s.State.BEs[src.UUID] != nil {
-		k.Upgrade = s.State.BEs[src.UUID].Upgrade // what it left half done is half done in the clone
+	if k.Upgrade, err = s.upgradeIn(ctx, args); err != nil {
+		return b, err
 	}
 	if err := s.save(); err != nil {
 		return b, err
@@ -283,7 +283,8 @@ func (s *Session) destroyPlan(args destroyArgs, report *be.DestroyReport) journa
 					if err != nil || slices.Contains(entries, args.UUID.ID()) {
 						return nil // nothing was taken away
 					}
-					return s.refreshEntry(ctx, args.UUID)
+					s.entryBack(ctx, args.UUID, args.Name)
+					return nil
 				},
 			},
 			{Name: "destroy " + args.Name, Do: func(ctx context.Context) error {

@@ -103,7 +103,14 @@ func (s *Session) reconcile(ctx context.Context, sw reconcile.Switch) (reconcile
 
 // tidy takes away what a reconcile into the boot environment name that was cut
 // staged there. It is mounted at dir, or was.
-func (s *Session) tidy(ctx context.Context, name, dir string) error {
+func (s *Session) tidy(ctx context.Context, name, dir string) {
+	if err := s.tidyAt(ctx, name, dir); err != nil {
+		// The next reconcile would do it, too: nothing has to stay open for it.
+		s.Report.Warn("%v", err)
+	}
+}
+
+func (s *Session) tidyAt(ctx context.Context, name, dir string) error {
 	b, err := s.find(ctx, name)
 	if err != nil || b.Running || b.Mountpoint != "" && b.Mountpoint != dir {
 		return notFoundIsFine(err)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"beadm/be/state"
 )
 
 // What systemctl show prints, of systemd 252.
@@ -56,5 +58,38 @@ func TestCheckThatHangs(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("what it started still runs: %s", stat)
 		}
+	}
+}
+
+// While a unit that boot-complete.target waits for still runs, the trial is
+// not healthy; and that unit is started once.
+func TestSlowBootComplete(t *testing.T) {
+	dir := t.TempDir()
+	script := `#!/bin/sh
+case "$1" in
+list-jobs) test -e ` + dir + `/started && { echo "7 health.service start running"; echo "8 boot-complete.target start waiting"; }; exit 0;;
+start) echo once >>` + dir + `/started;;
+show) case "$2" in boot-complete.target) echo LoadState=loaded; echo ActiveState=inactive;; esac;;
+esac
+exit 0
+`
+	if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	target := &Target{Root: "/", Conf: DefaultConf()}
+	for i := range 3 {
+		complete := -1
+		for j, c := range target.runChecks(context.Background(), &state.Baseline{}) {
+			if c.Name == "boot-complete" && !c.OK {
+				complete = j
+			}
+		}
+		if complete < 0 {
+			t.Errorf("round %d: boot-complete.target is waited for, and the check says nothing", i)
+		}
+	}
+	if started, err := os.ReadFile(dir + "/started"); err != nil || string(started) != "once\n" {
+		t.Errorf("started: %q %v", started, err)
 	}
 }

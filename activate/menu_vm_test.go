@@ -5,6 +5,7 @@ package activate_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"beadm/activate/boot/vmtest"
 )
@@ -31,8 +32,11 @@ func TestVMMenu(t *testing.T) {
 			mark = v.WaitFor(mark, "GRUB loading", long)
 			mark = v.WaitFor(mark, "1;1H[321] ", long)
 			v.Type("\x1b")
-			mark = v.WaitFor(mark, "GNU GRUB", short)
-			v.Type(strings.Repeat("\x0e", nth-1) + "\r")
+			mark = v.WaitFor(mark, "previous menu", short)
+			for _, key := range strings.Repeat("\x0e", nth-1) + "\r" {
+				time.Sleep(time.Second) // what is typed while it draws is lost
+				v.Type(string(key))
+			}
 		} else {
 			mark = v.WaitFor(mark, d.Firmware(), long)
 		}

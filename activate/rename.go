@@ -77,7 +77,7 @@ func (s *Session) renamePlan(a renameArgs) journal.Plan {
 		plan.Steps = append(plan.Steps, journal.Step{
 			Name: "take " + a.From + " out of the boot menu",
 			Do:   func(ctx context.Context) error { return s.Loader.Remove(ctx, a.UUID.ID()) },
-			Undo: func(ctx context.Context) error { return s.refreshEntry(ctx, a.UUID) },
+			Undo: func(ctx context.Context) error { s.entryBack(ctx, a.UUID, a.From); return nil },
 		})
 	}
 	plan.Steps = append(plan.Steps,
@@ -107,12 +107,19 @@ func (s *Session) renamePlan(a renameArgs) journal.Plan {
 		plan.Steps = append(plan.Steps, journal.Step{
 			Name: "write the menu entry of " + a.To,
 			Do: func(ctx context.Context) error {
-				if err := s.refreshEntry(ctx, a.UUID); err != nil {
-					s.Report.Warn("%s is not in the boot menu until it is activated: %v", a.To, err)
-				}
+				s.entryBack(ctx, a.UUID, a.To)
 				return nil
 			},
 		})
 	}
 	return plan
+}
+
+// entryBack brings a menu entry back that was taken away. One that cannot be
+// written is no reason to leave an operation open, which would keep every other
+// command from its work.
+func (s *Session) entryBack(ctx context.Context, uuid be.UUID, name string) {
+	if err := s.refreshEntry(ctx, uuid); err != nil && be.KindOf(err) != be.NotFound {
+		s.Report.Warn("%s is not in the boot menu until it is activated: %v", name, err)
+	}
 }

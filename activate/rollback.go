@@ -50,6 +50,9 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 	if err != nil {
 		return "", err
 	}
+	if err := s.upgradedWell(b, "roll back to"); err != nil {
+		return "", err
+	}
 	if !b.Running {
 		if err := s.checkBootable(ctx, b); err != nil {
 			return "", err

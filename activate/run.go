@@ -80,6 +80,8 @@ func (s *Session) mayEnter(b be.BE, command string) error {
 		return be.E(be.InUse, "cannot upgrade %s: it is running; upgrade a clone of it", b.Name)
 	case b.Running:
 		return be.E(be.InUse, "cannot run anything in %s: it is the one that runs; call it as it is", b.Name)
+	case command == "upgrade" && b.UUID != "" && b.UUID == s.State.Default:
+		return be.E(be.InUse, "cannot upgrade %s: it is what boots next; upgrade a clone of it", b.Name)
 	case b.Incomplete:
 		return be.E(be.InUse, "cannot %s %s: it is incomplete; destroy it first", command, b.Name)
 	case b.Mountpoint != "":

@@ -141,10 +141,10 @@ func (s *Session) syncPlan(a syncArgs, dry bool, report *reconcile.Report) journ
 				return err
 			},
 			Undo: func(ctx context.Context) error {
-				if a.ToRuns || dry {
-					return nil
+				if !a.ToRuns && !dry {
+					s.tidy(ctx, a.To, toDir)
 				}
-				return s.tidy(ctx, a.To, toDir)
+				return nil
 			},
 		},
 		journal.Step{

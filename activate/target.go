@@ -40,6 +40,8 @@ type Target struct {
 	Conf    Conf
 	// AnyHost accepts a store that another host set up.
 	AnyHost bool
+
+	completing bool // boot-complete.target was started by the checks of a trial
 }
 
 // Session is one command's hold on a target: the state file system is mounted

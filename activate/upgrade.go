@@ -143,7 +143,7 @@ func noCommand(name string) error {
 }
 
 // upgradedWell refuses a boot environment that an upgrade left half done.
-func (s *Session) upgradedWell(b be.BE) error {
+func (s *Session) upgradedWell(b be.BE, verb string) error {
 	k := s.State.BEs[b.UUID]
 	if k == nil || k.Upgrade == nil {
 		return nil
@@ -152,5 +152,35 @@ func (s *Session) upgradedWell(b be.BE) error {
 	if why == "" {
 		why = "it was cut off"
 	}
-	return be.E(be.Decision, "cannot activate %s: its upgrade of %s did not end well (%s): mend it and run beadm upgrade %s again, or destroy it", b.Name, k.Upgrade.Began.Local().Format("2006-01-02 15:04"), why, b.Name)
+	return be.E(be.Decision, "cannot %s %s: its upgrade of %s did not end well (%s): mend it and run beadm upgrade %s again, or destroy it", verb, b.Name, k.Upgrade.Began.Local().Format("2006-01-02 15:04"), why, b.Name)
+}
+
+// upgradeIn is what the source of a create says of an upgrade: what that left
+// half done is half done in the clone, but not in one of a snapshot from
+// before.
+func (s *Session) upgradeIn(ctx context.Context, args createArgs) (*state.Upgrade, error) {
+	if args.Source == "" {
+		return nil, nil
+	}
+	src, err := s.find(ctx, args.Source)
+	if err != nil {
+		return nil, err
+	}
+	k := s.State.BEs[src.UUID]
+	if k == nil {
+		return nil, nil
+	}
+	if k.Upgrade == nil || args.Auto {
+		return k.Upgrade, nil
+	}
+	snaps, err := s.Store.Snapshots(ctx, src.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, sn := range snaps {
+		if sn.Name == args.Snapshot && sn.Created.Before(k.Upgrade.Began.Truncate(time.Second)) {
+			return nil, nil
+		}
+	}
+	return k.Upgrade, nil
 }

@@ -97,16 +97,8 @@ func unmountShare(r *rooted.Root) error {
 		}
 		// A stand-in's own, which nobody else mounts there.
 		for _, name := range readOnly {
-			d, err := copier.OpenDir(r, MountPoint+"/"+name)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			mounted, err := copier.Mounted(d)
-			d.Close()
-			if err == nil && mounted {
+			standIn, err := isStandIn(r, MountPoint+"/"+name)
+			if err == nil && standIn {
 				err = unmountAt(r, MountPoint+"/"+name)
 			}
 			if err != nil {
@@ -117,6 +109,33 @@ func unmountShare(r *rooted.Root) error {
 			return err
 		}
 	}
+}
+
+// isStandIn says whether a tmpfs of refuseMail's is mounted at path, which may
+// be a link in somebody's boot environment.
+func isStandIn(r *rooted.Root, path string) (bool, error) {
+	info, err := r.Lstat(path)
+	if err != nil || !info.IsDir() {
+		return false, ignoreGone(err)
+	}
+	d, err := copier.OpenDir(r, path)
+	if err != nil {
+		return false, ignoreGone(err)
+	}
+	defer d.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(d.Fd()), &st); err != nil {
+		return false, err
+	}
+	mounted, err := copier.Mounted(d)
+	return mounted && st.Type == unix.TMPFS_MAGIC && st.Flags&unix.ST_RDONLY != 0, err
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func unmountAt(r *rooted.Root, path string) error {

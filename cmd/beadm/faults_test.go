@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/activate/boot/stub"
+	"beadm/be/state"
 )
 
 func (m *machine) freshRun() { // /run is a tmpfs: empty after a boot
@@ -453,4 +455,62 @@ func TestStateWithoutALoader(t *testing.T) {
 			t.Log(r)
 		}
 	}
+}
+
+// What an upgrade left half done is neither activated nor rolled back to; a
+// clone of it is as little, one of a snapshot from before is.
+func TestHalfUpgraded(t *testing.T) {
+	m := newMachine(t)
+	if !m.addShell() {
+		t.Fatal("this needs /bin/busybox (package busybox-static)")
+	}
+	m.ok("create", "new")
+	m.ok("activate", "--permanent", "new")
+	m.refused(4, "it is what boots next", "upgrade", "new", "--", "/bin/true")
+	m.comeUp()
+	m.is("idle", "new", "new")
+	m.ok("create", "-e", "debian", "whole")
+	time.Sleep(1100 * time.Millisecond)
+	if r := m.run("upgrade", "debian", "--", "/bin/sh", "-c", "exit 1"); r.code != 1 || !strings.Contains(r.err, "ended with status 1") {
+		t.Error(r)
+	}
+	m.refused(5, "did not end well", "activate", "--leave-behind", "debian")
+	m.refused(5, "did not end well", "rollback")
+	m.is("idle", "new", "new")
+	m.ok("create", "-e", "debian", "half")
+	m.refused(5, "did not end well", "activate", "--leave-behind", "half")
+	before, err := filepath.Glob(filepath.Join(m.top, "@beadm-snapshots/*/beadm-create-*"))
+	check(t, err)
+	from := ""
+	for _, s := range before {
+		if r := m.run("create", "-e", "debian@"+filepath.Base(s), "from-"+filepath.Base(s)[13:17]); r.code == 0 && from == "" {
+			from = "from-" + filepath.Base(s)[13:17]
+			if r := m.run("activate", "--leave-behind", from); r.code == 0 {
+				m.ok("activate", "-T")
+				break
+			}
+			from = ""
+		}
+	}
+	if from == "" {
+		t.Error("no clone of a snapshot from before the upgrade can be activated")
+	}
+	m.ok("upgrade", "debian", "--", "/bin/true")
+	m.ok("rollback")
+	m.is("idle", "new", "debian")
+}
+
+// rename was cut behind its first step, and its boot environment is gone since:
+// that is no reason for every later command to be refused.
+func TestNoDeadEndOfARename(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	m.ok("activate", "new")
+	var st state.State
+	check(t, json.Unmarshal([]byte(read(t, filepath.Join(filepath.Dir(m.journal()), "state.json"))), &st))
+	m.ok("activate", "-T")
+	write(t, m.journal(), `{"version":1,"op":"rename","args":{"from":"new","to":"newer","uuid":"`+string(st.Trial.BE)+`","had_entry":true},"step":0,"done":true,"name":"take new out of the boot menu"}`)
+	sh(t, "btrfs", "subvolume", "delete", m.top+"/@be-new")
+	m.ok("create", "x")
+	m.is("idle", "debian", "debian")
 }

@@ -17,8 +17,9 @@ const maxTitle = 100
 // initrd are read from the boot environment itself.
 //
 // A trial that GRUB cannot start resets: its token is gone, so the default
-// boots. So whoever starts another entry while the token is just gone was
-// chosen by a person, and is told whose it was. Anything else that cannot be started returns, and GRUB goes on with
+// boots. So whoever starts another entry while the token is just gone, and
+// the trial's entry was in the menu, was chosen by a person, and is told whose
+// it was. Anything else that cannot be started returns, and GRUB goes on with
 // the numbers of $fallback. Being one compound statement, a fragment that is
 // damaged does nothing at all.
 func entryText(e boot.Entry) ([]byte, error) {
@@ -77,8 +78,8 @@ if menuentry %s --id '%s' --class gnu-linux --class os --unrestricted {
 		reboot
 	else
 		set beadm_passed=
-		if [ -n "$beadm_id" ]; then
-			set beadm_passed="%s=$beadm_id"
+		if [ -n "$beadm_shown" ]; then
+			set beadm_passed="%s=$beadm_shown"
 		fi
 		if %s; then
 			if linux "($beadm_root)"%s%s $beadm_passed; then

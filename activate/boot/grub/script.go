@@ -96,6 +96,7 @@ if [ "$beadm_one" = "$beadm_two" ]; then
 	set beadm_two=
 fi
 set fallback=
+set beadm_shown=
 function beadm_menu {
 	for beadm_file in "$beadm_one" "$beadm_two" others $beadm_dir/entries/b*.cfg; do
 		set beadm_new=
@@ -108,6 +109,9 @@ function beadm_menu {
 			source "$beadm_file"
 		fi
 		if [ -n "$beadm_new" ]; then
+			if [ "$beadm_file" = "$beadm_one" ]; then
+				set beadm_shown="$beadm_id"
+			fi
 			if [ -n "$beadm_have" ]; then
 				set fallback="$fallback$1 "
 			fi

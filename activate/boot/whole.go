@@ -108,81 +108,276 @@ func wholeBzImage(file *os.File) error {
 	return nil
 }
 
-// packers are the compressions of an initramfs (Linux, lib/decompress.c).
+// unknown is where an archive ends of which only its packer could tell.
+const unknown = -1
+
+// packers are the compressions of an initramfs (Linux, lib/decompress.c). Each
+// reads the archive that begins at an offset, to the end of its checksums,
+// and returns where that end is.
 var packers = []struct {
-	magic   string
-	open    func(io.Reader) (io.Reader, error)
-	program []string
+	magic  string
+	unpack func(ctx context.Context, in *io.SectionReader, at int64) (end int64, err error)
 }{
-	{magic: "\x1f\x8b", open: func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }},
-	{magic: "BZh", open: func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }},
-	{magic: "\x28\xb5\x2f\xfd", program: []string{"zstd", "-dcq"}},
-	{magic: "\xfd7zXZ\x00", program: []string{"xz", "-dcq"}},
-	{magic: "\x5d\x00\x00", program: []string{"xz", "-dcq", "--format=lzma"}},
-	{magic: "\x02\x21\x4c\x18", program: []string{"lz4", "-dcq"}},
-	{magic: "\x89LZO", program: []string{"lzop", "-dcq"}},
+	{"\x1f\x8b", unpackGzip},
+	{"BZh", unpackBzip2},
+	{zstdMagic, unpackZstd},
+	{"\xfd7zXZ\x00", unpackXz},
+	{"\x5d\x00\x00", unpackLzma},
+	{lz4Magic, unpackLz4},
+	{"\x89LZO", unpackLzop},
 }
 
-// wholeInitrd reads plain archives, as those with a processor's microcode, up
-// to the first that is packed, and unpacks that.
+var errNoArchive = errors.New("it begins as no archive that a kernel reads")
+
+// wholeInitrd reads an initrd as the kernel does (Linux, init/initramfs.c,
+// unpack_to_rootfs): plain and packed archives in any order, and zeros between
+// and behind them. Behind a packed archive it stops, content, where it cannot
+// know what comes: the system is unpacked, and a tail may be another's matter.
 func wholeInitrd(ctx context.Context, file *os.File) error {
-	r := &counter{r: bufio.NewReaderSize(file, 256<<10)}
-	plain := 0
-	for {
-		head, err := r.skipZeros()
-		if err == io.EOF && plain > 0 {
-			return nil
-		}
-		if err == io.EOF {
-			return errors.New("it holds nothing")
-		}
-		if err != nil {
-			return err
-		}
-		if !isCpio(head) {
-			break
-		}
-		if err := r.skipCpio(); err != nil {
-			return err
-		}
-		plain++
-	}
-	head, err := r.r.Peek(8)
+	info, err := file.Stat()
 	if err != nil {
-		return errors.New("it is cut short")
-	}
-	for _, p := range packers {
-		if !strings.HasPrefix(string(head), p.magic) {
-			continue
-		}
-		if p.open == nil {
-			return unpackWith(ctx, p.program, r.r)
-		}
-		u, err := p.open(r.r)
-		if err == nil {
-			err = drained(u)
-		}
-		if errors.Is(err, gzip.ErrHeader) {
-			err = nil // what follows a whole archive is another's matter
-		}
 		return err
 	}
-	return errors.New("it begins as no archive that a kernel reads")
+	in := io.NewSectionReader(file, 0, info.Size())
+	at, packed := int64(0), false
+	for n := 0; at != unknown; n++ {
+		end, isPacked, err := wholeArchive(ctx, in, at)
+		switch {
+		case err == io.EOF && n == 0:
+			return errors.New("it holds nothing")
+		case err == io.EOF, err == errNoArchive && packed:
+			return nil
+		case err != nil:
+			return err
+		}
+		at, packed = end, packed || isPacked
+	}
+	return nil
 }
 
-// drained reads an unpacked archive to its end.
+// wholeArchive reads the one archive that begins behind the zeros at an offset
+// of an initrd; io.EOF if only zeros are left.
+func wholeArchive(ctx context.Context, in *io.SectionReader, at int64) (end int64, packed bool, err error) {
+	c := countFrom(in, at)
+	head, err := c.skipZeros()
+	if err != nil {
+		return 0, false, err
+	}
+	// The kernel sees a plain archive only where it is aligned.
+	if isCpio(head) && c.n%4 == 0 {
+		err := c.skipCpio()
+		return c.n, false, err
+	}
+	for _, p := range packers {
+		if !bytes.HasPrefix(head, []byte(p.magic)) {
+			continue
+		}
+		if len(head) < 8 {
+			return 0, true, errors.New("it is cut short")
+		}
+		end, err := p.unpack(ctx, in, c.n)
+		return end, true, err
+	}
+	return 0, false, errNoArchive
+}
+
+func unpackGzip(_ context.Context, in *io.SectionReader, at int64) (int64, error) {
+	c := countFrom(in, at)
+	u, err := gzip.NewReader(c)
+	if err != nil {
+		return 0, cutShort(err)
+	}
+	// What is behind need not be another of gzip.
+	u.Multistream(false)
+	err = drained(u)
+	return c.n, err
+}
+
+func unpackBzip2(_ context.Context, in *io.SectionReader, at int64) (int64, error) {
+	// The library looks behind the last checksum for two bytes that begin
+	// another archive. With these there, it always finds that they do not,
+	// and says so only of an archive that is whole.
+	const behind = "\x00\x00"
+	c := &counter{r: bufio.NewReaderSize(io.MultiReader(from(in, at), strings.NewReader(behind)), bufferSize), n: at}
+	err := drained(bzip2s{bzip2.NewReader(c)})
+	return c.n - int64(len(behind)), err
+}
+
+// bzip2s ends where the last of adjoining bzip2 archives does.
+type bzip2s struct{ r io.Reader }
+
+func (b bzip2s) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err == bzip2.StructuralError("bad magic value in continuation file") {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// unpackZstd and unpackLz4 give the packer its own bytes only: it would take
+// others for damage, and the checksum of zstd comes behind all that it unpacks.
+func unpackZstd(ctx context.Context, in *io.SectionReader, at int64) (int64, error) {
+	return unpackUpTo(ctx, in, at, zstdEnd(in, at), "zstd", "-dcq")
+}
+
+func unpackLz4(ctx context.Context, in *io.SectionReader, at int64) (int64, error) {
+	return unpackUpTo(ctx, in, at, lz4End(in, at), "lz4", "-dcq")
+}
+
+func unpackUpTo(ctx context.Context, in *io.SectionReader, at, end int64, program ...string) (int64, error) {
+	packed := from(in, at)
+	if end != unknown {
+		packed = io.NewSectionReader(in, at, end-at)
+	}
+	_, err := unpackWith(ctx, program, packed)
+	return end, err
+}
+
+func unpackXz(ctx context.Context, in *io.SectionReader, at int64) (int64, error) {
+	return unpackFirst(ctx, in, at, "xz", "-dcq")
+}
+
+func unpackLzma(ctx context.Context, in *io.SectionReader, at int64) (int64, error) {
+	return unpackFirst(ctx, in, at, "xz", "-dcq", "--format=lzma")
+}
+
+// unpackFirst tries all that is there, then the first archive alone: busybox's
+// xz cannot do the latter.
+func unpackFirst(ctx context.Context, in *io.SectionReader, at int64, program ...string) (int64, error) {
+	_, err := unpackWith(ctx, program, from(in, at))
+	if err != nil {
+		_, err = unpackWith(ctx, append(program, "--single-stream"), from(in, at))
+	}
+	return unknown, err
+}
+
+// unpackLzop believes an archive that came up to its trailer, whatever lzop
+// says of the rest: lzop checks each block before it writes it.
+func unpackLzop(ctx context.Context, in *io.SectionReader, at int64) (int64, error) {
+	whole, err := unpackWith(ctx, []string{"lzop", "-dcq"}, from(in, at))
+	if whole {
+		err = nil
+	}
+	return unknown, err
+}
+
+const (
+	zstdMagic = "\x28\xb5\x2f\xfd"
+	lz4Magic  = "\x02\x21\x4c\x18"
+)
+
+// zstdEnd is the end of the adjoining zstd frames (RFC 8878, 3.1), or unknown
+// if they are none or do not end.
+func zstdEnd(in *io.SectionReader, at int64) int64 {
+	for {
+		magic, ok := readNumber(in, at, 4)
+		switch {
+		case ok && magic == magicNumber(zstdMagic):
+			at = zstdFrameEnd(in, at+4)
+		case ok && magic&^0xf == 0x184d2a50: // a skippable frame
+			size, _ := readNumber(in, at+4, 4)
+			at += 8 + size
+		default:
+			return at
+		}
+		if at == unknown || at > in.Size() {
+			return unknown
+		}
+	}
+}
+
+// zstdFrameEnd is the end of a frame from behind its magic number.
+func zstdFrameEnd(in *io.SectionReader, at int64) int64 {
+	descriptor, ok := readNumber(in, at, 1)
+	if !ok {
+		return unknown
+	}
+	at += 1 + []int64{0, 1, 2, 4}[descriptor&3] + []int64{0, 2, 4, 8}[descriptor>>6]
+	// A single segment has no window, but always a size.
+	if single := descriptor&0x20 != 0; !single || descriptor>>6 == 0 {
+		at++
+	}
+	for {
+		block, ok := readNumber(in, at, 3)
+		if !ok {
+			return unknown
+		}
+		size := block >> 3
+		switch block >> 1 & 3 {
+		case 1: // one byte, repeated
+			size = 1
+		case 3: // reserved
+			return unknown
+		}
+		at += 3 + size
+		if block&1 != 0 {
+			break
+		}
+	}
+	if descriptor&4 != 0 {
+		at += 4 // the checksum
+	}
+	return at
+}
+
+// lz4End is the end of adjoining lz4 archives of the kernel's format, which
+// has no end mark: it is where no block can be. Unknown if a block is cut
+// short.
+func lz4End(in *io.SectionReader, at int64) int64 {
+	const unpacked = 8 << 20
+	const most = unpacked + unpacked/255 + 16 // LZ4_compressBound
+	for {
+		size, ok := readNumber(in, at, 4)
+		switch {
+		case ok && size == magicNumber(lz4Magic):
+			at += 4
+		case !ok || size == 0 || size > most:
+			return at
+		default:
+			at += 4 + size
+		}
+		if at > in.Size() {
+			return unknown
+		}
+	}
+}
+
+// readNumber reads n bytes, the lowest first; false if they are not there.
+func readNumber(in io.ReaderAt, at int64, n int) (int64, bool) {
+	b := make([]byte, 4)
+	if got, _ := in.ReadAt(b[:n], at); got < n {
+		return 0, false
+	}
+	return int64(binary.LittleEndian.Uint32(b)), true
+}
+
+func magicNumber(magic string) int64 {
+	return int64(binary.LittleEndian.Uint32([]byte(magic)))
+}
+
+func from(in *io.SectionReader, at int64) *io.SectionReader {
+	return io.NewSectionReader(in, at, in.Size()-at)
+}
+
+// drained reads an unpacked archive up to its trailer, and then all that comes:
+// the checksums of what was packed are at its end.
 func drained(r io.Reader) error {
-	head := make([]byte, 6)
-	if _, err := io.ReadFull(r, head); err != nil {
+	c := &counter{r: bufio.NewReaderSize(r, bufferSize)}
+	head, err := c.r.Peek(6)
+	if err != nil {
 		return cutShort(err)
 	}
 	if !isCpio(head) {
+		// Drained, so that damage is named rather than what it led to.
+		if _, err := io.Copy(io.Discard, c.r); err != nil {
+			return cutShort(err)
+		}
 		return errors.New("no archive is packed in it")
 	}
-	_, err := io.Copy(io.Discard, r)
-	if errors.Is(err, gzip.ErrHeader) {
+	if err := c.skipCpio(); err != nil {
 		return err
 	}
+	_, err = io.Copy(io.Discard, c.r)
 	return cutShort(err)
 }
 
@@ -193,10 +388,11 @@ func cutShort(err error) error {
 	return err
 }
 
-// unpackWith asks the packer of this machine, not of the boot environment.
-func unpackWith(ctx context.Context, program []string, packed io.Reader) error {
+// unpackWith asks the packer of this machine, not of the boot environment. It
+// says too whether the archive came whole even if the packer then failed.
+func unpackWith(ctx context.Context, program []string, packed io.Reader) (whole bool, err error) {
 	if _, err := exec.LookPath(program[0]); err != nil {
-		return nil
+		return false, nil
 	}
 	cmd := exec.CommandContext(ctx, program[0], program[1:]...)
 	cmd.Stdin = packed
@@ -204,18 +400,18 @@ func unpackWith(ctx context.Context, program []string, packed io.Reader) error {
 	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return false, err
 	}
 	err = drained(out)
 	io.Copy(io.Discard, out)
 	if werr := cmd.Wait(); werr != nil {
 		line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
-		return fmt.Errorf("%s cannot unpack it: %s", program[0], line)
+		return err == nil, fmt.Errorf("%s cannot unpack it: %s", program[0], line)
 	}
-	return err
+	return err == nil, err
 }
 
 func isCpio(head []byte) bool {
@@ -229,7 +425,28 @@ type counter struct {
 	n int64
 }
 
-// skipZeros returns what follows the zeros that may stand between archives.
+const bufferSize = 256 << 10
+
+func countFrom(in *io.SectionReader, at int64) *counter {
+	return &counter{r: bufio.NewReaderSize(from(in, at), bufferSize), n: at}
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// ReadByte keeps an unpacker from reading ahead, which would spoil the count.
+func (c *counter) ReadByte() (byte, error) {
+	b, err := c.r.ReadByte()
+	if err == nil {
+		c.n++
+	}
+	return b, err
+}
+
+// skipZeros returns the beginning, up to 8 bytes, of what follows the zeros that may stand between archives.
 func (c *counter) skipZeros() ([]byte, error) {
 	for {
 		b, err := c.r.Peek(1)
@@ -237,7 +454,7 @@ func (c *counter) skipZeros() ([]byte, error) {
 			return nil, err
 		}
 		if b[0] != 0 {
-			head, _ := c.r.Peek(6)
+			head, _ := c.r.Peek(8)
 			return head, nil
 		}
 		c.r.Discard(1)

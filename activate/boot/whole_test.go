@@ -5,7 +5,9 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
+	"math/rand"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,19 +91,7 @@ func said(t *testing.T, err error, want string) {
 func cpio(t *testing.T) []byte {
 	t.Helper()
 	if _, err := exec.LookPath("cpio"); err != nil {
-		// One constructed as cpio(5) has it.
-		one := func(name, data string) string {
-			h := "070701" + strings.Repeat("00000000", 6) + hex8(len(data)) + strings.Repeat("00000000", 4) + hex8(len(name)+1) + "00000000" + name + "\x00"
-			for len(h)%4 != 0 {
-				h += "\x00"
-			}
-			for h += data; len(h)%4 != 0; {
-				h += "\x00"
-			}
-			return h
-		}
-		b := []byte(one("file", strings.Repeat("content\n", 9000)) + one("TRAILER!!!", ""))
-		return append(b, make([]byte, 512-len(b)%512)...)
+		return newc("file", strings.Repeat("content\n", 9000))
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "file"), []byte(strings.Repeat("content\n", 9000)), 0o644); err != nil {
@@ -116,6 +106,22 @@ func cpio(t *testing.T) []byte {
 	return b
 }
 
+// newc is an archive of one file, constructed as cpio(5) has it.
+func newc(name, data string) []byte {
+	one := func(name, data string) string {
+		h := "070701" + strings.Repeat("00000000", 6) + hex8(len(data)) + strings.Repeat("00000000", 4) + hex8(len(name)+1) + "00000000" + name + "\x00"
+		for len(h)%4 != 0 {
+			h += "\x00"
+		}
+		for h += data; len(h)%4 != 0; {
+			h += "\x00"
+		}
+		return h
+	}
+	b := []byte(one(name, data) + one("TRAILER!!!", ""))
+	return append(b, make([]byte, 512-len(b)%512)...)
+}
+
 func hex8(n int) string { return strings.ToUpper(string(appendHex(nil, n))) }
 
 func appendHex(b []byte, n int) []byte {
@@ -126,49 +132,57 @@ func appendHex(b []byte, n int) []byte {
 	return b
 }
 
-func TestWholeInitrd(t *testing.T) {
-	plain := cpio(t)
-	pack := func(program string, args ...string) []byte {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Run(program, func(t *testing.T) { t.Skip("NOT RUN: " + program + " is missing") })
-			return nil
+// packedBy each packer that is here, as for an initrd.
+func packedBy(t *testing.T, plain []byte) map[string][]byte {
+	t.Helper()
+	var gz bytes.Buffer
+	w := gzip.NewWriter(&gz)
+	w.Write(plain)
+	w.Close()
+	packed := map[string][]byte{"gzip": gz.Bytes()}
+	for name, command := range map[string]string{
+		"bzip2": "bzip2 -c", "xz": "xz -c --check=crc32", "lzma": "xz -c --format=lzma", "zstd": "zstd -cq", "lz4": "lz4 -clq", "lzop": "lzop -c",
+	} {
+		args := strings.Fields(command)
+		if _, err := exec.LookPath(args[0]); err != nil {
+			t.Run(name, func(t *testing.T) { t.Skip("NOT RUN: " + args[0] + " is missing") })
+			continue
 		}
-		cmd := exec.Command(program, args...)
+		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Stdin = bytes.NewReader(plain)
 		out, err := cmd.Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return out
+		packed[name] = out
 	}
-	var gz bytes.Buffer
-	w := gzip.NewWriter(&gz)
-	w.Write(plain)
-	w.Close()
-	packed := map[string][]byte{
-		"gzip": gz.Bytes(), "bzip2": pack("bzip2", "-c"), "xz": pack("xz", "-c", "--check=crc32"), "lzma": pack("xz", "-c", "--format=lzma"),
-		"zstd": pack("zstd", "-cq"), "lz4": pack("lz4", "-clq"),
+	return packed
+}
+
+// checkInitrd says what CheckWhole says of an initrd beside a whole kernel.
+func checkInitrd(t *testing.T, initrd []byte, want string) {
+	t.Helper()
+	dir := grow(t, "vmlinuz", "initrd")
+	if err := os.WriteFile(filepath.Join(dir, "initrd"), initrd, 0o644); err != nil {
+		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "vmlinuz"), bzImage("6.1"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err := CheckWhole(context.Background(), dir, "/vmlinuz", "/initrd")
+	said(t, err, want)
+	if err != nil && be.KindOf(err) != be.Unbootable {
+		t.Errorf("%v is no refusal", err)
+	}
+}
+
+func TestWholeInitrd(t *testing.T) {
+	plain := cpio(t)
+	packed := packedBy(t, plain)
 	check := func(name string, data []byte, want string) {
-		t.Run(name, func(t *testing.T) {
-			dir := grow(t, "vmlinuz", "initrd")
-			if err := os.WriteFile(filepath.Join(dir, "initrd"), data, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, "vmlinuz"), bzImage("6.1"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			err := CheckWhole(context.Background(), dir, "/vmlinuz", "/initrd")
-			said(t, err, want)
-			if err != nil && be.KindOf(err) != be.Unbootable {
-				t.Errorf("%v is no refusal", err)
-			}
-		})
+		t.Run(name, func(t *testing.T) { checkInitrd(t, data, want) })
 	}
 	for name, data := range packed {
-		if data == nil {
-			continue
-		}
 		check(name, data, "")
 		check(name+" behind microcode", append(bytes.Clone(plain), data...), "")
 		check(name+" cut short", data[:len(data)*2/3], "initrd /initrd is damaged")
@@ -180,15 +194,91 @@ func TestWholeInitrd(t *testing.T) {
 			check(name+" spoiled", spoiled, "initrd /initrd is damaged")
 		}
 	}
-	check("gzip and zeros", append(bytes.Clone(gz.Bytes()), make([]byte, 100)...), "")
-	check("two of gzip", append(bytes.Clone(gz.Bytes()), gz.Bytes()...), "")
+	check("gzip and zeros", append(bytes.Clone(packed["gzip"]), make([]byte, 100)...), "")
+	check("two of gzip", append(bytes.Clone(packed["gzip"]), packed["gzip"]...), "")
 	check("plain", plain, "")
 	check("plain cut short", plain[:9000], "cut short")
 	check("another file", []byte("content of another file"), "begins as no archive")
 	check("zeros", make([]byte, 9000), "holds nothing")
 	var text bytes.Buffer
-	w = gzip.NewWriter(&text)
+	w := gzip.NewWriter(&text)
 	w.Write([]byte("no archive"))
 	w.Close()
 	check("another file packed", text.Bytes(), "no archive is packed in it")
+}
+
+// padded as the parts of an initrd are, to four bytes.
+func padded(parts ...[]byte) []byte {
+	var b []byte
+	for _, p := range parts {
+		b = append(b, p...)
+		b = append(b, make([]byte, (4-len(b)%4)%4)...)
+	}
+	return b
+}
+
+// The kernel takes all of these (Linux, init/initramfs.c, unpack_to_rootfs).
+func TestWholeInitrdGoesOn(t *testing.T) {
+	plain := cpio(t)
+	packed := packedBy(t, plain)
+	spoiled := func(b []byte) []byte {
+		b = bytes.Clone(b)
+		for i := range 16 {
+			b[len(b)/2+i] ^= 0x55
+		}
+		return b
+	}
+	// noisy is large, and packs as several blocks.
+	noise := make([]byte, 1<<20)
+	rand.New(rand.NewSource(1)).Read(noise)
+	noisy := packedBy(t, newc("noise", string(noise)))
+	const damaged = "initrd /initrd is damaged"
+	for name, data := range packed {
+		// Where the packer alone knows the end, what is behind is not seen.
+		seen := damaged
+		if name == "xz" || name == "lzma" || name == "lzop" {
+			seen = ""
+		}
+		short := noisy[name][:len(noisy[name])-len(noisy[name])/4]
+		for _, c := range []struct {
+			name, err string
+			initrd    []byte
+		}{
+			{"1 zero", "", append(bytes.Clone(data), 0)},
+			{"2 zeros", "", append(bytes.Clone(data), make([]byte, 2)...)},
+			{"3 zeros", "", append(bytes.Clone(data), make([]byte, 3)...)},
+			{"4 zeros", "", append(bytes.Clone(data), make([]byte, 4)...)},
+			{"9 zeros", "", append(bytes.Clone(data), make([]byte, 9)...)},
+			{"512 zeros", "", append(bytes.Clone(data), make([]byte, 512)...)},
+			{"a plain archive", "", padded(data, plain)},
+			{"zeros and a plain archive", "", padded(data, make([]byte, 512), plain)},
+			{"a plain archive not aligned", "", append(append(bytes.Clone(data), make([]byte, 5-len(data)%4)...), plain...)},
+			{"microcode before, a key behind", "", padded(plain, data, plain, make([]byte, 8))},
+			{"another of it", "", append(bytes.Clone(data), data...)},
+			// Zeros end lz4: the beginning of gzip can be the length of a block.
+			{"zeros and one of gzip", "", padded(data, make([]byte, 4), packed["gzip"])},
+			{"something else", "", append(bytes.Clone(data), "a signature of somebody"...)},
+			{"large and zeros", "", append(bytes.Clone(noisy[name]), make([]byte, 7)...)},
+			{"large and a plain archive", "", padded(noisy[name], plain)},
+			{"cut short and zeros", damaged, append(bytes.Clone(short), make([]byte, 512)...)},
+			{"cut short and a plain archive", damaged, padded(plain, short, plain)},
+			{"a plain archive that is cut short", seen, padded(data, plain)[:len(data)+9000]},
+			{"one of gzip that is spoiled", seen, padded(data, make([]byte, 4), spoiled(packed["gzip"]))},
+		} {
+			t.Run(name+" and "+c.name, func(t *testing.T) { checkInitrd(t, c.initrd, c.err) })
+		}
+		if name != "lz4" && name != "lzma" { // neither has a checksum
+			for what, behind := range map[string][]byte{"nothing": nil, "zeros": make([]byte, 512), "a plain archive": plain} {
+				t.Run(name+" spoiled and "+what, func(t *testing.T) { checkInitrd(t, padded(spoiled(noisy[name]), behind), damaged) })
+			}
+		}
+		if name != "lz4" && name != "lzop" { // what ends these is no more than a few zeros, or nothing
+			for n := 1; n <= 8; n++ {
+				t.Run(fmt.Sprintf("%s but its last %d bytes", name, n), func(t *testing.T) { checkInitrd(t, noisy[name][:len(noisy[name])-n], damaged) })
+			}
+		}
+	}
+	for name, data := range packedBy(t, plain[:9000]) {
+		t.Run(name+" of an archive without its trailer", func(t *testing.T) { checkInitrd(t, data, "cut short") })
+	}
 }

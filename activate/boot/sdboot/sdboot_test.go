@@ -309,6 +309,37 @@ func TestDefaultThatAVariableOverrides(t *testing.T) {
 	}
 }
 
+// TestPreferredInTheFile: systemd-boot takes `preferred` before `default`, and
+// beadm does not take away what somebody wrote there.
+func TestPreferredInTheFile(t *testing.T) {
+	a, b := loadertest.ID("a"), loadertest.ID("b")
+	for _, preferred := range []string{entryName(a), "windows.conf", namePrefix + "*"} {
+		w := newWorld(t)
+		l := w.ready("a", "b")
+		if err := l.Arm(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		w.write(w.esp, "loader/loader.conf", "default "+entryName(a)+"\npreferred "+preferred+"\n")
+		before := w.listing()
+		kind(t, l.SetDefault(t.Context(), b), be.Unbootable, "`preferred "+preferred+"` in "+l.confPath())
+		if after := w.listing(); after != before {
+			t.Errorf("%s: refused, and changed:\n%s\nwas\n%s", preferred, after, before)
+		}
+	}
+	w := newWorld(t)
+	l := w.ready("a", "b")
+	w.write(w.esp, "loader/loader.conf", "default "+entryName(a)+"\npreferred "+strings.ToUpper(entryName(b))+"\n")
+	if err := l.SetDefault(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := l.State(t.Context()); err != nil || s.Default != b {
+		t.Errorf("state is %+v %v", s, err)
+	}
+	if err := l.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestUnsettled holds what a cut between token and record says later.
 func TestUnsettled(t *testing.T) {
 	a, b := loadertest.ID("a"), loadertest.ID("b")

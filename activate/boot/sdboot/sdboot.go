@@ -275,10 +275,11 @@ func (l *Loader) Remove(ctx context.Context, id string) error {
 	return l.dropFiles()
 }
 
-// Tidy removes what a cut left unfinished.
+// Tidy removes what a cut left unfinished: of a Put, also kernels that are
+// whole and that no entry came to name.
 func (l *Loader) Tidy(ctx context.Context) error {
 	if err := l.sweep(); err != nil {
 		return be.E(be.Other, "cannot tidy the ESP: %w", err)
 	}
-	return nil
+	return l.dropFiles()
 }

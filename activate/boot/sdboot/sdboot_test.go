@@ -580,6 +580,76 @@ func TestFullESP(t *testing.T) {
 	}
 }
 
+// TestOrphansDoNotFillTheESP: a Put that is cut between its kernel and its text
+// leaves a kernel that nothing names.
+func TestOrphansDoNotFillTheESP(t *testing.T) {
+	cutPut := func(w *world, e boot.Entry, at string) {
+		t.Helper()
+		l := w.loader(func(effect string) error {
+			if strings.HasPrefix(effect, at) {
+				return errors.New("cut")
+			}
+			return nil
+		})
+		if err := l.Put(t.Context(), e); err == nil {
+			t.Fatal("no cut")
+		}
+	}
+	b := loadertest.ID("b")
+	start := func() (*world, boot.Entry, []string) {
+		w := newWorld(t)
+		w.ready("a", "b")
+		whole := w.kernels()
+		e := w.in(loadertest.Entry("b", "B"))
+		w.write(e.Dir, "vmlinuz", "MZ upgraded")
+		cutPut(w, e, "before write "+b+".conf")
+		if k := w.kernels(); len(k) != len(whole)+1 {
+			t.Fatalf("the cut leaves %q", k)
+		}
+		return w, e, whole
+	}
+	t.Run("Tidy", func(t *testing.T) {
+		w, _, whole := start()
+		if err := w.loader(nil).Tidy(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if k := w.kernels(); !slices.Equal(k, whole) {
+			t.Errorf("they are %q, want %q", k, whole)
+		}
+		if err := w.loader(nil).Arm(t.Context(), b); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("Put of another kernel", func(t *testing.T) {
+		w, e, whole := start()
+		w.write(e.Dir, "vmlinuz", "MZ upgraded again")
+		// There is room for one kernel more than the three files.
+		tight := New(Config{Dir: w.esp, Variables: w.vars, Disk: durable.Disk{Settle: atOnce},
+			PartUUID: func(string) (string, error) { return simsdboot.PartUUID, nil },
+			Free:     func(string) (int64, error) { return int64(len(whole)+1-len(w.kernels())) * 2 * slack, nil }})
+		if err := tight.Put(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		if k := w.kernels(); len(k) != len(whole) {
+			t.Errorf("they are %q", k)
+		}
+		if err := tight.Arm(t.Context(), b); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("Put of the same kernel", func(t *testing.T) {
+		w, e, _ := start()
+		// The kernel is there and the initrd is not: that one must not go.
+		w.write(e.Dir, "initrd.img", "an initrd of its own")
+		if err := w.loader(nil).Put(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.loader(nil).Arm(t.Context(), b); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestHostileTitlesAreOneLine(t *testing.T) {
 	for _, title := range append(loadertest.HostileTitles, `"quoted"`, " blank ") {
 		e := loadertest.Entry("a", title)

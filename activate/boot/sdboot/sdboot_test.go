@@ -340,6 +340,76 @@ func TestPreferredInTheFile(t *testing.T) {
 	}
 }
 
+// TestTokenReplacedByAForeignOne: bootctl set-oneshot or systemctl reboot
+// --boot-loader-entry put another token in place of an armed trial's. Whatever
+// beadm writes while that is there, the trial does not count as tried later.
+func TestTokenReplacedByAForeignOne(t *testing.T) {
+	a, b, c := loadertest.ID("a"), loadertest.ID("b"), loadertest.ID("c")
+	for name, write := range map[string]func(w *world, l *Loader) error{
+		"Disarm":     func(_ *world, l *Loader) error { return l.Disarm(t.Context()) },
+		"ClearTried": func(_ *world, l *Loader) error { return l.ClearTried(t.Context()) },
+		"Tidy":       func(_ *world, l *Loader) error { return l.Tidy(t.Context()) },
+		"Put":        func(w *world, l *Loader) error { return l.Put(t.Context(), w.in(loadertest.Entry("b", "B"))) },
+		"Remove":     func(_ *world, l *Loader) error { return l.Remove(t.Context(), c) },
+		"Arm, which fails": func(w *world, _ *Loader) error {
+			w.vars.Sticky = true
+			defer func() { w.vars.Sticky = false }()
+			if err := w.loader(nil).Arm(t.Context(), c); err == nil {
+				return errors.New("armed")
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			l := w.ready("a", "b", "c")
+			w.write(w.esp, "foreign/linux", w.image("foreign"))
+			w.write(w.esp, "loader/entries/foreign.conf", "title Foreign\nsort-key zzz\nlinux /foreign/linux\noptions foreign=1\n")
+			if err := l.Arm(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			w.vars.SetText(efivar.OneShot, "foreign.conf")
+			idle := boot.State{Default: a}
+			state := func(when string) {
+				t.Helper()
+				if s, err := w.loader(nil).State(t.Context()); err != nil || s != idle {
+					t.Errorf("%s: state is %+v %v", when, s, err)
+				}
+			}
+			state("replaced")
+			if err := write(w, l); err != nil {
+				t.Fatal(err)
+			}
+			if v := w.vars.Text(efivar.OneShot); v != "foreign.conf" {
+				t.Errorf("another's token is %q now", v)
+			}
+			if got, err := w.machine().PowerOn(); err != nil || got.Entry != "foreign.conf" {
+				t.Errorf("boots %+v %v", got, err)
+			}
+			state("behind it")
+			if p, err := w.play(); err != nil || p.ID != a {
+				t.Errorf("boots %+v %v", p, err)
+			}
+			state("back in the default")
+		})
+	}
+	// One that is armed in its place is one like any other.
+	w := newWorld(t)
+	l := w.ready("a", "b", "c")
+	for _, id := range []string{b, c} {
+		w.vars.SetText(efivar.OneShot, "foreign.conf")
+		if err := l.Arm(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, err := w.play(); err != nil || p != (loadertest.Played{ID: c, Trial: true}) {
+		t.Errorf("boots %+v %v", p, err)
+	}
+	if s, err := l.State(t.Context()); err != nil || s != (boot.State{Default: a, Tried: c}) {
+		t.Errorf("state is %+v %v", s, err)
+	}
+}
+
 // TestUnsettled holds what a cut between token and record says later.
 func TestUnsettled(t *testing.T) {
 	a, b := loadertest.ID("a"), loadertest.ID("b")

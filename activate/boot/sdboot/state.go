@@ -136,6 +136,9 @@ func (l *Loader) Arm(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	if err := l.noticeForeign(); err != nil {
+		return err
+	}
 	if have, err := durable.Read(l.trialPath(id), maxFile); err == nil && bytes.Equal(have, text) && s.Trial == id && was == (record{id, true}) {
 		return l.cfg.Disk.Sync(l.dir)
 	}
@@ -187,9 +190,12 @@ func (l *Loader) Disarm(ctx context.Context) error {
 	if err := l.installed(); err != nil {
 		return err
 	}
-	id, _, err := l.token()
+	id, foreign, err := l.token()
 	if err != nil {
 		return err
+	}
+	if foreign {
+		return l.forget() // ours was replaced: never consumed
 	}
 	if id == "" {
 		// Perhaps taken by a run that was cut before all was done.
@@ -215,6 +221,21 @@ func (l *Loader) ClearTried(ctx context.Context) error {
 	}
 	if id != "" {
 		return l.cfg.Disk.Sync(l.dir)
+	}
+	return l.forget()
+}
+
+// noticeForeign forgets a trial whose token another one (bootctl set-oneshot,
+// systemctl reboot --boot-loader-entry) replaced. Once that is consumed, nobody
+// could tell that from the trial's own having been.
+func (l *Loader) noticeForeign() error {
+	_, foreign, err := l.token()
+	if err != nil || !foreign {
+		return err
+	}
+	// A record that cannot be read is Probe's to report.
+	if rec, err := l.readRecord(); err != nil || !rec.settled {
+		return nil
 	}
 	return l.forget()
 }

@@ -269,6 +269,10 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 		v = state.Verdict{Reason: state.ReasonBoot, Detail: "it was reset before services", At: t.TryingAt}
 	default:
 		v.Detail = "the loader started it and nothing more was heard"
+		if s.State.Loader.Kind == "systemd-boot" {
+			// It takes the token before its menu, and tells nobody of a pick there.
+			v.Detail += ", or another entry was chosen at its menu"
+		}
 		v.At = time.Now().UTC()
 	}
 	f := state.Failure{Activation: t.Activation, BE: t.BE, Name: name, Verdict: v}

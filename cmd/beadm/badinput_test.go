@@ -575,6 +575,33 @@ func TestNoStore(t *testing.T) {
 	}
 	m.refused(2, "there is no loader", "setup", "--loader", "lilo")
 	m.refused(2, "is not a directory", "setup", "--loader", "stub", "--loader-dir", "/nosuch")
+	for _, dir := range []string{"/boot", "/boot/", "/usr/../boot"} {
+		m.refused(14, "the ESP is mounted on /boot", "setup", "--loader", "systemd-boot", "--loader-dir", dir)
+	}
+}
+
+// TestSetupKnowsBootByItsFileSystem: an ESP on /boot is that by any name.
+func TestSetupKnowsBootByItsFileSystem(t *testing.T) {
+	boot := t.TempDir()
+	check(t, unix.Mount("boot", boot, "tmpfs", 0, ""))
+	t.Cleanup(func() { check(t, unix.Unmount(boot, 0)) })
+	esp := filepath.Join(boot, "efi")
+	check(t, os.MkdirAll(filepath.Join(boot, "dir"), 0o755))
+	check(t, os.Mkdir(esp, 0o755))
+	link := filepath.Join(t.TempDir(), "efi")
+	check(t, os.Symlink(boot, link))
+	check(t, unix.Mount("esp", esp, "tmpfs", 0, ""))
+	t.Cleanup(func() { check(t, unix.Unmount(esp, 0)) })
+	for dir, want := range map[string]bool{boot: true, link: true, filepath.Join(boot, "dir"): true, esp: false, "/": false, "/nosuch": false} {
+		if got := isBoot(dir, boot, "/"); got != want {
+			t.Errorf("%s: %v, want %v", dir, got, want)
+		}
+	}
+	// With /boot on the root file system nothing there is an ESP, but /boot
+	// itself is still not to be named.
+	if isBoot("/usr", "/", "/") || !isBoot("/boot", "/boot", "/") {
+		t.Error("/boot on the root file system")
+	}
 }
 
 // lockFile is that of the state, seen from the top level.

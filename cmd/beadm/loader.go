@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"beadm/activate/boot"
 	"beadm/activate/boot/efivar"
 	"beadm/activate/boot/grub"
@@ -41,6 +43,11 @@ func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
 	}
 	switch kind {
 	case "grub", "systemd-boot":
+		// With /boot on the ESP no boot environment would hold its kernel, and
+		// all would write the same one.
+		if kind == "systemd-boot" && isBoot(dir, "/boot", "/") {
+			return state.LoaderConfig{}, be.E(be.Unbootable, "the ESP is mounted on /boot, which belongs to each boot environment: mount it on /efi, and have the kernels in /boot on the root file system")
+		}
 		uuid, err := partition.At(dir)
 		if err != nil {
 			return state.LoaderConfig{}, err
@@ -57,6 +64,27 @@ func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
 		return state.LoaderConfig{Kind: kind, Dir: abs, Args: []string{}}, nil
 	}
 	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot or stub", kind)
+}
+
+// isBoot says whether dir is bootDir, whatever its name, or on the file system
+// that is mounted there.
+func isBoot(dir, bootDir, root string) bool {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return false
+	}
+	if abs == bootDir {
+		return true
+	}
+	var dev [3]uint64
+	for i, path := range []string{abs, bootDir, root} {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) != nil {
+			return false
+		}
+		dev[i] = uint64(st.Dev)
+	}
+	return dev[0] == dev[1] && dev[1] != dev[2]
 }
 
 // openLoader implements activate.Target's OpenLoader.

@@ -146,14 +146,5 @@ func (l *Loader) Probe(ctx context.Context) error {
 	if _, err := l.State(ctx); err != nil {
 		return err
 	}
-	over, err := l.overrides(conf)
-	if err != nil {
-		return err
-	}
-	for _, o := range over {
-		if o[1] != entryName(confDefault(conf)) {
-			return be.E(be.Unbootable, "%s names %q and stands before the default in %s, so that a failed trial would not come back to that: take it away (bootctl set-default \"\", or d in the menu)", o[0], o[1], l.confPath())
-		}
-	}
-	return nil
+	return l.overridden(conf)
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"beadm/activate/boot"
@@ -76,8 +77,16 @@ func openSources(ctx context.Context, e boot.Entry) (s sources, err error) {
 }
 
 // bringFiles puts the kernel and the initrd of id where systemd-boot reads
-// them. Nothing is written if there is no room for all of it.
+// them. Nothing is copied if there is no room for all of it.
 func (l *Loader) bringFiles(id string, all sources) error {
+	// What a run that was cut brought and nothing names yet would take the room
+	// of what is wanted now. What is wanted may be among it.
+	if err := l.cfg.Disk.Sweep(l.path("kernels")); err != nil {
+		return be.E(be.Other, "cannot tidy %s: %w", l.path("kernels"), err)
+	}
+	if err := l.dropFiles(all[0].name, all[1].name); err != nil {
+		return err
+	}
 	var missing []source
 	var need int64
 	for _, s := range all {
@@ -90,9 +99,6 @@ func (l *Loader) bringFiles(id string, all sources) error {
 	if len(missing) == 0 {
 		// They may be there from a run that was cut before they were settled.
 		return l.cfg.Disk.Sync(l.dir)
-	}
-	if err := l.cfg.Disk.Sweep(l.path("kernels")); err != nil {
-		return be.E(be.Other, "cannot tidy %s: %w", l.path("kernels"), err)
 	}
 	free, err := l.cfg.Free(l.dir)
 	if err != nil {
@@ -175,8 +181,8 @@ func (l *Loader) wholeFiles(texts []byte) error {
 }
 
 // dropFiles removes kernels and initrds that nothing names: no entry, ours or
-// another's. If one cannot be read, all stay.
-func (l *Loader) dropFiles() error {
+// another's, nor keep. If one cannot be read, all stay.
+func (l *Loader) dropFiles(keep ...string) error {
 	var texts [][]byte
 	for _, dir := range []string{l.entriesDir(), l.path("trials")} {
 		list, err := os.ReadDir(dir)
@@ -199,7 +205,7 @@ func (l *Loader) dropFiles() error {
 		return nil
 	}
 	for _, e := range list {
-		named := false
+		named := slices.Contains(keep, e.Name())
 		for _, text := range texts {
 			named = named || bytes.Contains(text, []byte(e.Name()))
 		}

@@ -203,6 +203,7 @@ func (l *Loader) Put(ctx context.Context, e boot.Entry) error {
 	if err := l.installed(); err != nil {
 		return err
 	}
+	_ = l.noticeForeign() // without variables an entry is put all the same
 	return l.put(ctx, e)
 }
 
@@ -251,6 +252,9 @@ func (l *Loader) Remove(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	if err := l.noticeForeign(); err != nil {
+		return err
+	}
 	conf, err := l.conf()
 	if err != nil {
 		return err
@@ -275,10 +279,11 @@ func (l *Loader) Remove(ctx context.Context, id string) error {
 	return l.dropFiles()
 }
 
-// Tidy removes what a cut left unfinished.
+// Tidy removes what a cut left unfinished: of a Put, also kernels that are
+// whole and that no entry came to name.
 func (l *Loader) Tidy(ctx context.Context) error {
 	if err := l.sweep(); err != nil {
 		return be.E(be.Other, "cannot tidy the ESP: %w", err)
 	}
-	return nil
+	return errors.Join(l.noticeForeign(), l.dropFiles())
 }

@@ -309,6 +309,107 @@ func TestDefaultThatAVariableOverrides(t *testing.T) {
 	}
 }
 
+// TestPreferredInTheFile: systemd-boot takes `preferred` before `default`, and
+// beadm does not take away what somebody wrote there.
+func TestPreferredInTheFile(t *testing.T) {
+	a, b := loadertest.ID("a"), loadertest.ID("b")
+	for _, preferred := range []string{entryName(a), "windows.conf", namePrefix + "*"} {
+		w := newWorld(t)
+		l := w.ready("a", "b")
+		if err := l.Arm(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		w.write(w.esp, "loader/loader.conf", "default "+entryName(a)+"\npreferred "+preferred+"\n")
+		before := w.listing()
+		kind(t, l.SetDefault(t.Context(), b), be.Unbootable, "`preferred "+preferred+"` in "+l.confPath())
+		if after := w.listing(); after != before {
+			t.Errorf("%s: refused, and changed:\n%s\nwas\n%s", preferred, after, before)
+		}
+	}
+	w := newWorld(t)
+	l := w.ready("a", "b")
+	w.write(w.esp, "loader/loader.conf", "default "+entryName(a)+"\npreferred "+strings.ToUpper(entryName(b))+"\n")
+	if err := l.SetDefault(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := l.State(t.Context()); err != nil || s.Default != b {
+		t.Errorf("state is %+v %v", s, err)
+	}
+	if err := l.Probe(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTokenReplacedByAForeignOne: bootctl set-oneshot or systemctl reboot
+// --boot-loader-entry put another token in place of an armed trial's. Whatever
+// beadm writes while that is there, the trial does not count as tried later.
+func TestTokenReplacedByAForeignOne(t *testing.T) {
+	a, b, c := loadertest.ID("a"), loadertest.ID("b"), loadertest.ID("c")
+	for name, write := range map[string]func(w *world, l *Loader) error{
+		"Disarm":     func(_ *world, l *Loader) error { return l.Disarm(t.Context()) },
+		"ClearTried": func(_ *world, l *Loader) error { return l.ClearTried(t.Context()) },
+		"Tidy":       func(_ *world, l *Loader) error { return l.Tidy(t.Context()) },
+		"Put":        func(w *world, l *Loader) error { return l.Put(t.Context(), w.in(loadertest.Entry("b", "B"))) },
+		"Remove":     func(_ *world, l *Loader) error { return l.Remove(t.Context(), c) },
+		"Arm, which fails": func(w *world, _ *Loader) error {
+			w.vars.Sticky = true
+			defer func() { w.vars.Sticky = false }()
+			if err := w.loader(nil).Arm(t.Context(), c); err == nil {
+				return errors.New("armed")
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			l := w.ready("a", "b", "c")
+			w.write(w.esp, "foreign/linux", w.image("foreign"))
+			w.write(w.esp, "loader/entries/foreign.conf", "title Foreign\nsort-key zzz\nlinux /foreign/linux\noptions foreign=1\n")
+			if err := l.Arm(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			w.vars.SetText(efivar.OneShot, "foreign.conf")
+			idle := boot.State{Default: a}
+			state := func(when string) {
+				t.Helper()
+				if s, err := w.loader(nil).State(t.Context()); err != nil || s != idle {
+					t.Errorf("%s: state is %+v %v", when, s, err)
+				}
+			}
+			state("replaced")
+			if err := write(w, l); err != nil {
+				t.Fatal(err)
+			}
+			if v := w.vars.Text(efivar.OneShot); v != "foreign.conf" {
+				t.Errorf("another's token is %q now", v)
+			}
+			if got, err := w.machine().PowerOn(); err != nil || got.Entry != "foreign.conf" {
+				t.Errorf("boots %+v %v", got, err)
+			}
+			state("behind it")
+			if p, err := w.play(); err != nil || p.ID != a {
+				t.Errorf("boots %+v %v", p, err)
+			}
+			state("back in the default")
+		})
+	}
+	// One that is armed in its place is one like any other.
+	w := newWorld(t)
+	l := w.ready("a", "b", "c")
+	for _, id := range []string{b, c} {
+		w.vars.SetText(efivar.OneShot, "foreign.conf")
+		if err := l.Arm(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, err := w.play(); err != nil || p != (loadertest.Played{ID: c, Trial: true}) {
+		t.Errorf("boots %+v %v", p, err)
+	}
+	if s, err := l.State(t.Context()); err != nil || s != (boot.State{Default: a, Tried: c}) {
+		t.Errorf("state is %+v %v", s, err)
+	}
+}
+
 // TestUnsettled holds what a cut between token and record says later.
 func TestUnsettled(t *testing.T) {
 	a, b := loadertest.ID("a"), loadertest.ID("b")
@@ -547,6 +648,76 @@ func TestFullESP(t *testing.T) {
 	if err := l.Arm(t.Context(), e.ID); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestOrphansDoNotFillTheESP: a Put that is cut between its kernel and its text
+// leaves a kernel that nothing names.
+func TestOrphansDoNotFillTheESP(t *testing.T) {
+	cutPut := func(w *world, e boot.Entry, at string) {
+		t.Helper()
+		l := w.loader(func(effect string) error {
+			if strings.HasPrefix(effect, at) {
+				return errors.New("cut")
+			}
+			return nil
+		})
+		if err := l.Put(t.Context(), e); err == nil {
+			t.Fatal("no cut")
+		}
+	}
+	b := loadertest.ID("b")
+	start := func() (*world, boot.Entry, []string) {
+		w := newWorld(t)
+		w.ready("a", "b")
+		whole := w.kernels()
+		e := w.in(loadertest.Entry("b", "B"))
+		w.write(e.Dir, "vmlinuz", "MZ upgraded")
+		cutPut(w, e, "before write "+b+".conf")
+		if k := w.kernels(); len(k) != len(whole)+1 {
+			t.Fatalf("the cut leaves %q", k)
+		}
+		return w, e, whole
+	}
+	t.Run("Tidy", func(t *testing.T) {
+		w, _, whole := start()
+		if err := w.loader(nil).Tidy(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if k := w.kernels(); !slices.Equal(k, whole) {
+			t.Errorf("they are %q, want %q", k, whole)
+		}
+		if err := w.loader(nil).Arm(t.Context(), b); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("Put of another kernel", func(t *testing.T) {
+		w, e, whole := start()
+		w.write(e.Dir, "vmlinuz", "MZ upgraded again")
+		// There is room for one kernel more than the three files.
+		tight := New(Config{Dir: w.esp, Variables: w.vars, Disk: durable.Disk{Settle: atOnce},
+			PartUUID: func(string) (string, error) { return simsdboot.PartUUID, nil },
+			Free:     func(string) (int64, error) { return int64(len(whole)+1-len(w.kernels())) * 2 * slack, nil }})
+		if err := tight.Put(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		if k := w.kernels(); len(k) != len(whole) {
+			t.Errorf("they are %q", k)
+		}
+		if err := tight.Arm(t.Context(), b); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("Put of the same kernel", func(t *testing.T) {
+		w, e, _ := start()
+		// The kernel is there and the initrd is not: that one must not go.
+		w.write(e.Dir, "initrd.img", "an initrd of its own")
+		if err := w.loader(nil).Put(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.loader(nil).Arm(t.Context(), b); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestHostileTitlesAreOneLine(t *testing.T) {

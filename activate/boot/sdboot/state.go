@@ -31,6 +31,20 @@ func confDefault(c *bls.Conf) string {
 	return entryID(strings.ToLower(v))
 }
 
+// overridden says what stands before the `default` of c and names another.
+func (l *Loader) overridden(c *bls.Conf) error {
+	over, err := l.overrides(c)
+	if err != nil {
+		return err
+	}
+	for _, o := range over {
+		if o[1] != entryName(confDefault(c)) {
+			return be.E(be.Unbootable, "%s names %q and stands before the default in %s, so that a failed trial would not come back to that: take it away (bootctl set-default \"\", or d in the menu; a line of the file by hand)", o[0], o[1], l.confPath())
+		}
+	}
+	return nil
+}
+
 // overrides returns what systemd-boot puts before the `default` of loader.conf
 // (boot.c, config_select_default_entry; LoaderEntryPreferred from 260 on), in
 // its order, as what it is and its value.
@@ -122,6 +136,9 @@ func (l *Loader) Arm(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	if err := l.noticeForeign(); err != nil {
+		return err
+	}
 	if have, err := durable.Read(l.trialPath(id), maxFile); err == nil && bytes.Equal(have, text) && s.Trial == id && was == (record{id, true}) {
 		return l.cfg.Disk.Sync(l.dir)
 	}
@@ -173,9 +190,12 @@ func (l *Loader) Disarm(ctx context.Context) error {
 	if err := l.installed(); err != nil {
 		return err
 	}
-	id, _, err := l.token()
+	id, foreign, err := l.token()
 	if err != nil {
 		return err
+	}
+	if foreign {
+		return l.forget() // ours was replaced: never consumed
 	}
 	if id == "" {
 		// Perhaps taken by a run that was cut before all was done.
@@ -201,6 +221,21 @@ func (l *Loader) ClearTried(ctx context.Context) error {
 	}
 	if id != "" {
 		return l.cfg.Disk.Sync(l.dir)
+	}
+	return l.forget()
+}
+
+// noticeForeign forgets a trial whose token another one (bootctl set-oneshot,
+// systemctl reboot --boot-loader-entry) replaced. Once that is consumed, nobody
+// could tell that from the trial's own having been.
+func (l *Loader) noticeForeign() error {
+	_, foreign, err := l.token()
+	if err != nil || !foreign {
+		return err
+	}
+	// A record that cannot be read is Probe's to report.
+	if rec, err := l.readRecord(); err != nil || !rec.settled {
+		return nil
 	}
 	return l.forget()
 }
@@ -243,6 +278,14 @@ func (l *Loader) SetDefault(ctx context.Context, id string) error {
 	if err := l.installed(); err != nil {
 		return err
 	}
+	// Before the token goes: what is refused here has changed nothing.
+	conf, err := l.conf()
+	if err != nil {
+		return err
+	}
+	if v, ok := conf.Get("preferred"); ok && strings.ToLower(v) != entryName(id) {
+		return be.E(be.Unbootable, "cannot make %s the default: `preferred %s` in %s stands before the default there; take that line out", id, v, l.confPath())
+	}
 	if err := l.cfg.Disk.Sync(l.dir); err != nil {
 		return be.E(be.Other, "cannot make %s the default: %w", id, err)
 	}
@@ -255,17 +298,13 @@ func (l *Loader) SetDefault(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	if err := l.writeDefault(id); err != nil {
+	if err := l.writeDefault(conf, id); err != nil {
 		return err
 	}
 	return l.forget()
 }
 
-func (l *Loader) writeDefault(id string) error {
-	conf, err := l.conf()
-	if err != nil {
-		return err
-	}
+func (l *Loader) writeDefault(conf *bls.Conf, id string) error {
 	if err := l.writeConfDefault(conf, id); err != nil {
 		return err
 	}
@@ -284,7 +323,9 @@ func (l *Loader) writeDefault(id string) error {
 			return be.E(be.Unbootable, "%s is the default in %s, but the UEFI variable %s stands before that and cannot be deleted: %w", id, l.confPath(), v.Name, err)
 		}
 	}
-	return nil
+	// What is written is not yet what boots: whoever is told that it is done
+	// must be able to rely on it.
+	return l.overridden(conf)
 }
 
 // writeConfDefault replaces one line of loader.conf. What stood there before

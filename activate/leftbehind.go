@@ -74,19 +74,19 @@ func (s *Session) cloneUpTo(ctx context.Context, src be.BE, snap string) (time.T
 
 // lookBehind finds what out, mounted at outDir, wrote since and in, mounted at
 // inDir, has not.
-func lookBehind(ctx context.Context, out be.BE, outDir, inDir string, since time.Time) ([]left.Place, error) {
+func lookBehind(ctx context.Context, out be.BE, outDir string, in be.BE, inDir string, since time.Time) ([]left.Place, error) {
 	list, err := reconcile.List(outDir, runtime.GOOS)
 	if err != nil {
 		list = synclist.Builtin(runtime.GOOS) // what is wrong with it, the reconcile says
 	}
-	return left.Look{Old: outDir, New: inDir, Since: since, List: list, Own: out.Location}.Places(ctx)
+	return left.Look{Old: outDir, New: inDir, Since: since, List: list, Own: out.Location, NewOwn: in.Location}.Places(ctx)
 }
 
 // sayLeft reports what a switch from the running boot environment to in leaves
 // behind, and returns it. It changes nothing.
 func (s *Session) sayLeft(ctx context.Context, running, in be.BE) (places []left.Place, err error) {
 	err = s.lookInto(ctx, in, func(dir string) error {
-		places, err = lookBehind(ctx, running, s.Root, dir, s.lacksSince(in))
+		places, err = lookBehind(ctx, running, s.Root, in, dir, s.lacksSince(in))
 		return err
 	})
 	if len(places) > 0 {
@@ -142,7 +142,7 @@ func (s *Session) leftAtBoot(ctx context.Context, out be.BE, dir string, in be.B
 	}
 	looking, cancel := context.WithTimeout(ctx, bootLook)
 	defer cancel()
-	places, err := lookBehind(looking, out, dir, s.Root, since)
+	places, err := lookBehind(looking, out, dir, in, s.Root, since)
 	if err != nil {
 		s.Report.Warn("%v", untimely(err))
 	}

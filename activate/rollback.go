@@ -31,8 +31,8 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 			return "", be.E(be.Recovery, "%s runs and the trial of %s is not settled: run beadm recover first", b.Name, s.nameOf(ctx, trial.BE))
 		}
 		to = s.nameOf(ctx, trial.From)
-		s.mentionLeftFor(ctx, trial.From)
 		if dryRun {
+			s.mentionLeftFor(ctx, trial.From)
 			s.Report.Would("end the trial of " + s.nameOf(ctx, trial.BE) + "; " + to + " boots next")
 			return to, nil
 		}
@@ -41,6 +41,7 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 			return to, err
 		}
 		s.record("rollback", to, "of the trial of "+s.nameOf(ctx, trial.BE))
+		s.mentionLeftFor(ctx, trial.From) // last: nothing of it stops a rollback
 		return to, nil
 	}
 	if s.State.Previous == "" {
@@ -58,9 +59,9 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 			return "", err
 		}
 	}
-	s.mentionLeftFor(ctx, b.UUID)
 	plan := s.rollbackPlan(rollbackArgs{Name: b.Name, UUID: b.UUID, Default: s.State.Default})
 	if dryRun {
+		s.mentionLeftFor(ctx, b.UUID)
 		s.printPlan(plan)
 		return b.Name, nil
 	}
@@ -68,6 +69,7 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 		return "", err
 	}
 	s.record("rollback", b.Name, "")
+	s.mentionLeftFor(ctx, b.UUID) // last: nothing of it stops a rollback
 	return b.Name, nil
 }
 

@@ -22,9 +22,15 @@ type owner interface {
 	owns(p string) (bool, error)
 }
 
-// owners are those that root has. An rpm database, which only rpm can read,
-// would be one more; nothing out of root is run to ask it.
-func owners(root *rooted.Root) ([]owner, error) {
+// owners are those that old has. An rpm database, which only rpm can read,
+// would be one more; nothing out of old is run to ask it.
+func owners(old *rooted.Root) ([]owner, error) {
+	// With what is mounted in it: /var may be a partition of its own.
+	root, err := rooted.Open(old.Dir())
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
 	if _, err := root.Stat(dpkgDir + "/info"); gone(err) {
 		return []owner{}, nil
 	}
@@ -34,6 +40,7 @@ func owners(root *rooted.Root) ([]owner, error) {
 			return nil, fmt.Errorf("cannot read what packages own: %w", err)
 		}
 	}
+	d.root = old // what it is asked about is looked at without that
 	return []owner{d}, nil
 }
 

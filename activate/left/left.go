@@ -13,7 +13,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"beadm/be/rooted"
 	"beadm/sync/synclist"
 )
 
@@ -35,9 +34,10 @@ type Look struct {
 	// and every file is compared.
 	Since time.Time
 	List  synclist.List // what is carried, or is on it to stay where it is
-	// Own is the location of Old in its store: what is mounted below Old is
-	// its own if it comes from there, and somebody else's otherwise.
-	Own string
+	// Own and NewOwn are the locations of Old and New in their store: what is
+	// mounted below one is its own if it comes from there, and somebody else's
+	// otherwise.
+	Own, NewOwn string
 }
 
 // Shared is where the data lives that is in no boot environment.
@@ -47,21 +47,18 @@ const Shared = "/var/share"
 // biggest first. It needs memory for what it finds, not for what it passes. If
 // it is stopped by an error, ctx's included, it returns what it had found.
 func (l Look) Places(ctx context.Context) ([]Place, error) {
-	old, err := rooted.Open(l.Old)
+	old, err := openOwn(l.Old, l.Own)
 	if err != nil {
 		return nil, fmt.Errorf("cannot look for what would be left behind: %w", err)
 	}
 	defer old.Close()
-	other, err := rooted.Open(l.New)
+	other, err := openOwn(l.New, l.NewOwn)
 	if err != nil {
 		return nil, fmt.Errorf("cannot look for what would be left behind: %w", err)
 	}
 	defer other.Close()
 	w := walk{ctx: ctx, old: old, new: other, since: l.Since, list: l.List, aliases: aliases(old, l.List), found: found{}}
-	if w.mounts, err = findMounts(old, l.Own); err == nil {
-		err = old.Scan("/", w.mounts.foreign, w.look)
-	}
-	if err != nil {
+	if err = old.Scan("/", w.deep, w.look); err != nil {
 		err = fmt.Errorf("cannot look for what would be left behind: %w", err)
 	}
 	return w.found.sorted(), err

@@ -16,8 +16,24 @@ type mounted struct{ source, at string }
 type mounts map[string]bool
 
 // foreign says that at p begins what is not the boot environment's. It is
-// asked before p is looked at: a server that is down does not answer.
-func (m mounts) foreign(p string) bool { return m[p] }
+// asked before p is looked at: a server that is down does not answer. The
+// shared data is beadm's, and links into it are followed.
+func (m mounts) foreign(p string) bool { return m[p] && p != Shared }
+
+// openOwn opens the root at dir without what is mounted in it from elsewhere.
+func openOwn(dir, own string) (*rooted.Root, error) {
+	root, err := rooted.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	m, err := findMounts(root, own)
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	root.Avoid(m.foreign)
+	return root, nil
+}
 
 // findMounts reads the mount table. own is where the boot environment's own
 // file systems are in its store.

@@ -23,6 +23,7 @@ var kinds = []kind{
 	{"/var/spool", 3, true},
 	{"/var/named", 3, true},
 	{"/var/local", 3, true},
+	{"/var/backups", 3, true}, // dumps of databases
 	{"/usr/local/pgsql", 4, true},
 	{"/home", 2, true},
 	{"/root", 2, true},

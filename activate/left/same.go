@@ -114,9 +114,10 @@ func (w *walk) sameContent(p string) (bool, error) {
 }
 
 // gone says that there is nothing of that name. A link that goes round leads
-// nowhere either.
+// nowhere either, and what is mounted from elsewhere is not the boot
+// environment's.
 func gone(err error) bool {
-	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
+	return errors.Is(err, rooted.ErrAvoided) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }
 
 // ignoreGone passes over what went while it was looked at.

@@ -2,6 +2,7 @@ package left
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -17,8 +18,7 @@ type walk struct {
 	since    time.Time
 	list     synclist.List
 	aliases  map[string]string // where the list's paths really begin, by links before it
-	mounts   mounts
-	owners   []owner // nil until somebody asks
+	owners   []owner           // nil until somebody asks
 	found    found
 	// absent is the directory, above what is looked at, that the other root
 	// does not have: a file that was moved there with it looks untouched.
@@ -44,6 +44,11 @@ func (w *walk) look(p string, info rooted.Info) error {
 		}
 		if !inAbsent && (touched || info.Ino == subvolumeTop) {
 			there, err := w.new.Stat(p)
+			if errors.Is(err, rooted.ErrAvoided) {
+				// Something is mounted over it: what was written will not be
+				// seen there, and what it hid before is nobody's loss.
+				return nil
+			}
 			if gone(err) {
 				err, there.Mode = nil, 0
 			}
@@ -88,6 +93,17 @@ func (w *walk) look(p string, info rooted.Info) error {
 		w.linked[id] = true
 	}
 	w.found.add(p, bytes)
+	return nil
+}
+
+// deep reports a directory that is too far down to be looked into: what is in
+// it may have been written, and whoever made it must not end the look.
+func (w *walk) deep(p string) error {
+	if !w.listed(p) {
+		// By its place: the path itself may be 400 long names.
+		at, _ := placeOf(p)
+		w.found.add(at, 0)
+	}
 	return nil
 }
 

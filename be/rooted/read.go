@@ -193,25 +193,29 @@ func (r *Root) walkTree(dirfd int, path string, info Info, depth int, f func(str
 }
 
 // Scan is Walk in no order of names and in memory that does not grow with the
-// directories, for trees of any size. skip, which may be nil, leaves out a path
-// before it is looked at: what is mounted there may never answer. What goes
-// while it is walked is passed over.
-func (r *Root) Scan(path string, skip func(path string) bool, f func(path string, info Info) error) error {
+// directories, for trees of any size. What Avoid leaves out, and what goes
+// while it is walked, is passed over. deep, if not nil, is told of a directory
+// that is not entered because it is MaxDepth down, in place of an error: any
+// user may make one.
+func (r *Root) Scan(path string, deep func(path string) error, f func(path string, info Info) error) error {
 	return r.at("scan", path, false, func(dirfd int, name string) error {
 		info, err := fstatat(dirfd, name)
 		if err != nil {
 			return err
 		}
-		if err = r.scanTree(dirfd, path, info, 0, skip, f); err == SkipDir {
+		if err = r.scanTree(dirfd, path, info, 0, deep, f); err == SkipDir {
 			return nil
 		}
 		return err
 	})
 }
 
-func (r *Root) scanTree(dirfd int, path string, info Info, depth int, skip func(string) bool, f func(string, Info) error) error {
+func (r *Root) scanTree(dirfd int, path string, info Info, depth int, deep func(string) error, f func(string, Info) error) error {
 	if err := f(path, info); err != nil || !info.IsDir() {
 		return err
+	}
+	if depth >= MaxDepth && deep != nil {
+		return deep(path)
 	}
 	if depth >= MaxDepth {
 		return r.wrap("scan", path, fmt.Errorf("more than %d directories deep", MaxDepth))
@@ -232,7 +236,7 @@ func (r *Root) scanTree(dirfd int, path string, info Info, depth int, skip func(
 			if path == "/" {
 				below = "/" + name
 			}
-			if skip != nil && skip(below) {
+			if r.avoid != nil && r.avoid(below) {
 				continue
 			}
 			child, err := fstatat(fd, name)
@@ -242,7 +246,7 @@ func (r *Root) scanTree(dirfd int, path string, info Info, depth int, skip func(
 			if err != nil {
 				return r.wrap("lstat", below, err)
 			}
-			err = r.scanTree(fd, below, child, depth+1, skip, f)
+			err = r.scanTree(fd, below, child, depth+1, deep, f)
 			if err != nil && !(err == SkipDir && child.IsDir()) {
 				return err
 			}

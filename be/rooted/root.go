@@ -31,9 +31,19 @@ const maxLinks = 40
 // Root is a directory that stands for "/". Its methods may be called from
 // several goroutines.
 type Root struct {
-	dir string
-	f   *os.File
+	dir   string
+	f     *os.File
+	avoid func(path string) bool
 }
+
+// ErrAvoided is what every method says of a path that leads to or through
+// what Avoid leaves out.
+var ErrAvoided = errors.New("mounted from elsewhere")
+
+// Avoid leaves out every path, as resolved, that avoid says, before it is
+// looked at: what is mounted there may never answer, and a link of anybody's
+// leads there. It is called before anything else.
+func (r *Root) Avoid(avoid func(path string) bool) { r.avoid = avoid }
 
 // Open makes the directory dir, a path of the host, a Root.
 func Open(dir string) (*Root, error) {
@@ -86,14 +96,18 @@ func (p *place) close() {
 
 // path is the place as a path inside the root without any link.
 func (p *place) path() string {
-	s := "/" + strings.Join(p.names, "/")
-	switch {
-	case p.name == ".":
-		return s
-	case len(p.names) == 0:
-		return s + p.name
+	if p.name == "." {
+		return "/" + strings.Join(p.names, "/")
 	}
-	return s + "/" + p.name
+	return p.below(p.name)
+}
+
+// below is the path of name in the directory that the walk is in.
+func (p *place) below(name string) string {
+	if len(p.names) == 0 {
+		return "/" + name
+	}
+	return "/" + strings.Join(p.names, "/") + "/" + name
 }
 
 // split cuts a path into components that mean something; a trailing "." or
@@ -126,6 +140,10 @@ func (r *Root) walk(path string, follow bool, missing func(p *place, rest []stri
 			continue
 		}
 		last := len(todo) == 0
+		if r.avoid != nil && r.avoid(p.below(c)) {
+			p.close()
+			return nil, ErrAvoided
+		}
 		if last && !follow {
 			p.name = c
 			return p, nil

@@ -166,7 +166,8 @@ func TestWalkAndRemoveAll(t *testing.T) {
 	}
 	got = nil
 	files := 0
-	must(t, r.Scan("/", func(path string) bool { return path == "/a/out" }, func(path string, info Info) error {
+	r.Avoid(func(path string) bool { return path == "/a/out" })
+	must(t, r.Scan("/", nil, func(path string, info Info) error {
 		if info.IsRegular() {
 			files++
 		} else {
@@ -177,10 +178,61 @@ func TestWalkAndRemoveAll(t *testing.T) {
 	if s := strings.Join(got, "|"); s != "/|/a|/a/b\xff|/a/b\xff/c" || files != 601 {
 		t.Errorf("scanned %q and %d files", s, files)
 	}
+	r.Avoid(nil)
 	must(t, r.RemoveAll("/a"))
 	must(t, r.RemoveAll("/a"))
 	if _, err := os.Stat(filepath.Join(outside, "keep")); err != nil {
 		t.Error("RemoveAll followed a link")
+	}
+}
+
+// What is avoided is reached by no path, however it is written.
+func TestAvoid(t *testing.T) {
+	r := open(t, t.TempDir())
+	must(t, r.MkdirAll("/mnt/nfs/deep", 0o755))
+	must(t, r.MkdirAll("/mnt/nfsx", 0o755))
+	must(t, r.Symlink("/mnt/./x/../nfs/deep", "/abs"))
+	must(t, r.Mkdir("/mnt/x", 0o755))
+	must(t, r.Symlink("../nfs", "/mnt/x/rel"))
+	r.Avoid(func(path string) bool { return path == "/mnt/nfs" })
+	for _, path := range []string{"/mnt/nfs", "/mnt/nfs/deep", "/mnt/nfs/gone", "/abs", "/abs/y", "/mnt/x/rel", "mnt/x/rel/deep", "/mnt/nfs/.."} {
+		if _, err := r.Resolve(path); !errors.Is(err, ErrAvoided) {
+			t.Errorf("Resolve(%q): %v", path, err)
+		}
+		if _, err := r.Stat(path); !errors.Is(err, ErrAvoided) {
+			t.Errorf("Stat(%q): %v", path, err)
+		}
+	}
+	if _, err := r.Lstat("/mnt/nfs"); !errors.Is(err, ErrAvoided) {
+		t.Errorf("Lstat: %v", err)
+	}
+	for _, path := range []string{"/abs", "/mnt/x/rel", "/mnt/nfsx", "/mnt"} {
+		if _, err := r.Lstat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A tree deeper than Scan goes ends it only if nobody asks to be told.
+func TestScanDeep(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	must(t, r.Mkdir("/z", 0o755))
+	path := ""
+	for range MaxDepth + 20 {
+		path += "/d"
+		must(t, r.Mkdir(path, 0o755))
+	}
+	n := 0
+	count := func(string, Info) error { n++; return nil }
+	if err := r.Scan("/", nil, count); err == nil || !strings.Contains(err.Error(), "directories deep") {
+		t.Error(err)
+	}
+	var deep []string
+	n = 0
+	must(t, r.Scan("/", func(path string) error { deep = append(deep, path); return nil }, count))
+	if len(deep) != 1 || deep[0] != strings.Repeat("/d", MaxDepth) || n != MaxDepth+2 {
+		t.Errorf("told of %q, saw %d", deep, n)
 	}
 }
 

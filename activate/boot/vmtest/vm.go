@@ -39,7 +39,6 @@ type VM struct {
 	console bytes.Buffer // of all resets
 	grown   chan struct{}
 	ended   chan struct{}
-	keys    io.Writer // the first serial port's
 	shell   net.Conn
 	lines   chan byte
 	Started time.Time
@@ -105,9 +104,6 @@ func (d *Disk) Boot(opts Options) *VM {
 		t.Fatal(err)
 	}
 	v.cmd.Stderr = v.cmd.Stdout
-	if v.keys, err = v.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
 	if err := v.cmd.Start(); err != nil {
 		t.Fatalf("cannot start QEMU: %v (Debian package qemu-system-x86)", err)
 	}
@@ -384,9 +380,6 @@ func (v *VM) Install() {
 	v.t.Helper()
 	v.Must(2*time.Minute, "tar -xf /dev/vdb -C / && sync")
 }
-
-// Type types keys at the console, where the boot loader listens.
-func (v *VM) Type(keys string) { io.WriteString(v.keys, keys) }
 
 // Send types a command without waiting for its end: for one that reboots.
 func (v *VM) Send(command string) { fmt.Fprintf(v.shell, "%s\n", command) }

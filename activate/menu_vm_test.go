@@ -4,6 +4,7 @@ package activate_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"beadm/activate/boot/vmtest"
@@ -13,6 +14,9 @@ import (
 // is armed; one is started once; one is armed over another; a trial is rolled
 // back. Each time an account was locked shortly before.
 func TestVMMenu(t *testing.T) {
+	if os.Getenv("BEADM_LONG") == "" {
+		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; TestVMPick types the keys at GRUB, TestLockedByEveryWay plays the rest natively")
+	}
 	t.Parallel()
 	beadm := program(t)
 	d := vmtest.NewDisk(t, vmtest.Btrfs)

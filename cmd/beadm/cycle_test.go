@@ -4,52 +4,16 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"beadm/activate/boot/stub"
 	"beadm/be/state"
 )
-
-// comeUp plays a reboot: what ran is cut off, the loader takes the token and
-// chooses, and beadm's part of the boot runs in what it chose.
-func (m *machine) comeUp() {
-	m.t.Helper()
-	m.loads()
-	m.ok("boot")
-}
-
-// loads is a reboot that gets as far as the root and no further.
-func (m *machine) loads() {
-	m.t.Helper()
-	id, _, err := stub.Consume(m.loader)
-	check(m.t, err)
-	e, err := stub.ReadEntry(m.loader, id)
-	check(m.t, err)
-	m.switchTo(strings.TrimPrefix(e.Root.Prefix, "/"))
-}
-
-func (m *machine) switchTo(subvol string) {
-	m.t.Helper()
-	// A program that another test starts has our files open until its exec.
-	for i := 0; ; i++ {
-		out, err := exec.Command("umount", "-R", m.root).CombinedOutput()
-		if err == nil {
-			break
-		}
-		if i == 50 {
-			m.t.Fatalf("%v: %s", err, out)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	m.mountRoot(subvol)
-}
 
 func (m *machine) is(word, running, def string) {
 	m.t.Helper()

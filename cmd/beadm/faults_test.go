@@ -18,14 +18,6 @@ import (
 	"beadm/be/state"
 )
 
-func (m *machine) freshRun() { // /run is a tmpfs: empty after a boot
-	m.t.Helper()
-	guids, _ := filepath.Glob(filepath.Join(m.top, "@beadm/*"))
-	for _, g := range guids {
-		check(m.t, os.RemoveAll(filepath.Join("/run/beadm", filepath.Base(g))))
-	}
-}
-
 func (m *machine) wants(user, hash string) {
 	m.t.Helper()
 	if p := m.password(user); p != hash {

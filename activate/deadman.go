@@ -46,8 +46,8 @@ func (s *Session) armDeadman(ctx context.Context, trial *state.Trial) error {
 
 // Deadman waits until deadline, measured from the start of the system, and
 // then ends the trial of activation by reset, unless it was confirmed or
-// rolled back by then. It needs no disk for that. open opens the target; whoever cannot say within 30
-// seconds how the trial stands is not healthy.
+// rolled back by then. It needs no disk for that. open opens the target; whoever
+// cannot say within 30 seconds how the trial stands is not healthy.
 func Deadman(ctx context.Context, deadline time.Duration, activation string, open func() (*Target, error), reset func()) error {
 	stayInMemory()
 	for {

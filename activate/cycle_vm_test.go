@@ -104,15 +104,30 @@ type layout struct {
 
 func TestVMCycleOnZFS(t *testing.T) {
 	t.Parallel()
-	cycle(t, layout{
-		disk:          func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.ZFS) },
-		setup:         withGRUB,
-		kernel:        "grep 9.9-test /proc/cmdline",
+	cycle(t, onZFS(func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.ZFS) }, withGRUB, "grep 9.9-test /proc/cmdline"))
+}
+
+// A pool that no loader reads: systemd-boot has the kernels on the ESP.
+func TestVMCycleOnZFSWithSystemdBoot(t *testing.T) {
+	if os.Getenv("BEADM_LONG") == "" {
+		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; ZFS with GRUB is run, and systemd-boot's failback")
+	}
+	t.Parallel()
+	cycle(t, onZFS(func(t *testing.T) *vmtest.Disk {
+		return vmtest.NewDisk(t, vmtest.ZFS).SystemdBoot("root=ZFS=rpool/ROOT/debian rw console=ttyS0 panic=5 loglevel=3 mitigations=off tsc=reliable audit=0")
+	}, asItStarted, sdbootKernel))
+}
+
+func onZFS(disk func(t *testing.T) *vmtest.Disk, setup, kernel string) layout {
+	return layout{
+		disk:          disk,
+		setup:         setup,
+		kernel:        kernel,
 		root:          map[string]string{"debian": "rpool/ROOT/debian", "new": "rpool/ROOT/new"},
 		local:         "zfs get -Hrs local -o name,property,value compression,atime,canmount,org.example:keep rpool/ROOT/NAME | sed s,ROOT/NAME,ROOT/BE,",
 		snapshots:     "zfs list -Ht snapshot -o name -r rpool/VARSHARE",
 		shareSnapshot: "rpool/VARSHARE@beadm-",
-	})
+	}
 }
 
 // The same where firmware, loader and file system are others.
@@ -127,8 +142,12 @@ func TestVMCycleOnBtrfsWithSystemdBoot(t *testing.T) {
 		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; its failback and the loader's truth table are run")
 	}
 	t.Parallel()
-	cycle(t, onBtrfs(sdbootDisk, asItStarted, "grep initrd-$(sha256sum /boot/initrd.img | cut -c 1-32) /proc/cmdline; bootctl --no-pager --esp-path=/boot/beadm list"))
+	cycle(t, onBtrfs(sdbootDisk, asItStarted, sdbootKernel))
 }
+
+// sdbootKernel ends with 0 if the initrd that was started is the present one:
+// systemd-boot's names are those of contents.
+const sdbootKernel = "grep initrd-$(sha256sum /boot/initrd.img | cut -c 1-32) /proc/cmdline"
 
 func sdbootDisk(t *testing.T) *vmtest.Disk {
 	return vmtest.NewDisk(t, vmtest.Btrfs).SystemdBoot("root=LABEL=debian rootflags=subvol=@debian rw console=ttyS0 panic=5 loglevel=3 mitigations=off tsc=reliable audit=0")

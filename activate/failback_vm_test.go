@@ -17,7 +17,7 @@ func TestVMFailback(t *testing.T) {
 	beadm := program(t)
 	base := vmtest.NewDisk(t, vmtest.ZFS)
 	v := ready(t, base, beadm)
-	v.Must(short, "printf 'confirm.hold = 5s\nconfirm.within = 70s\npanic = 5\n' >/etc/beadm/beadm.conf")
+	v.Must(short, "printf 'confirm.hold = 5s\nconfirm.within = 70s\npanic = 5\nnotify = cat >>/root/heard\n' >/etc/beadm/beadm.conf")
 	badInput(t, v)
 	v.Must(long, "beadm create new")
 	v.Must(short, "sync; zpool sync rpool")
@@ -95,6 +95,9 @@ func TestVMFailback(t *testing.T) {
 			}
 			contains(t, "what a login is told", v.Must(short, "cat /run/motd.d/beadm"), "beadm: the trial of new failed at ")
 			contains(t, "the log", v.Must(short, "journalctl -b -p err --no-pager"), "beadm: back in debian: the trial of new failed")
+			told := []string{"beadm: the trial of new failed at ", c.wants[len(c.wants)-1], "debian runs again"}
+			contains(t, "what the notify command heard", heard(v), told...)
+			contains(t, "the journal, asked for failed trials", logged(v, "c284e935370847fdafd1d4f2a4be3d4f"), told...)
 			v.Must(short, "beadm status --acknowledge")
 			if out, code := v.Run(short, "cat /run/motd.d/beadm || zfs list -Ht snapshot -o name -r rpool/ROOT/debian | grep failback"); code == 0 {
 				t.Errorf("left after it was read: %s", out)

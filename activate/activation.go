@@ -525,6 +525,9 @@ func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
 			return be.E(be.Unbootable, "cannot activate %s: the configuration in it cannot be read: %w", b.Name, err)
 		}
 	}
+	if err := checkFstab(dir, func() (be.RootRef, error) { return s.Store.RootRef(ctx, b.Name) }); err != nil {
+		return be.E(be.Unbootable, "cannot activate %s: %w", b.Name, err)
+	}
 	if err := s.sameHostid(dir); err != nil {
 		return be.E(be.Unbootable, "cannot activate %s: %w", b.Name, err)
 	}

@@ -134,7 +134,7 @@ mkdir -p /boot/grub`)
 		return
 	}
 
-	v.Must(long, "beadm activate --leave-behind other")
+	v.Must(long, "beadm activate --leave-behind --no-auto-confirm other")
 	contains(t, "status", v.Must(short, "beadm status"), "state:    armed", "next:     other (one trial)")
 	before = menuFiles(v)
 	contains(t, "the kernel's own configuration", slowly("sh /root/mark by-dpkg && dpkg-reconfigure linux-image-$(uname -r)"), "update-initramfs: Generating /boot/initrd.img-", "Generating grub configuration file")
@@ -160,7 +160,7 @@ dpkg-deb --root-owner-group -Znone -b $p /root/kernel.deb >/dev/null; rm -r $p`)
 	contains(t, "status", v.Must(short, "beadm status"), "FAILED", "reset before it was confirmed")
 
 	before = menuFiles(v)
-	slowly("dpkg -r linux-image-"+newRelease)
+	slowly("dpkg -r linux-image-" + newRelease)
 	unchanged("the removal of a kernel", before)
 	contains(t, "what is left of it", v.Must(short, "ls /boot; cat "+entryFile(own)), "vmlinuz-6.")
 	if out := v.Must(short, "ls /boot; cat /boot/grub/grub.cfg "+entryFile(own)); strings.Contains(out, newRelease) {

@@ -151,11 +151,11 @@ func (d Dir) There(names ...string) error {
 // Drop removes what nothing names: no entry, nor keep. If an entry cannot be
 // read, all stay.
 func (d Dir) Drop(entries Entries, keep ...string) error {
-	texts, err := entries()
+	list, err := os.ReadDir(d.Path)
 	if err != nil {
 		return nil
 	}
-	list, err := os.ReadDir(d.Path)
+	texts, err := entries()
 	if err != nil {
 		return nil
 	}

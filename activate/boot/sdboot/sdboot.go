@@ -170,6 +170,15 @@ func (l *Loader) hasEntry(id string) bool {
 // wholeEntry says why systemd-boot could not boot by the entry of id, as a
 // trial or not: a text that is not ours, or a kernel that is not what it was.
 func (l *Loader) wholeEntry(id string) error {
+	return l.checkEntry(id, kernels.Dir.Whole)
+}
+
+// CheckEntry looks at the entry's texts and whether its files are there.
+func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) error {
+	return l.checkEntry(id, kernels.Dir.There)
+}
+
+func (l *Loader) checkEntry(id string, files func(d kernels.Dir, names ...string) error) error {
 	if err := boot.CheckID(id); err != nil {
 		return err
 	}
@@ -188,7 +197,7 @@ func (l *Loader) wholeEntry(id string) error {
 	}
 	names, err := named(texts)
 	if err == nil {
-		err = l.kernels().Whole(names...)
+		err = files(l.kernels(), names...)
 	}
 	if err != nil {
 		return be.E(be.Unbootable, "what systemd-boot would start for %s is not there: %w", id, err)

@@ -67,10 +67,11 @@ func (l *Loader) Install(ctx context.Context, def boot.Entry) error {
 // sweep removes what a cut left unfinished. Where others keep files too, only
 // what has a name of ours.
 func (l *Loader) sweep() error {
-	for _, dir := range []string{l.path("kernels"), l.path("trials")} {
-		if err := l.cfg.Disk.Sweep(dir); err != nil {
-			return err
-		}
+	if err := l.kernels().Sweep(); err != nil {
+		return err
+	}
+	if err := l.cfg.Disk.Sweep(l.path("trials")); err != nil {
+		return err
 	}
 	list, err := os.ReadDir(l.entriesDir())
 	if err != nil {

@@ -647,7 +647,7 @@ func TestFullESP(t *testing.T) {
 		Free:     func(string) (int64, error) { return 3 << 19, nil }})
 	e := w.in(loadertest.Entry("b", "B"))
 	w.write(e.Dir, "initrd.img", "another initrd")
-	kind(t, full.Put(t.Context(), e), be.Unbootable, "needs 3 MiB and 1 MiB are free")
+	kind(t, full.Put(t.Context(), e), be.Unbootable, "needs 3 MiB (2097192 bytes) and 1 MiB (1572864 bytes) are free")
 	if after := w.listing(); after != before {
 		t.Errorf("refused, and wrote:\n%s", after)
 	}
@@ -711,7 +711,7 @@ func TestOrphansDoNotFillTheESP(t *testing.T) {
 		// There is room for one kernel more than the three files.
 		tight := New(Config{Dir: w.esp, Variables: w.vars, Disk: durable.Disk{Settle: atOnce},
 			PartUUID: func(string) (string, error) { return simsdboot.PartUUID, nil },
-			Free:     func(string) (int64, error) { return int64(len(whole)+1-len(w.kernels())) * 2 * slack, nil }})
+			Free:     func(string) (int64, error) { return int64(len(whole)+1-len(w.kernels())) * 2 << 20, nil }})
 		if err := tight.Put(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}

@@ -230,7 +230,7 @@ mkdir -p /s && mount -t zfs rpool/beadm /s && cd /s && find . -type f ! -name lo
 	refused(14, "/etc/hostid in its initrd is not that in its root", "beadm activate bare")
 	v.Must(short, "cp /tmp/i/etc/hostid /etc/hostid")
 	within("cp /tmp/i/etc/hostid etc/hostid")
-	refused(14, "its /etc/hostid is 04030201 and the pool is the host adbeadbe's", "beadm activate bare")
+	refused(14, "its hostid is 04030201 and the pool is the host adbeadbe's", "beadm activate bare")
 	v.Must(short, "cp /tmp/hostid /etc/hostid")
 	within("cp /tmp/hostid etc/hostid; mv kept $(echo boot/initrd.img-*)")
 	if out := v.Must(long, "beadm activate -n --leave-behind bare"); strings.Contains(out, "cannot see") {

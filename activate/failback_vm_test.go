@@ -221,18 +221,18 @@ mkdir -p /s && mount -t zfs rpool/beadm /s && cd /s && find . -type f ! -name lo
 	within("mv kept/* boot; mv sbin/init kept; ln -s /bin/busybox sbin/init")
 	refused(14, "its init is not systemd", "beadm activate bare")
 	within("rm sbin/init; mv kept/init sbin")
-	within("cp etc/fstab kept; echo 'rpool/ROOT/debian / zfs defaults 0 0' >>etc/fstab")
+	within("cp etc/fstab /tmp/fstab; echo 'rpool/ROOT/debian / zfs defaults 0 0' >>etc/fstab")
 	refused(14, "rpool/ROOT/debian is on /, and this is rpool/ROOT/bare", "beadm activate bare")
 	// Another hostid, appended to the initrd; then in all files, and the pool's
 	// own is left.
 	v.Must(short, `mkdir -p /tmp/i/etc; printf '\1\2\3\4' >/tmp/i/etc/hostid; cd /tmp/i; echo etc/hostid | cpio -o -H newc --quiet | gzip >/tmp/i.gz; cd; cp /etc/hostid /tmp/hostid`)
-	within("mv kept etc/fstab; cp boot/initrd.img-* kept; cat /tmp/i.gz >>$(echo boot/initrd.img-*)")
+	within("cp /tmp/fstab etc/fstab; cp boot/initrd.img-* /tmp/initrd; cat /tmp/i.gz >>$(echo boot/initrd.img-*)")
 	refused(14, "/etc/hostid in its initrd is not that in its root", "beadm activate bare")
 	v.Must(short, "cp /tmp/i/etc/hostid /etc/hostid")
 	within("cp /tmp/i/etc/hostid etc/hostid")
-	refused(14, "its /etc/hostid is 04030201 and the pool is the host adbeadbe's", "beadm activate bare")
+	refused(14, "its hostid is 04030201 and the pool is the host adbeadbe's", "beadm activate bare")
 	v.Must(short, "cp /tmp/hostid /etc/hostid")
-	within("cp /tmp/hostid etc/hostid; mv kept $(echo boot/initrd.img-*)")
+	within("cp /tmp/hostid etc/hostid; cp /tmp/initrd $(echo boot/initrd.img-*)")
 	if out := v.Must(long, "beadm activate -n --leave-behind bare"); strings.Contains(out, "cannot see") {
 		t.Errorf("the pool's host is not seen: %s", out)
 	}

@@ -47,6 +47,9 @@ func (s *Session) sameHostid(ctx context.Context, dir string, inside *boot.Initr
 	if err := initrdHostID(theirs, inside); err != nil {
 		return err
 	}
+	if theirs == nil && inside != nil {
+		theirs = inside.HostID
+	}
 	if pool, ok := s.Store.(poolHost); ok && inside != nil && len(theirs) == 4 {
 		id, err := pool.HostID(ctx)
 		if err != nil {
@@ -73,10 +76,11 @@ func givesHostID(arg string) bool {
 	return name == "spl.spl_hostid" || name == "spl_hostid"
 }
 
-// initrdHostID compares what a root and its initrd have.
+// initrdHostID compares what a root and its initrd have. Where a root has none,
+// dracut gives the initrd what hostid(1) says.
 func initrdHostID(root []byte, inside *boot.Initrd) error {
 	switch {
-	case inside == nil, bytes.Equal(root, inside.HostID):
+	case inside == nil, root == nil, bytes.Equal(root, inside.HostID):
 		return nil
 	case inside.HostID == nil && inside.Unread:
 		return nil // it may be where nobody here can look
@@ -86,11 +90,11 @@ func initrdHostID(root []byte, inside *boot.Initrd) error {
 	return errors.New("/etc/hostid in its initrd is not that in its root, and the pool would be another host's; make the initrd again in it (update-initramfs -u)")
 }
 
-// poolHostID compares what a root has with the pool. A pool that has none is
-// anybody's.
-func poolHostID(root []byte, pool uint32) error {
-	if is := binary.NativeEndian.Uint32(root); pool != 0 && is != pool {
-		return fmt.Errorf("its /etc/hostid is %08x and the pool is the host %08x's: its initramfs would not import it; write that one (zgenhostid -f %08[2]x) and make the initrd again (update-initramfs -u), here and in it", is, pool)
+// poolHostID compares what a boot environment has with the pool. A pool that has
+// none is anybody's.
+func poolHostID(id []byte, pool uint32) error {
+	if is := binary.NativeEndian.Uint32(id); pool != 0 && is != pool {
+		return fmt.Errorf("its hostid is %08x and the pool is the host %08x's: its initramfs would not import it; write that one (zgenhostid -f %08[2]x) and make the initrd again (update-initramfs -u), here and in it", is, pool)
 	}
 	return nil
 }

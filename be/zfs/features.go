@@ -18,7 +18,7 @@ var readOnlyCompatible = []string{
 }
 
 // topZAP is no feature of its own. extensible_dataset lets the directory of a
-// dataset be a ZAP object, which it becomes by a snapshot (OpenZFS 2.1.6,
+// dataset be a ZAP object, which it becomes by a snapshot (OpenZFS 2.2,
 // snapshots_changed) or a limit; GRUB before 2.12 that knows the feature does
 // not expect it of the pool's top dataset (openzfs/zfs#6169, #13873).
 const topZAP = "zap_of_top_dataset"
@@ -81,7 +81,8 @@ func isZAP(out string) bool {
 		prop, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		switch prop {
 		case "snapshots_changed", "filesystem_count", "snapshot_count":
-			if value != "" && value != "-" && value != "none" {
+			// A count that is not kept is 2^64-1 with -p.
+			if !slices.Contains([]string{"", "-", "none", "18446744073709551615"}, value) {
 				return true
 			}
 		}

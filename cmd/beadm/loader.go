@@ -56,8 +56,12 @@ func loaderConfig(kind, dir, kernels string) (state.LoaderConfig, error) {
 	case "grub", "systemd-boot":
 		// With /boot on the ESP no boot environment would hold its kernel, and
 		// all would write the same one.
-		if kind == "systemd-boot" && isBoot(dir, "/boot", "/") {
-			return state.LoaderConfig{}, be.E(be.Unbootable, "the ESP is mounted on /boot, which belongs to each boot environment: mount it on /efi, and have the kernels in /boot on the root file system")
+		if isBoot(dir, "/boot", "/") {
+			what, where := "the ESP", "/efi"
+			if kind == "grub" {
+				what, where = "GRUB's partition", "/boot/beadm"
+			}
+			return state.LoaderConfig{}, be.E(be.Unbootable, "%s is mounted on /boot, which belongs to each boot environment: mount it on %s, and have the kernels in /boot on the root file system", what, where)
 		}
 		uuid, err := partition.At(dir)
 		if err != nil {

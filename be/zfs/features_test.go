@@ -65,3 +65,30 @@ func TestTopDatasetThatGRUBDoesNotFind(t *testing.T) {
 		t.Error("a dataset without snapshots has a ZAP")
 	}
 }
+
+func TestDevices(t *testing.T) {
+	// The form is that of zpool-status(8) of OpenZFS 2.1, EXAMPLES and cmd/zpool.
+	out := `  pool: rpool
+ state: DEGRADED
+status: One or more devices could not be used because the label is missing or
+	/dev/not/this ONLINE
+action: Replace the device using 'zpool replace'.
+config:
+
+	NAME           STATE     READ WRITE CKSUM
+	rpool          DEGRADED     0     0     0
+	  mirror-0     DEGRADED     0     0     0
+	    /dev/sda3  ONLINE       0     0     0
+	    /dev/dm-1  DEGRADED     0     0     0
+	    8723648    UNAVAIL      0     0     0  was /dev/sdb3
+	special
+	  /dev/nvme0n1p1  ONLINE       0     0     0
+	logs
+	  /dev/sdc1    ONLINE       0     0     0
+
+errors: No known data errors
+`
+	if got, want := devices(out), []string{"/dev/sda3", "/dev/dm-1", "/dev/nvme0n1p1"}; !slices.Equal(got, want) {
+		t.Errorf("they are %q, want %q", got, want)
+	}
+}

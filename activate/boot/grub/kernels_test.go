@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -398,6 +399,8 @@ func TestWhereKernelsAreRead(t *testing.T) {
 		{"what may come", be.RootRef{FS: "zfs", Needs: grub206.Needs, MayNeed: []string{"zstd_compress"}}, "loader", "root"},
 		{"what may come and does no harm", be.RootRef{FS: "zfs", MayNeed: []string{"large_blocks"}}, "root", "root"},
 		{"btrfs with zstd on RAID1C3", be.RootRef{FS: "btrfs", Needs: []string{"mixed_backref", "compress_zstd", "raid1c34", "no_holes"}}, "root", "root"},
+		{"btrfs on LUKS", be.RootRef{FS: "btrfs", Needs: []string{"mixed_backref", "dm-crypt"}}, "loader", "root"},
+		{"a pool on a logical volume", zfs("lvm"), "loader", "root"},
 		{"zoned btrfs", be.RootRef{FS: "btrfs", Needs: []string{"zoned"}}, "loader", "refused"},
 		{"btrfs of tomorrow", be.RootRef{FS: "btrfs", Needs: []string{"incompat_bit_40"}}, "loader", "refused"},
 		{"ext4", be.RootRef{FS: "ext4"}, "root", "root"},
@@ -460,5 +463,25 @@ func TestARootThatGRUBNoLongerReads(t *testing.T) {
 	kind(t, w.loader(nil).Put(t.Context(), e), be.Unbootable, "encryption", "--kernels auto")
 	if after := w.listing(); after != before {
 		t.Errorf("refused, and wrote:\n%s", after)
+	}
+}
+
+// TestGRUBsOwnListOfFeatures holds ours against the module that is installed.
+func TestGRUBsOwnListOfFeatures(t *testing.T) {
+	module, err := os.ReadFile("/usr/lib/grub/i386-pc/zfs.mod")
+	if err != nil {
+		t.Skipf("NOT RUN: %v (install grub-pc-bin): what GRUB reads of ZFS is not held against GRUB", err)
+	}
+	var theirs []string
+	for _, m := range regexp.MustCompile(`(?:com|org)\.[a-z-]+:([a-z0-9_]+)\x00`).FindAllSubmatch(module, -1) {
+		theirs = append(theirs, string(m[1]))
+	}
+	for _, f := range readsSince206["zfs"] {
+		if !slices.Contains(theirs, f) {
+			t.Errorf("GRUB does not read %s: it reads %q", f, theirs)
+		}
+	}
+	if bad := unread("zfs", theirs, true); len(bad) > 0 || len(theirs) < 5 {
+		t.Errorf("GRUB reads %q, of which we do not know %q", theirs, bad)
 	}
 }

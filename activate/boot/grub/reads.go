@@ -31,20 +31,25 @@ var (
 	readsSince214 = map[string][]string{
 		"zfs": {"zap_of_top_dataset", "zstd_compress", "head_errlog", "vdev_zaps_v2"},
 	}
+	// What GRUB reads if its core image was made for that, which only the
+	// administrator knows.
+	opens = []string{"dm-crypt", "lvm", "md"}
 )
 
-// unread are those of needs that GRUB 2.06, or with newest 2.14, does not know.
+// unread are those of needs that GRUB 2.06, or with newest some GRUB up to 2.14,
+// does not know.
 func unread(fs string, needs []string, newest bool) []string {
 	var out []string
 	for _, n := range needs {
-		if !slices.Contains(readsSince206[fs], n) && !(newest && slices.Contains(readsSince214[fs], n)) {
-			out = append(out, n)
+		if slices.Contains(readsSince206[fs], n) || newest && (slices.Contains(readsSince214[fs], n) || slices.Contains(opens, n)) {
+			continue
 		}
+		out = append(out, n)
 	}
 	return out
 }
 
-// cannotRead says why GRUB 2.06, or with newest 2.14, does not read a root.
+// cannotRead says why GRUB 2.06, or with newest any GRUB, does not read a root.
 func cannotRead(root be.RootRef, newest bool) error {
 	if _, ok := modules[root.FS]; !ok {
 		return be.E(be.Unbootable, "GRUB cannot read %s", root.FS)

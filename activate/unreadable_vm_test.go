@@ -35,8 +35,8 @@ func TestVMZFSThatGRUBCannotRead(t *testing.T) {
 	}
 	v.Must(long, "beadm create new && beadm status")
 	t.Log(v.Must(short, `zpool set compatibility=off rpool && zpool upgrade rpool
-zfs create -o compression=zstd -o mountpoint=none rpool/zstd && mkdir /q && mount -t zfs -o zfsutil rpool/zstd /q
-yes | head -c 300000 >/q/x; umount /q; zpool sync rpool; zpool get -H -o value feature@zstd_compress rpool`))
+zfs create -o compression=zstd -o mountpoint=none rpool/zstd && mkdir /run/q && mount -t zfs -o zfsutil rpool/zstd /run/q
+yes | head -c 300000 >/run/q/x; umount /run/q; zpool sync rpool; zpool get -H -o value feature@zstd_compress rpool`))
 	contains(t, "status", v.Must(short, "beadm status"), "MENU: ", "zstd_compress", "beadm recover")
 
 	out := v.Must(long, "beadm -v activate new 2>&1; ls -l /boot/beadm/beadm/kernels; grep -l beadm_dir /boot/beadm/beadm/entries/*")

@@ -131,6 +131,15 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	for _, id := range entries {
 		args.HadEntry = args.HadEntry || id == b.ID()
 	}
+	stale, err := s.stale(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range stale {
+		if other.UUID != b.UUID || b.Running {
+			args.Stale = append(args.Stale, other.UUID)
+		}
+	}
 	if opts.DryRun {
 		if s.State.Trial != nil {
 			s.Report.Would("take back the armed trial of " + s.nameOf(ctx, s.State.Trial.BE))
@@ -219,6 +228,7 @@ type activateArgs struct {
 	Strict        bool          `json:"strict,omitempty"`
 	Running       bool          `json:"running,omitempty"` // the BE is the running one: nothing to prepare
 	LookedAt      time.Time     `json:"looked_at,omitzero"`
+	Stale         []be.UUID     `json:"stale,omitempty"` // entries that the loader could not start by
 }
 
 func (s *Session) activatePlan(a activateArgs) journal.Plan {
@@ -226,6 +236,13 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 	snapDir, newDir := s.path("snap"), s.path("new")
 	id := a.UUID.ID()
 	plan := journal.Plan{Op: "activate", Args: a}
+	if len(a.Stale) > 0 {
+		// First the way back. It stays when the activation is undone.
+		plan.Steps = append(plan.Steps, journal.Step{
+			Name: "write the menu entries anew that the loader can no longer start by",
+			Do:   func(ctx context.Context) error { return s.mendStale(ctx, a) },
+		})
+	}
 	if !a.Running {
 		plan.Steps = append(plan.Steps,
 			journal.Step{

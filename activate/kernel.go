@@ -104,7 +104,11 @@ func (t *Target) kernelChanged(ctx context.Context) error {
 	if err := s.Store.Flush(ctx); err != nil {
 		return err
 	}
-	return s.putEntry(ctx, running, t.Root)
+	if err := s.putEntry(ctx, running, t.Root); err != nil {
+		return err
+	}
+	s.mendEntries(ctx)
+	return nil
 }
 
 // isSystemRoot says whether / is the root of process 1, and not a chroot.

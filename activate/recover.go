@@ -104,6 +104,9 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 			did = append(did, "brought over what "+s.nameOf(ctx, o.From)+" wrote")
 		}
 	}
+	for _, name := range s.mendEntries(ctx) {
+		did = append(did, "the boot menu can start "+name+" again")
+	}
 	for _, what := range did {
 		s.record("recover", "", what)
 	}
@@ -132,7 +135,11 @@ func (s *Session) wouldRecover(ctx context.Context, rec *journal.Record) error {
 	for _, o := range s.State.Owed {
 		s.Report.Would("bring over what " + s.nameOf(ctx, o.From) + " wrote")
 	}
-	return nil
+	stale, err := s.stale(ctx)
+	for _, b := range stale {
+		s.Report.Would("write the menu entry of " + b.Name + " anew")
+	}
+	return err
 }
 
 func (s *Session) recoverJournal(ctx context.Context) error {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"beadm/be"
@@ -93,6 +94,10 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if conf.Args == nil {
 		conf.Args = kernelArgs(t.Cmdline)
 	}
+	was := s.State.Loader.Kernels
+	if conf.Kernels == "" && conf.Kind == s.State.Loader.Kind {
+		conf.Kernels = was
+	}
 	if s.Loader, err = s.openLoader(ctx, conf); err != nil {
 		return err
 	}
@@ -110,6 +115,22 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if err := s.Loader.Put(ctx, entry); err != nil {
 		return err
 	}
+	if conf.Kernels != was {
+		entries, err := s.Loader.Entries(ctx)
+		if err != nil {
+			return err
+		}
+		all, err := t.Store.List(ctx)
+		if err != nil {
+			return err
+		}
+		for _, b := range all {
+			if b.UUID != running.UUID && slices.Contains(entries, b.ID()) {
+				s.followEntry(ctx, b.UUID)
+			}
+		}
+	}
+	s.mendEntries(ctx)
 	if s.State.Default == "" {
 		s.State.Default = running.UUID
 	}

@@ -34,7 +34,9 @@ type Status struct {
 	// ShareSnapshots are those of the shared data that belong to the failure,
 	// or to the trial that runs.
 	ShareSnapshots []string `json:"share_snapshots,omitempty"`
-	Todo           []string `json:"todo,omitempty"` // what can be typed next, a sentence each
+	// Unstartable says why the loader could not start what boots next.
+	Unstartable []string `json:"unstartable,omitempty"`
+	Todo        []string `json:"todo,omitempty"` // what can be typed next, a sentence each
 }
 
 // TrialStatus is the activation under way.
@@ -96,6 +98,7 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	if out.ShareSnapshots, err = s.shareSnapshotsOf(ctx); err != nil {
 		return out, err
 	}
+	out.Unstartable = s.unstartable(ctx)
 	out.Todo = s.todo(out)
 	return out, nil
 }
@@ -128,6 +131,9 @@ func (s *Session) todo(st Status) (do []string) {
 	say := func(format string, args ...any) { do = append(do, fmt.Sprintf(format, args...)) }
 	if st.Open != "" || st.Owed != "" {
 		say("beadm recover ends what is open")
+	}
+	if len(st.Unstartable) > 0 {
+		say("beadm recover writes the boot menu anew")
 	}
 	if l := st.Left; l != nil {
 		say("beadm mount -s ro %s shows what was left in it; beadm status --acknowledge ends that notice", l.From)

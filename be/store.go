@@ -75,9 +75,10 @@ type RootRef struct {
 
 	// Needs are what a loader must know beyond FS to read from it, in the words
 	// of the file system's own tools: the features in use of a ZFS pool or a
-	// btrfs, or "thin" for what is on a thin volume. What a reader may be
-	// ignorant of is not among them; what nobody knows is. MayNeed are those
-	// that come into use without anybody asking for them (ZFS: enabled).
+	// btrfs; and what its devices are made of (package blockdev), or "thin" for
+	// what is on a thin volume. What a reader may be ignorant of is not among
+	// them; what nobody knows is. MayNeed are those that come into use without
+	// anybody asking for them (ZFS: enabled).
 	Needs   []string
 	MayNeed []string
 }

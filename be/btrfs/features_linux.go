@@ -1,8 +1,15 @@
 package btrfs
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"unsafe"
+
+	"beadm/be/blockdev"
 )
 
 // incompat are the names of the bits of incompat_flags (linux/btrfs.h,
@@ -13,14 +20,40 @@ var incompat = []string{
 	"extent_tree_v2", "raid_stripe_tree", "", "simple_quota",
 }
 
-// features are the incompatible ones: what is only incompatible for writing a
-// reader may be ignorant of.
+// features are the incompatible ones, and what is below the file system. What
+// is only incompatible for writing a reader may be ignorant of.
 func (s *Store) features() ([]string, error) {
 	var flags [3]uint64 // struct btrfs_ioctl_feature_flags: compat, compat_ro, incompat
 	if err := ioctl(s.fd(), iocGetFeatures, unsafe.Pointer(&flags)); err != nil {
 		return nil, err
 	}
-	return featureNames(flags[2]), nil
+	below, err := s.layers()
+	return append(featureNames(flags[2]), below...), err
+}
+
+// layers are what the devices of the file system are made of.
+func (s *Store) layers() (names []string, err error) {
+	dir := filepath.Join("/sys/fs/btrfs", s.fsid, "devices")
+	list, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) { // no sysfs here
+		return []string{"unknown_devices"}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, dev := range list {
+		sys, err := filepath.EvalSymlinks(filepath.Join(dir, dev.Name()))
+		if err != nil {
+			return nil, err
+		}
+		below, err := blockdev.Layers(sys)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, below...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 func featureNames(bits uint64) (names []string) {

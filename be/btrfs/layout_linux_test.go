@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -296,7 +297,7 @@ func TestGuests(t *testing.T) {
 	}
 	ref, err := guest.RootRef(ctx, "second")
 	check(t, err)
-	if ref.Prefix != "/guests/web/@be-second" {
+	if ref.Prefix != "/guests/web/@be-second" || !slices.Contains(ref.Needs, "extended_iref") || !slices.Contains(ref.Needs, "skinny_metadata") {
 		t.Errorf("RootRef is %+v", ref)
 	}
 }

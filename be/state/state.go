@@ -205,6 +205,9 @@ type LoaderConfig struct {
 	Dir    string   `json:"dir,omitempty"`     // its directory, if it is not on a file system of its own
 	FSUUID string   `json:"fs_uuid,omitempty"` // of the FAT or ext file system that holds its files
 	Args   []string `json:"args,omitempty"`    // kernel arguments for every boot environment
+	// Kernels says where GRUB reads them from: "root", "loader", or "auto",
+	// which is the same as nothing.
+	Kernels string `json:"kernels,omitempty"`
 }
 
 // Know returns the record of uuid, made if there is none.

@@ -18,13 +18,14 @@ var readOnlyCompatible = []string{
 }
 
 // topZAP is no feature of its own. extensible_dataset lets the directory of a
-// dataset be a ZAP object, which it becomes by a snapshot (OpenZFS 2.1.6,
+// dataset be a ZAP object, which it becomes by a snapshot (OpenZFS 2.2,
 // snapshots_changed) or a limit; GRUB before 2.12 that knows the feature does
 // not expect it of the pool's top dataset (openzfs/zfs#6169, #13873).
 const topZAP = "zap_of_top_dataset"
 
-// features are those of the pool that a reader must know: needs are in use,
-// and may can come into use by any write or by `zfs set`.
+// features are those of the pool that a reader must know: needs are in use, or
+// what its devices are made of, and may can come into use by any write or by
+// `zfs set`.
 func (s *Store) features(ctx context.Context) (needs, may []string, err error) {
 	out, err := s.output(ctx, "zpool", "get", "-Hp", "-o", "property,value", "all", s.pool)
 	if err != nil {
@@ -39,7 +40,36 @@ func (s *Store) features(ctx context.Context) (needs, may []string, err error) {
 	if slices.Contains(needs, "extensible_dataset") && isZAP(out) {
 		needs = append(needs, topZAP)
 	}
+	if out, err = s.output(ctx, "zpool", "status", "-LP", s.pool); err != nil {
+		return nil, nil, err
+	}
+	below, err := layers(devices(out))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range below {
+		if !slices.Contains(needs, name) {
+			needs = append(needs, name)
+		}
+	}
 	return needs, may, nil
+}
+
+// devices reads `zpool status -LP`: in its table a device that is in use stands
+// as its path and its state. Missing ones are not looked at: the pool is read
+// without them.
+func devices(out string) (list []string) {
+	_, table, _ := strings.Cut(out, "\nconfig:\n")
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		if strings.HasPrefix(line, "errors:") || len(f) == 1 && (f[0] == "logs" || f[0] == "cache" || f[0] == "spares") {
+			break // what is not read from at boot
+		}
+		if len(f) >= 2 && strings.HasPrefix(f[0], "/") && (f[1] == "ONLINE" || f[1] == "DEGRADED") {
+			list = append(list, f[0])
+		}
+	}
+	return list
 }
 
 // parseFeatures reads `zpool get -Hp -o property,value all`: feature@NAME is
@@ -81,7 +111,8 @@ func isZAP(out string) bool {
 		prop, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		switch prop {
 		case "snapshots_changed", "filesystem_count", "snapshot_count":
-			if value != "" && value != "-" && value != "none" {
+			// A count that is not kept is 2^64-1 with -p.
+			if !slices.Contains([]string{"", "-", "none", "18446744073709551615"}, value) {
 				return true
 			}
 		}

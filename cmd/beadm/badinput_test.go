@@ -201,8 +201,12 @@ func TestNoStore(t *testing.T) {
 	}
 	m.refused(2, "there is no loader", "setup", "--loader", "lilo")
 	m.refused(2, "is not a directory", "setup", "--loader", "stub", "--loader-dir", "/nosuch")
+	m.refused(2, "none of auto, root and loader", "setup", "--loader", "grub", "--kernels", "here")
+	m.refused(2, "not for systemd-boot", "setup", "--loader", "systemd-boot", "--loader-dir", "/efi", "--kernels", "root")
+	m.refused(2, "not for stub", "setup", "--loader", "stub", "--loader-dir", m.loader, "--kernels", "auto")
 	for _, dir := range []string{"/boot", "/boot/", "/usr/../boot"} {
 		m.refused(14, "the ESP is mounted on /boot", "setup", "--loader", "systemd-boot", "--loader-dir", dir)
+		m.refused(14, "GRUB's partition is mounted on /boot", "setup", "--loader", "grub", "--loader-dir", dir)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,9 @@ import (
 // Without a kind it is the one that started this system. Without a directory
 // it is /boot/beadm for GRUB, and for systemd-boot the place where the ESP is
 // mounted that it was started from.
-func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
+//
+// kernels is where GRUB reads them from; empty is what it was.
+func loaderConfig(kind, dir, kernels string) (state.LoaderConfig, error) {
 	if kind == "" {
 		kind = "grub"
 		if bySystemdBoot() {
@@ -41,18 +44,30 @@ func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
 			}
 		}
 	}
+	switch {
+	case !slices.Contains([]string{"", grub.KernelsAuto, grub.KernelsRoot, grub.KernelsLoader}, kernels):
+		return state.LoaderConfig{}, be.E(be.Usage, "--kernels %q is none of auto, root and loader", kernels)
+	case kernels == grub.KernelsRoot && kind == "systemd-boot":
+		return state.LoaderConfig{}, be.E(be.Usage, "--kernels root is not for systemd-boot, which reads nothing but the ESP")
+	case kernels != "" && kind == "stub":
+		return state.LoaderConfig{}, be.E(be.Usage, "--kernels is not for stub, which starts none")
+	}
 	switch kind {
 	case "grub", "systemd-boot":
 		// With /boot on the ESP no boot environment would hold its kernel, and
 		// all would write the same one.
-		if kind == "systemd-boot" && isBoot(dir, "/boot", "/") {
-			return state.LoaderConfig{}, be.E(be.Unbootable, "the ESP is mounted on /boot, which belongs to each boot environment: mount it on /efi, and have the kernels in /boot on the root file system")
+		if isBoot(dir, "/boot", "/") {
+			what, where := "the ESP", "/efi"
+			if kind == "grub" {
+				what, where = "GRUB's partition", "/boot/beadm"
+			}
+			return state.LoaderConfig{}, be.E(be.Unbootable, "%s is mounted on /boot, which belongs to each boot environment: mount it on %s, and have the kernels in /boot on the root file system", what, where)
 		}
 		uuid, err := partition.At(dir)
 		if err != nil {
 			return state.LoaderConfig{}, err
 		}
-		return state.LoaderConfig{Kind: kind, FSUUID: uuid}, nil
+		return state.LoaderConfig{Kind: kind, FSUUID: uuid, Kernels: kernels}, nil
 	case "stub":
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -94,7 +109,7 @@ func openLoader(ctx context.Context, conf state.LoaderConfig, mountAt string) (b
 		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
 			return nil, err
 		}
-		return grub.New(grub.Config{Dir: mountAt}), nil
+		return grub.New(grub.Config{Dir: mountAt, Kernels: conf.Kernels}), nil
 	case "systemd-boot":
 		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
 			return nil, err

@@ -93,10 +93,12 @@ func (l *Loader) put(ctx context.Context, e boot.Entry) error {
 		switch {
 		case err == nil:
 			return l.kernels().Drop(l.texts)
-		case !kernels.NoRoom(err):
+		case !kernels.NoRoom(err) || l.cfg.Kernels == KernelsLoader:
 			return err
-		case must != nil:
+		case must != nil && cannotRead(e.Root, true) == nil:
 			return be.E(be.Unbootable, "%w, so its kernel has to be on GRUB's partition: %w; if the GRUB that starts this machine reads it all the same: beadm setup --kernels root", must, err)
+		case must != nil:
+			return be.E(be.Unbootable, "%w, so its kernel has to be on GRUB's partition: %w", must, err)
 		}
 	} else if must != nil {
 		return be.E(be.Unbootable, "%w: beadm setup --kernels auto has GRUB read kernels from its own partition", must)

@@ -31,45 +31,49 @@ var (
 	readsSince214 = map[string][]string{
 		"zfs": {"zap_of_top_dataset", "zstd_compress", "head_errlog", "vdev_zaps_v2"},
 	}
+	// What GRUB reads if its core image was made for that, which only the
+	// administrator knows.
+	opens = []string{"dm-crypt", "lvm", "md"}
 )
 
-// unread are those of needs that GRUB 2.06, or with newest 2.14, does not know.
+// unread are those of needs that GRUB 2.06, or with newest some GRUB up to 2.14,
+// does not know.
 func unread(fs string, needs []string, newest bool) []string {
 	var out []string
 	for _, n := range needs {
-		if !slices.Contains(readsSince206[fs], n) && !(newest && slices.Contains(readsSince214[fs], n)) {
-			out = append(out, n)
+		if slices.Contains(readsSince206[fs], n) || newest && (slices.Contains(readsSince214[fs], n) || slices.Contains(opens, n)) {
+			continue
 		}
+		out = append(out, n)
 	}
 	return out
 }
 
-// cannotRead says why the kernel in a root must be brought elsewhere, or nil.
-func (l *Loader) cannotRead(root be.RootRef) error {
+// cannotRead says why GRUB 2.06, or with newest any GRUB, does not read a root.
+func cannotRead(root be.RootRef, newest bool) error {
 	if _, ok := modules[root.FS]; !ok {
 		return be.E(be.Unbootable, "GRUB cannot read %s", root.FS)
 	}
-	newest := l.cfg.Kernels == KernelsRoot
-	if bad := unread(root.FS, root.Needs, newest); len(bad) > 0 {
-		which := "every GRUB"
-		if newest {
-			which = "any GRUB up to 2.14"
-		}
-		return be.E(be.Unbootable, "the %s of the root uses what not %s can read: %s", root.FS, which, strings.Join(bad, ", "))
+	bad := strings.Join(unread(root.FS, root.Needs, newest), ", ")
+	switch {
+	case bad == "":
+		return nil
+	case newest || cannotRead(root, true) != nil:
+		return be.E(be.Unbootable, "GRUB cannot read the %s of the root, where this is in use: %s", root.FS, bad)
 	}
-	return nil
+	return be.E(be.Unbootable, "not every GRUB can read the %s of the root, where this is in use: %s", root.FS, bad)
 }
 
 // place decides where the kernel is read from. must is why it cannot be from
 // the root.
 func (l *Loader) place(root be.RootRef) (copied bool, must error) {
-	if l.cfg.Kernels == KernelsLoader {
+	switch l.cfg.Kernels {
+	case KernelsLoader:
 		return true, be.E(be.Unbootable, "kernels are to be read from GRUB's own partition")
+	case KernelsRoot:
+		return false, cannotRead(root, true)
 	}
-	must = l.cannotRead(root)
-	if l.cfg.Kernels == KernelsRoot {
-		return false, must
-	}
+	must = cannotRead(root, false)
 	// What may come into use at any moment, with nobody to copy kernels then.
 	return must != nil || len(unread(root.FS, root.MayNeed, false)) > 0, must
 }

@@ -159,6 +159,8 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		s.ok(s.Probe(ctx))
 		s.state("a", "", "")
 		s.entries("a")
+		s.ok(s.CheckEntry(ctx, a, Entry("a", "A").Root))
+		s.kind(s.CheckEntry(ctx, b, Entry("b", "B").Root), be.NotFound)
 		s.boots("a", false)
 		s.ok(s.Put(ctx, Entry("b", "B")))
 		s.ok(s.SetDefault(ctx, b))

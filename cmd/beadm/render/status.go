@@ -46,6 +46,9 @@ func StatusText(w io.Writer, s activate.Status) error {
 		}
 		say("LEFT:     what %s wrote last is not in this one: %s%s", l.From, strings.Join(l.Places, ", "), more)
 	}
+	for _, why := range s.Unstartable {
+		say("MENU:     %s", why)
+	}
 	if s.Open != "" {
 		say("OPEN:     %s was interrupted: run beadm recover", s.Open)
 	}

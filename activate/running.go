@@ -87,10 +87,11 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		return res, s.failTrial(ctx, state.ReasonBoot, trouble)
 	}
 
-	if isTrial && ls.Trial == running.ID() {
-		// The loader could not take the token (systemd-boot does not look), or
-		// the firmware brought it back: after a failure this would start again.
-		// If it cannot be taken now either, a reset would not end the trial.
+	if isTrial {
+		// The loader could not take the token (systemd-boot does not look; GRUB
+		// on a mirror cannot strike out what the firmware consumed), or the
+		// firmware brought it back: after a failure this would start again. If it
+		// cannot be taken now either, a reset would not end the trial.
 		trouble = errors.Join(trouble, s.Loader.Disarm(ctx))
 	}
 	switch {

@@ -184,6 +184,8 @@ func TestNoStore(t *testing.T) {
 		t.Errorf("looking changed\n%s", differ(before, after))
 	}
 	m.refused(2, "there is no loader", "setup", "--loader", "lilo")
+	m.refused(2, "there is no token", "setup", "--trial-token", "x")
+	m.refused(2, "for GRUB alone", "setup", "--loader", "stub", "--loader-dir", m.loader, "--trial-token", "bootnext")
 	m.refused(2, "is not a directory", "setup", "--loader", "stub", "--loader-dir", "/nosuch")
 	for _, dir := range []string{"/boot", "/boot/", "/usr/../boot"} {
 		m.refused(14, "the ESP is mounted on /boot", "setup", "--loader", "systemd-boot", "--loader-dir", dir)

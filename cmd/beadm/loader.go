@@ -24,8 +24,20 @@ import (
 //
 // Without a kind it is the one that started this system. Without a directory
 // it is /boot/beadm for GRUB, and for systemd-boot the place where the ESP is
-// mounted that it was started from.
-func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
+// mounted that it was started from. token is GRUB's, empty or "auto" if it is to
+// be found out.
+func loaderConfig(kind, dir, token string) (state.LoaderConfig, error) {
+	switch token {
+	case "", "auto":
+		token = ""
+	case grub.TokenEnv, grub.TokenBootNext:
+		if kind != "grub" && kind != "" {
+			return state.LoaderConfig{}, be.E(be.Usage, "--trial-token is for GRUB alone")
+		}
+		kind = "grub"
+	default:
+		return state.LoaderConfig{}, be.E(be.Usage, "there is no token %q: give auto, %s or %s", token, grub.TokenEnv, grub.TokenBootNext)
+	}
 	if kind == "" {
 		kind = "grub"
 		if bySystemdBoot() {
@@ -52,7 +64,7 @@ func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
 		if err != nil {
 			return state.LoaderConfig{}, err
 		}
-		return state.LoaderConfig{Kind: kind, FSUUID: uuid}, nil
+		return state.LoaderConfig{Kind: kind, FSUUID: uuid, Token: token}, nil
 	case "stub":
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -94,13 +106,14 @@ func openLoader(ctx context.Context, conf state.LoaderConfig, mountAt string) (b
 		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
 			return nil, err
 		}
-		return grub.New(grub.Config{Dir: mountAt}), nil
+		// In the first moment of a boot nobody has mounted it. Where it cannot
+		// be, the loader says so itself, if it wanted it.
+		_ = efivar.MountFS()
+		return grub.New(grub.Config{Dir: mountAt, Token: conf.Token, Hook: true}), nil
 	case "systemd-boot":
 		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
 			return nil, err
 		}
-		// In the first moment of a boot nobody has mounted it. Where it cannot
-		// be, the loader says so itself, and what it wanted it for.
 		_ = efivar.MountFS()
 		return sdboot.New(sdboot.Config{Dir: mountAt}), nil
 	case "stub":

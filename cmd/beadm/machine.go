@@ -312,6 +312,7 @@ func setupCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, systemd-boot, or stub for a guest; without it what started this system"},
 			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration; without it /boot/beadm for GRUB, the ESP for systemd-boot"},
+			&cli.StringFlag{Name: "trial-token", Usage: "`WHAT` is taken away before a trial is started: env, by GRUB, bootnext, by the firmware, or auto, what works here"},
 			&cli.StringFlag{Name: "binary", Usage: "install `FILE` in place of the running program"},
 			dryRun(),
 		},
@@ -326,7 +327,7 @@ func setupCommand() *cli.Command {
 				})
 			}
 			return change(c, "", func(t *activate.Target, _ *outcome) error {
-				conf, err := loaderConfig(c.String("loader"), c.String("loader-dir"))
+				conf, err := loaderConfig(c.String("loader"), c.String("loader-dir"), c.String("trial-token"))
 				if err != nil {
 					return err
 				}

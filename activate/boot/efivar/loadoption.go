@@ -142,7 +142,7 @@ const (
 
 // Node is the partition in a device path.
 func (h HardDrive) Node() (Node, error) {
-	guid, err := encodeGUID(h.GUID)
+	guid, err := EncodeGUID(h.GUID)
 	if err != nil {
 		return Node{}, err
 	}
@@ -202,9 +202,9 @@ func (o LoadOption) File() string {
 	return b.String()
 }
 
-// encodeGUID returns the 16 bytes of a GUID, its first three fields in little
+// EncodeGUID returns the 16 bytes of a GUID, its first three fields in little
 // endian (UEFI 2.10, appendix A).
-func encodeGUID(s string) (g [16]byte, err error) {
+func EncodeGUID(s string) (g [16]byte, err error) {
 	var a uint32
 	var b, c, d uint16
 	var e uint64

@@ -130,7 +130,7 @@ func TestScripts(t *testing.T) {
 	}
 	check("grub.cfg", configText("BEAD-BEAD", 3))
 	check("default.cfg", bakedText(loadertest.ID("a")))
-	check("hook", []byte(hookText("BEAD-BEAD")))
+	check("hook", []byte(hookText(medium{uuid: "BEAD-BEAD", modules: []string{"lvm"}})))
 	for _, title := range loadertest.HostileTitles {
 		b, err := entryText(loadertest.Entry("a", title))
 		if err != nil {

@@ -2,7 +2,10 @@
 
 package partition
 
-import "beadm/be"
+import (
+	"beadm/activate/boot/efivar"
+	"beadm/be"
+)
 
 // At needs Linux, so far.
 func At(dir string) (string, error) {
@@ -17,4 +20,9 @@ func Mount(uuid, dir string) error {
 // PartUUID needs Linux, so far.
 func PartUUID(dir string) (string, error) {
 	return "", be.E(be.NoStore, "this loader is not known on this system yet")
+}
+
+// Drives needs Linux, so far.
+func Drives(dir string) ([]efivar.HardDrive, error) {
+	return nil, be.E(be.NoStore, "this loader is not known on this system yet")
 }

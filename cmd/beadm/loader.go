@@ -14,6 +14,7 @@ import (
 	"beadm/activate/boot/partition"
 	"beadm/activate/boot/sdboot"
 	"beadm/activate/boot/stub"
+	"beadm/activate/boot/zbm"
 	"beadm/be"
 	"beadm/be/state"
 )
@@ -25,8 +26,8 @@ import (
 // Without a kind it is the one that started this system. Without a directory
 // it is /boot/beadm for GRUB, and for systemd-boot the place where the ESP is
 // mounted that it was started from. token is GRUB's, empty or "auto" if it is to
-// be found out.
-func loaderConfig(kind, dir, token string) (state.LoaderConfig, error) {
+// be found out. ZFSBootMenu has no directory, but the store's properties.
+func loaderConfig(kind, dir, token string, store be.Store) (state.LoaderConfig, error) {
 	switch token {
 	case "", "auto":
 		token = ""
@@ -43,6 +44,12 @@ func loaderConfig(kind, dir, token string) (state.LoaderConfig, error) {
 		if bySystemdBoot() {
 			kind = "systemd-boot"
 		}
+	}
+	if kind == "zfsbootmenu" {
+		if store.Caps().Kind != "zfs" || dir != "" {
+			return state.LoaderConfig{}, be.E(be.Usage, "ZFSBootMenu starts boot environments on ZFS, and has no --loader-dir")
+		}
+		return state.LoaderConfig{Kind: kind, Dir: store.Location()}, nil
 	}
 	if dir == "" {
 		dir = "/boot/beadm"
@@ -75,7 +82,7 @@ func loaderConfig(kind, dir, token string) (state.LoaderConfig, error) {
 		}
 		return state.LoaderConfig{Kind: kind, Dir: abs, Args: []string{}}, nil
 	}
-	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot or stub", kind)
+	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot, zfsbootmenu or stub", kind)
 }
 
 // isBoot says whether dir is bootDir, whatever its name, or on the file system
@@ -116,6 +123,9 @@ func openLoader(ctx context.Context, conf state.LoaderConfig, mountAt string) (b
 		}
 		_ = efivar.MountFS()
 		return sdboot.New(sdboot.Config{Dir: mountAt}), nil
+	case "zfsbootmenu":
+		_ = efivar.MountFS()
+		return zbm.New(zbm.Config{Root: conf.Dir}), nil
 	case "stub":
 		return stub.New(stub.Config{Dir: conf.Dir}), nil
 	}

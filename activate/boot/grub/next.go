@@ -85,7 +85,8 @@ type leads int
 const (
 	nowhere leads = iota
 	toUs
-	elsewhere // to another option, or to none that is there
+	elsewhere // to another option
+	dangling  // to none that is there
 )
 
 func (l *Loader) bootNext() (leads, error) {
@@ -93,8 +94,10 @@ func (l *Loader) bootNext() (leads, error) {
 	if err != nil || !ok {
 		return nowhere, err
 	}
-	o, ok := l.option(n)
-	if !ok || !isOurs(o) {
+	if _, err := l.vars.Read(efivar.BootOption(n)); errors.Is(err, fs.ErrNotExist) {
+		return dangling, nil
+	}
+	if o, ok := l.option(n); !ok || !isOurs(o) {
 		return elsewhere, nil
 	}
 	return toUs, nil

@@ -433,6 +433,20 @@ func TestNextOnOlderConfiguration(t *testing.T) {
 	u.boots("b", true)
 }
 
+// TestNextDangling: our option was deleted while BootNext leads to it. Nothing
+// is armed, and can be again.
+func TestNextDangling(t *testing.T) {
+	u := newUEFI(t)
+	l := u.ready("a", "b")
+	u.ok(l.Arm(t.Context(), loadertest.ID("b")))
+	u.set(efivar.BootOption(1), nil)
+	u.state("a", "", "")
+	u.ok(l.Arm(t.Context(), loadertest.ID("b")))
+	u.state("a", "b", "")
+	u.boots("b", true)
+	u.boots("a", false)
+}
+
 // TestNextTidy takes away what a cut left in the firmware.
 func TestNextTidy(t *testing.T) {
 	u := newUEFI(t)

@@ -196,6 +196,16 @@ func (l *Loader) whole(d Datasets, id string) (string, error) {
 	return dataset, nil
 }
 
+// CheckEntry says why ZFSBootMenu would not start the boot environment of id
+// as it is to be started. The kernel is in its own root, in /boot.
+func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) error {
+	d, err := l.look(ctx)
+	if err == nil {
+		_, err = l.whole(d, id)
+	}
+	return err
+}
+
 // set has one effect on a dataset.
 func (l *Loader) set(ctx context.Context, dataset string, properties map[string]string) error {
 	return l.cfg.Disk.Effect("set properties of "+dataset, func() error { return l.pool.Set(ctx, dataset, properties) })

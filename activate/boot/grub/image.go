@@ -37,7 +37,11 @@ type image struct {
 // findESP returns where the ESP is mounted.
 func (l *Loader) findESP() (string, error) {
 	places := []string{l.cfg.ESP}
-	if l.cfg.ESP == "" {
+	switch {
+	case l.cfg.ESP != "":
+	case l.cfg.AnyMedium: // a test has no business on this machine's
+		places = []string{l.cfg.Dir}
+	default:
 		places = []string{l.cfg.Dir, "/efi", "/boot/efi", "/boot"}
 	}
 	for _, dir := range places {
@@ -188,7 +192,11 @@ func (l *Loader) dropImage() error {
 	if err != nil {
 		return nil
 	}
-	if _, rec, err := l.state(); err != nil || rec.next != "" {
+	e, err := l.env()
+	if err != nil {
+		return nil
+	}
+	if next, used := e.Get(varNext); !used || next != "" {
 		return nil
 	}
 	for _, e := range list {

@@ -274,6 +274,9 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 			// It takes the token before its menu, and tells nobody of a pick there.
 			v.Detail += ", or another entry was chosen at its menu"
 		}
+		if s.State.Loader.Kind == "zfsbootmenu" {
+			v.Detail += ", or the firmware or ZFSBootMenu did not start it"
+		}
 		v.At = time.Now().UTC()
 	}
 	f := state.Failure{Activation: t.Activation, BE: t.BE, Name: name, Verdict: v}

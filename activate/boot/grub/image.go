@@ -146,7 +146,7 @@ func (l *Loader) copyImage(m medium) (efivar.LoadOption, error) {
 			return none, be.E(be.Unbootable, "cannot put the loader of a trial on the ESP: %w", err)
 		}
 	}
-	// Where GRUB looks beside its image first. exit hands over to what is next
+	// For a GRUB that looks for its configuration beside its image. exit hands over to what is next
 	// in the firmware's order.
 	texts := map[string][]byte{"grub.cfg": []byte(hookText(m) + "exit\n")}
 	for _, name := range img.files {

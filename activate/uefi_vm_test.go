@@ -57,7 +57,7 @@ func TestVMTrialByBootNext(t *testing.T) {
 		reboots(t, d, v, mark)
 		contains(t, "the root", v.Must(short, "findmnt -no SOURCE /"), wants)
 	}
-	const ours = "cd /sys/firmware/efi/efivars; grep -l 'b.e.a.d.m. .t.r.i.a.l' Boot0* Boot1* 2>/dev/null; ls BootNext-* 2>/dev/null"
+	const ours = `cd /sys/firmware/efi/efivars; for f in Boot0*; do tr -d '\0' <$f | grep -aq 'beadm trial' && echo $f; done; ls BootNext-* 2>/dev/null`
 	nothing := func() {
 		t.Helper()
 		if out, _ := v.Run(short, ours); strings.Contains(out, "Boot") {

@@ -71,7 +71,7 @@ func loaderConfig(kind, dir, token string, store be.Store) (state.LoaderConfig, 
 		if err != nil {
 			return state.LoaderConfig{}, err
 		}
-		return state.LoaderConfig{Kind: kind, FSUUID: uuid, Token: token}, nil
+		return state.LoaderConfig{Kind: kind, FSUUID: uuid, Below: partition.Below(dir), Token: token}, nil
 	case "stub":
 		abs, err := filepath.Abs(dir)
 		if err != nil {

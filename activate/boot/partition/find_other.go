@@ -3,6 +3,8 @@
 package partition
 
 import (
+	"context"
+
 	"beadm/activate/boot/efivar"
 	"beadm/be"
 )
@@ -26,3 +28,9 @@ func PartUUID(dir string) (string, error) {
 func Drives(dir string) ([]efivar.HardDrive, error) {
 	return nil, be.E(be.NoStore, "this loader is not known on this system yet")
 }
+
+// Below needs Linux, so far.
+func Below(dir string) string { return "" }
+
+// Start needs Linux, so far.
+func Start(ctx context.Context, below string) error { return nil }

@@ -33,12 +33,13 @@ func Find(uuid string) (device, fs string, err error) {
 			continue // no medium, or not ours to read
 		}
 		kind, id := Identify(f)
+		if kind == "" || !strings.EqualFold(id, uuid) {
+			f.Close()
+			continue
+		}
 		size, err := f.Seek(0, io.SeekEnd)
 		member := err != nil || raidMember(f, size)
 		f.Close()
-		if kind == "" || !strings.EqualFold(id, uuid) {
-			continue
-		}
 		if member {
 			half = dev
 			continue

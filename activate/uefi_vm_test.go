@@ -73,8 +73,8 @@ func TestVMTrialByBootNext(t *testing.T) {
 	nothing() // struck out as soon as it came up
 	restart("reboot -f", "@debian")
 	contains(t, "status", v.Must(short, "beadm status"), "FAILED", "reset before it was confirmed")
-	v.Must(long, "beadm activate new && mount -o subvol=@be-new /dev/vda3 /mnt && rm /mnt/usr/lib/beadm/init && umount /mnt")
-	restart("systemctl reboot", "@debian") // no init: the kernel panics, and resets
+	v.Must(long, "beadm activate new && mount -o subvol=@be-new /dev/vda3 /mnt && cp /bin/false /mnt/usr/lib/beadm/init && umount /mnt")
+	restart("systemctl reboot", "@debian") // PID 1 ends: the kernel panics, and resets
 	contains(t, "status", v.Must(short, "beadm status"), "FAILED", "userland")
 	nothing()
 	v.Must(long, "beadm create third && beadm activate third")

@@ -87,10 +87,11 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		return res, s.failTrial(ctx, state.ReasonBoot, trouble)
 	}
 
-	if isTrial && ls.Trial == running.ID() {
-		// The loader could not take the token (systemd-boot does not look), or
-		// the firmware brought it back: after a failure this would start again.
-		// If it cannot be taken now either, a reset would not end the trial.
+	if isTrial {
+		// The loader could not take the token (systemd-boot does not look; GRUB
+		// on a mirror cannot strike out what the firmware consumed), or the
+		// firmware brought it back: after a failure this would start again. If it
+		// cannot be taken now either, a reset would not end the trial.
 		trouble = errors.Join(trouble, s.Loader.Disarm(ctx))
 	}
 	switch {
@@ -272,6 +273,9 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 		if s.State.Loader.Kind == "systemd-boot" {
 			// It takes the token before its menu, and tells nobody of a pick there.
 			v.Detail += ", or another entry was chosen at its menu"
+		}
+		if s.State.Loader.Kind == "zfsbootmenu" {
+			v.Detail += ", or the firmware or ZFSBootMenu did not start it"
 		}
 		v.At = time.Now().UTC()
 	}

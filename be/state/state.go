@@ -201,9 +201,11 @@ type State struct {
 
 // LoaderConfig says how the target is started.
 type LoaderConfig struct {
-	Kind   string   `json:"kind,omitempty"`    // "grub", "systemd-boot", "stub"; empty before setup
-	Dir    string   `json:"dir,omitempty"`     // its directory, if it is not on a file system of its own
+	Kind   string   `json:"kind,omitempty"`    // "grub", "systemd-boot", "zfsbootmenu", "stub"; empty before setup
+	Dir    string   `json:"dir,omitempty"`     // its directory, if it is not on a file system of its own; ZFSBootMenu: POOL/ROOT
 	FSUUID string   `json:"fs_uuid,omitempty"` // of the FAT or ext file system that holds its files
+	Below  string   `json:"below,omitempty"`   // what that is on, if it is to be started at boot: "md", "lvm VG/LV"
+	Token  string   `json:"token,omitempty"`   // what a trial's token is: "env", "bootnext"; empty: what can be consumed
 	Args   []string `json:"args,omitempty"`    // kernel arguments for every boot environment
 	// Kernels says where GRUB reads them from: "root", "loader", or "auto",
 	// which is the same as nothing.

@@ -200,6 +200,9 @@ func TestNoStore(t *testing.T) {
 		t.Errorf("looking changed\n%s", differ(before, after))
 	}
 	m.refused(2, "there is no loader", "setup", "--loader", "lilo")
+	m.refused(2, "on ZFS", "setup", "--loader", "zfsbootmenu")
+	m.refused(2, "there is no token", "setup", "--trial-token", "x")
+	m.refused(2, "for GRUB alone", "setup", "--loader", "stub", "--loader-dir", m.loader, "--trial-token", "bootnext")
 	m.refused(2, "is not a directory", "setup", "--loader", "stub", "--loader-dir", "/nosuch")
 	m.refused(2, "none of auto, root and loader", "setup", "--loader", "grub", "--kernels", "here")
 	m.refused(2, "not for systemd-boot", "setup", "--loader", "systemd-boot", "--loader-dir", "/efi", "--kernels", "root")

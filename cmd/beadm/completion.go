@@ -153,7 +153,9 @@ func valuesOf(c *cli.Context, flag string) []string {
 	case "dialect":
 		return []string{"illumos", "bectl"}
 	case "loader":
-		return []string{"grub", "stub", "systemd-boot"}
+		return []string{"grub", "stub", "systemd-boot", "zfsbootmenu"}
+	case "trial-token":
+		return []string{"auto", "bootnext", "env"}
 	}
 	return nil
 }

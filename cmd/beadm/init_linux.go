@@ -14,6 +14,7 @@ import (
 
 	"beadm/activate"
 	"beadm/activate/boot"
+	"beadm/activate/boot/partition"
 	"beadm/activate/left"
 	"beadm/be"
 	"beadm/be/state"
@@ -189,10 +190,17 @@ func (kernelLog) Left(out, in string, places []left.Place) {
 // openLoaderAtBoot waits for the loader's disk, which the kernel may not have
 // found yet.
 func openLoaderAtBoot(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
+	below := conf.Below
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
 		l, err := openLoader(ctx, conf, mountAt)
 		if err == nil || time.Now().After(deadline) {
 			return l, err
+		}
+		if below != "" {
+			if err := partition.Start(ctx, below); err != nil {
+				kmsg("cannot start what the loader's file system is on: %v", err)
+			}
+			below = "" // once
 		}
 	}
 }

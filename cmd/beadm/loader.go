@@ -15,25 +15,57 @@ import (
 	"beadm/activate/boot/partition"
 	"beadm/activate/boot/sdboot"
 	"beadm/activate/boot/stub"
+	"beadm/activate/boot/zbm"
 	"beadm/be"
 	"beadm/be/state"
 )
 
-// loaderConfig turns the options of setup into what the state keeps. A loader
-// on a partition of its own is found again by that partition's UUID: in the
-// first moment of a boot nothing of fstab is mounted.
-//
-// Without a kind it is the one that started this system. Without a directory
-// it is /boot/beadm for GRUB, and for systemd-boot the place where the ESP is
-// mounted that it was started from.
-//
-// kernels is where GRUB reads them from; empty is what it was.
-func loaderConfig(kind, dir, kernels string) (state.LoaderConfig, error) {
+// loaderOptions are those of setup.
+type loaderOptions struct {
+	kind    string // without one it is the one that started this system
+	dir     string // without one it is /boot/beadm for GRUB, and for systemd-boot where the ESP is mounted that it was started from
+	kernels string // where GRUB reads them from; empty is what it was
+	token   string // GRUB's; empty or "auto" if it is to be found out
+}
+
+// config turns the options into what the state keeps. A loader on a partition
+// of its own is found again by that partition's UUID: in the first moment of a
+// boot nothing of fstab is mounted. ZFSBootMenu has no directory, but the
+// store's properties.
+func (o loaderOptions) config(store be.Store) (state.LoaderConfig, error) {
+	kind, dir := o.kind, o.dir
+	switch o.token {
+	case "", "auto":
+		o.token = ""
+	case grub.TokenEnv, grub.TokenBootNext:
+		if kind != "grub" && kind != "" {
+			return state.LoaderConfig{}, be.E(be.Usage, "--trial-token is for GRUB alone")
+		}
+		kind = "grub"
+	default:
+		return state.LoaderConfig{}, be.E(be.Usage, "there is no token %q: give auto, %s or %s", o.token, grub.TokenEnv, grub.TokenBootNext)
+	}
 	if kind == "" {
 		kind = "grub"
 		if bySystemdBoot() {
 			kind = "systemd-boot"
 		}
+	}
+	switch {
+	case !slices.Contains([]string{"", grub.KernelsAuto, grub.KernelsRoot, grub.KernelsLoader}, o.kernels):
+		return state.LoaderConfig{}, be.E(be.Usage, "--kernels %q is none of auto, root and loader", o.kernels)
+	case o.kernels == grub.KernelsRoot && kind == "systemd-boot":
+		return state.LoaderConfig{}, be.E(be.Usage, "--kernels root is not for systemd-boot, which reads nothing but the ESP")
+	case o.kernels != "" && kind == "zfsbootmenu":
+		return state.LoaderConfig{}, be.E(be.Usage, "--kernels is not for ZFSBootMenu, which reads them from the root")
+	case o.kernels != "" && kind == "stub":
+		return state.LoaderConfig{}, be.E(be.Usage, "--kernels is not for stub, which starts none")
+	}
+	if kind == "zfsbootmenu" {
+		if store.Caps().Kind != "zfs" || dir != "" {
+			return state.LoaderConfig{}, be.E(be.Usage, "ZFSBootMenu starts boot environments on ZFS, and has no --loader-dir")
+		}
+		return state.LoaderConfig{Kind: kind, Dir: store.Location()}, nil
 	}
 	if dir == "" {
 		dir = "/boot/beadm"
@@ -43,14 +75,6 @@ func loaderConfig(kind, dir, kernels string) (state.LoaderConfig, error) {
 				return state.LoaderConfig{}, err
 			}
 		}
-	}
-	switch {
-	case !slices.Contains([]string{"", grub.KernelsAuto, grub.KernelsRoot, grub.KernelsLoader}, kernels):
-		return state.LoaderConfig{}, be.E(be.Usage, "--kernels %q is none of auto, root and loader", kernels)
-	case kernels == grub.KernelsRoot && kind == "systemd-boot":
-		return state.LoaderConfig{}, be.E(be.Usage, "--kernels root is not for systemd-boot, which reads nothing but the ESP")
-	case kernels != "" && kind == "stub":
-		return state.LoaderConfig{}, be.E(be.Usage, "--kernels is not for stub, which starts none")
 	}
 	switch kind {
 	case "grub", "systemd-boot":
@@ -67,7 +91,7 @@ func loaderConfig(kind, dir, kernels string) (state.LoaderConfig, error) {
 		if err != nil {
 			return state.LoaderConfig{}, err
 		}
-		return state.LoaderConfig{Kind: kind, FSUUID: uuid, Kernels: kernels}, nil
+		return state.LoaderConfig{Kind: kind, FSUUID: uuid, Below: partition.Below(dir), Token: o.token, Kernels: o.kernels}, nil
 	case "stub":
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -78,7 +102,7 @@ func loaderConfig(kind, dir, kernels string) (state.LoaderConfig, error) {
 		}
 		return state.LoaderConfig{Kind: kind, Dir: abs, Args: []string{}}, nil
 	}
-	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot or stub", kind)
+	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot, zfsbootmenu or stub", kind)
 }
 
 // isBoot says whether dir is bootDir, whatever its name, or on the file system
@@ -109,15 +133,19 @@ func openLoader(ctx context.Context, conf state.LoaderConfig, mountAt string) (b
 		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
 			return nil, err
 		}
-		return grub.New(grub.Config{Dir: mountAt, Kernels: conf.Kernels}), nil
+		// In the first moment of a boot nobody has mounted it. Where it cannot
+		// be, the loader says so itself, if it wanted it.
+		_ = efivar.MountFS()
+		return grub.New(grub.Config{Dir: mountAt, Token: conf.Token, Kernels: conf.Kernels, Hook: true}), nil
 	case "systemd-boot":
 		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
 			return nil, err
 		}
-		// In the first moment of a boot nobody has mounted it. Where it cannot
-		// be, the loader says so itself, and what it wanted it for.
 		_ = efivar.MountFS()
 		return sdboot.New(sdboot.Config{Dir: mountAt}), nil
+	case "zfsbootmenu":
+		_ = efivar.MountFS()
+		return zbm.New(zbm.Config{Root: conf.Dir}), nil
 	case "stub":
 		return stub.New(stub.Config{Dir: conf.Dir}), nil
 	}

@@ -310,9 +310,10 @@ func setupCommand() *cli.Command {
 		ArgsUsage:   "[DIR]",
 		Description: "Creates the state file system, puts beadm into the running boot environment\nand installs the boot loader's configuration. With DIR: only puts beadm into\nthe boot environment mounted there.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, systemd-boot, or stub for a guest; without it what started this system"},
+			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, systemd-boot, zfsbootmenu, or stub for a guest; without it what started this system, or grub"},
 			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration; without it /boot/beadm for GRUB, the ESP for systemd-boot"},
 			&cli.StringFlag{Name: "kernels", Usage: "where GRUB reads kernels: `auto`, root or loader; without it as set up before"},
+			&cli.StringFlag{Name: "trial-token", Usage: "`WHAT` is taken away before a trial is started: env, by GRUB, bootnext, by the firmware, or auto, what works here"},
 			&cli.StringFlag{Name: "binary", Usage: "install `FILE` in place of the running program"},
 			dryRun(),
 		},
@@ -327,7 +328,9 @@ func setupCommand() *cli.Command {
 				})
 			}
 			return change(c, "", func(t *activate.Target, _ *outcome) error {
-				conf, err := loaderConfig(c.String("loader"), c.String("loader-dir"), c.String("kernels"))
+				conf, err := loaderOptions{
+					kind: c.String("loader"), dir: c.String("loader-dir"), kernels: c.String("kernels"), token: c.String("trial-token"),
+				}.config(t.Store)
 				if err != nil {
 					return err
 				}

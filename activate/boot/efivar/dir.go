@@ -76,3 +76,21 @@ func (d Dir) Delete(v Var) error {
 	}
 	return err
 }
+
+// Names lists all variables, in no order. A file without a name and a GUID is
+// left out.
+func (d Dir) Names() ([]Var, error) {
+	list, err := os.ReadDir(string(d))
+	if err != nil {
+		return nil, err
+	}
+	var out []Var
+	for _, e := range list {
+		const guid = 36
+		name := e.Name()
+		if at := len(name) - guid - 1; at > 0 && name[at] == '-' {
+			out = append(out, Var{Name: name[:at], Vendor: name[at+1:]})
+		}
+	}
+	return out, nil
+}

@@ -1,10 +1,13 @@
 // Package grub makes boot environments bootable with GRUB 2 on BIOS and UEFI.
 //
 // Everything is in one directory, beadm, of a FAT or ext2/3/4 partition that
-// GRUB can write to, which it cannot on ZFS, btrfs, LVM or RAID:
+// GRUB can write to, which it cannot on ZFS, btrfs, LVM or RAID. With UEFI one
+// on a mirror or a logical volume, which it can read, will do too:
 //
 //	env          environment block of 512 bytes: beadm_default, beadm_trial,
-//	             beadm_tried; rewritten in place, by us and by GRUB
+//	             beadm_tried; rewritten in place, by us and by GRUB. With
+//	             beadm_next in place of beadm_trial it is not GRUB that takes
+//	             the token (next.go)
 //	default.cfg  the default once more, one sector rewritten in place: what
 //	             boots if env is lost
 //	grub.cfg     what GRUB runs: takes the token, builds the menu; never
@@ -28,7 +31,8 @@ import (
 
 	"beadm/activate/boot"
 	"beadm/activate/boot/durable"
-	"beadm/activate/boot/grubenv"
+	"beadm/activate/boot/efivar"
+	"beadm/activate/boot/partition"
 	"beadm/be"
 )
 
@@ -55,6 +59,17 @@ type Config struct {
 	// itself never installed.
 	Hook bool
 
+	// Token is how a trial is armed: TokenEnv, TokenBootNext, or, if empty,
+	// the first of these that can be consumed here.
+	Token string
+
+	// Variables, if nil, are those of efivarfs at its usual place; ESP, if
+	// empty, is Dir or where the ESP usually is mounted; Drives, if nil, is
+	// partition.Drives. All are for TokenBootNext.
+	Variables Variables
+	ESP       string
+	Drives    func(esp string) ([]efivar.HardDrive, error)
+
 	// Kernels says where kernels are read from: KernelsRoot, KernelsLoader, or
 	// KernelsAuto, which is the same as nothing.
 	Kernels string
@@ -73,8 +88,9 @@ type Config struct {
 
 // Loader is GRUB with its files in one directory.
 type Loader struct {
-	cfg Config
-	dir string
+	cfg  Config
+	dir  string
+	vars Variables
 }
 
 var _ boot.Loader = (*Loader)(nil)
@@ -87,7 +103,13 @@ func New(cfg Config) *Loader {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	return &Loader{cfg: cfg, dir: filepath.Join(cfg.Dir, "beadm")}
+	if cfg.Variables == nil {
+		cfg.Variables = efivar.Dir(efivar.Mount)
+	}
+	if cfg.Drives == nil {
+		cfg.Drives = partition.Drives
+	}
+	return &Loader{cfg: cfg, dir: filepath.Join(cfg.Dir, "beadm"), vars: cfg.Variables}
 }
 
 // Name is "grub".
@@ -104,6 +126,7 @@ const (
 	varDefault = "beadm_default"
 	varTrial   = "beadm_trial"
 	varTried   = "beadm_tried"
+	varNext    = "beadm_next" // a trial whose token is the firmware's BootNext
 )
 
 // installed fails with NoStore if our directory is not there.
@@ -244,7 +267,7 @@ func (l *Loader) Remove(ctx context.Context, id string) error {
 }
 
 // Tidy removes what a cut left unfinished: of a Put, also kernels that are
-// whole and that no entry came to name.
+// whole and that no entry came to name; of a trial, what is in the firmware.
 func (l *Loader) Tidy(ctx context.Context) error {
 	if err := l.cfg.Disk.Sweep(l.path("entries")); err != nil {
 		return err
@@ -252,19 +275,12 @@ func (l *Loader) Tidy(ctx context.Context) error {
 	if err := l.kernels().Sweep(); err != nil {
 		return err
 	}
-	return l.kernels().Drop(l.texts)
-}
-
-// newEnv is a block with the three variables in it.
-func newEnv(def string) *grubenv.Env {
-	e := grubenv.New()
-	setAll(e, boot.State{Default: def})
-	return e
-}
-
-// setAll cannot fail: the names and ids are plain.
-func setAll(e *grubenv.Env, s boot.State) {
-	e.Set(varDefault, s.Default)
-	e.Set(varTrial, s.Trial)
-	e.Set(varTried, s.Tried)
+	if err := l.kernels().Drop(l.texts); err != nil {
+		return err
+	}
+	s, err := l.State(ctx)
+	if err != nil || s.Trial != "" {
+		return nil
+	}
+	return l.dropNext()
 }

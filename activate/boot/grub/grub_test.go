@@ -130,12 +130,12 @@ func TestScripts(t *testing.T) {
 	}
 	check("grub.cfg", configText("BEAD-BEAD", 3))
 	check("default.cfg", bakedText(loadertest.ID("a")))
-	check("hook", []byte(hookText("BEAD-BEAD")))
 	copied, err := entryText(loadertest.Entry("a", "A"), fromPartition("linux-0", "initrd-0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	check("entry with its kernel on the partition", copied)
+	check("hook", []byte(hookText(medium{uuid: "BEAD-BEAD", modules: []string{"lvm"}})))
 	for _, title := range loadertest.HostileTitles {
 		b, err := rootText(loadertest.Entry("a", title))
 		if err != nil {

@@ -19,7 +19,7 @@ func (l *Loader) Install(ctx context.Context, def boot.Entry) error {
 	if err := l.acceptable(def); err != nil {
 		return err
 	}
-	medium, err := l.medium()
+	kind, medium, err := l.token()
 	if err != nil {
 		return err
 	}
@@ -56,9 +56,24 @@ func (l *Loader) Install(ctx context.Context, def boot.Entry) error {
 		return be.E(be.NoStore, "cannot set up GRUB: %w", err)
 	}
 	if l.cfg.Hook {
-		if err := l.hook(medium.uuid); err != nil {
+		if err := l.hook(medium); err != nil {
 			return err
 		}
+	}
+	switch kind {
+	case TokenEnv:
+		if err := l.dropImage(); err != nil {
+			return be.E(be.NoStore, "cannot set up GRUB: %w", err)
+		}
+	case TokenBootNext:
+		// What is not there yet needs room on the ESP: said now, not when
+		// something is to be armed.
+		if _, err := l.copyImage(medium); err != nil {
+			return err
+		}
+	}
+	if err := l.Tidy(ctx); err != nil {
+		return be.E(be.NoStore, "cannot set up GRUB: %w", err)
 	}
 	if err := d.Sync(l.dir); err != nil {
 		return be.E(be.NoStore, "cannot set up GRUB: %w", err)
@@ -71,7 +86,7 @@ func (l *Loader) Install(ctx context.Context, def boot.Entry) error {
 func (l *Loader) repairEnv(id string) error {
 	e, err := l.env()
 	if err != nil {
-		b, err := newEnv(id).Encode()
+		b, err := newEnv(record{def: id}).Encode()
 		if err == nil {
 			err = l.cfg.Disk.Replace(l.path("env"), b)
 		}
@@ -90,8 +105,8 @@ func (l *Loader) repairEnv(id string) error {
 	if v, _ := e.Get(varDefault); !l.hasEntry(v) {
 		fresh.Set(varDefault, id)
 	}
-	for _, name := range []string{varTrial, varTried} {
-		if v, _ := e.Get(name); !boot.ValidID(v) {
+	for _, name := range []string{varTrial, varTried, varNext} {
+		if v, ok := e.Get(name); !boot.ValidID(v) && (ok || name != varNext) {
 			fresh.Set(name, "")
 		}
 	}
@@ -113,7 +128,8 @@ func (l *Loader) Probe(ctx context.Context) error {
 	if err := l.installed(); err != nil {
 		return err
 	}
-	if _, err := l.medium(); err != nil {
+	kind, _, err := l.token()
+	if err != nil {
 		return err
 	}
 	b, err := durable.Read(l.path("grub.cfg"), maxFile)
@@ -123,8 +139,9 @@ func (l *Loader) Probe(ctx context.Context) error {
 	if !sealed(b) {
 		return be.E(be.Unbootable, "%s is damaged or was edited; run beadm setup", l.path("grub.cfg"))
 	}
-	if v := configVersion(b); v != version {
-		return be.E(be.Unbootable, "%s was made by another version of beadm (%d, this is %d); run beadm setup", l.path("grub.cfg"), v, version)
+	// Version 1 knows nothing of the firmware's token, and is the same else.
+	if v := configVersion(b); v != configNow && (v != 1 || kind != TokenEnv) {
+		return be.E(be.Unbootable, "%s was made by another version of beadm (%d, this is %d); run beadm setup", l.path("grub.cfg"), v, configNow)
 	}
 	if _, err := l.env(); err != nil {
 		return err
@@ -133,7 +150,7 @@ func (l *Loader) Probe(ctx context.Context) error {
 	if err != nil || len(raw) != grubenv.Size {
 		return be.E(be.Unbootable, "%s has %d bytes instead of %d, so that writing it is not atomic; run beadm setup", l.path("env"), len(raw), grubenv.Size)
 	}
-	if err := writable(l.path("env")); err != nil {
+	if err := writable(l.path("env")); err != nil && kind == TokenEnv {
 		return err
 	}
 	if !l.hasEntry(l.baked()) {
@@ -142,5 +159,14 @@ func (l *Loader) Probe(ctx context.Context) error {
 	if _, err := l.State(ctx); err != nil {
 		return err
 	}
-	return l.cfg.Reached(ctx, l.cfg.Dir)
+	if kind == TokenBootNext {
+		if _, err := l.findImage(); err != nil {
+			return err
+		}
+	}
+	err = l.cfg.Reached(ctx, l.cfg.Dir)
+	if esp, lost := l.findESP(); err != nil && lost == nil && hooked(esp) {
+		return nil
+	}
+	return err
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"beadm/activate/boot/partition"
 	"beadm/be"
 )
 
@@ -68,8 +69,7 @@ func (m mount) has(option string) bool {
 	return false
 }
 
-// medium finds out what Dir is on, and refuses what GRUB cannot write to, or
-// what could bring a consumed token back.
+// medium finds out what Dir is on, and refuses what GRUB cannot read.
 func (l *Loader) medium() (medium, error) {
 	if l.cfg.AnyMedium {
 		return medium{uuid: "0000-0000"}, nil
@@ -108,19 +108,20 @@ func (l *Loader) medium() (medium, error) {
 	case m.root != "/":
 		return medium{}, be.E(be.NoStore, "%s shows only the directory %s of its partition", dir, m.root)
 	case m.fstype != "vfat" && m.fstype != "ext2" && m.fstype != "ext3" && m.fstype != "ext4":
-		return medium{}, be.E(be.Unbootable, "GRUB cannot write to %s, which is %s: it can to vfat and ext2, ext3, ext4", dir, m.fstype)
+		return medium{}, be.E(be.Unbootable, "%s is %s: what GRUB is to read there has to be on vfat, ext2, ext3 or ext4; with UEFI the ESP will do", dir, m.fstype)
 	case m.has("ro"):
 		return medium{}, be.E(be.Unbootable, "%s is mounted read-only", dir)
-	case m.has("data=journal"):
-		return medium{}, be.E(be.Unbootable, "%s is mounted with data=journal: replaying the journal could bring a consumed token back", dir)
 	}
 	sys, err := filepath.EvalSymlinks("/sys/dev/block/" + dev)
 	if err != nil {
 		return medium{}, be.E(be.Unbootable, "cannot see which disk %s is on: %w", dir, err)
 	}
 	name := filepath.Base(sys)
-	if err := plainPartition(dir, sys, l.cfg.AllowLoop); err != nil {
-		return medium{}, err
+	found := medium{readOnly: plainPartition(dir, sys, l.cfg.AllowLoop)}
+	if found.readOnly != nil {
+		if found.modules, err = readableDevice(sys); err != nil {
+			return medium{}, be.E(be.Unbootable, "%w; nor can it be relied on to read there: %w", found.readOnly, err)
+		}
 	}
 	node, err := deviceNode(sys)
 	if err != nil {
@@ -131,9 +132,45 @@ func (l *Loader) medium() (medium, error) {
 		return medium{}, be.E(be.Unbootable, "cannot read the file system on %s: %w", node, err)
 	}
 	if m.fstype == "vfat" {
-		return medium{uuid: fatID(super)}, nil
+		found.uuid = fatID(super)
+		return found, nil
 	}
-	return extMedium(dir, name, super)
+	ext, err := extMedium(dir, name, super)
+	if err != nil {
+		return medium{}, err
+	}
+	found.uuid = ext.uuid
+	if m.has("data=journal") {
+		found.readOnly = be.E(be.Unbootable, "%s is mounted with data=journal: replaying the journal could bring a consumed token back", dir)
+	} else if ext.readOnly != nil {
+		found.readOnly = ext.readOnly
+	}
+	return found, nil
+}
+
+// readableDevice accepts what GRUB can read though not write: a mirror of md,
+// and a logical volume that is not thin. It returns the modules for that.
+func readableDevice(sys string) ([]string, error) {
+	name := filepath.Base(sys)
+	if _, err := os.Stat(filepath.Join(sys, "md")); err == nil {
+		return []string{"mdraid09", "mdraid1x"}, partition.Mirror(sys)
+	}
+	b, err := os.ReadFile(filepath.Join(sys, "dm", "uuid"))
+	if err != nil || !strings.HasPrefix(string(b), "LVM-") {
+		return nil, fmt.Errorf("%s is neither a mirror of md nor a logical volume", name)
+	}
+	slaves, err := filepath.Glob(filepath.Join(sys, "slaves", "*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, slave := range slaves {
+		// One on another device-mapper device is thin, encrypted, a snapshot or
+		// LVM's own RAID.
+		if strings.HasPrefix(filepath.Base(slave), "dm-") {
+			return nil, fmt.Errorf("the logical volume %s is not linear", name)
+		}
+	}
+	return []string{"lvm"}, nil
 }
 
 // plainPartition accepts a partition of a disk that has a driver of its own.
@@ -203,19 +240,20 @@ const (
 	extJournalData = 0x20
 )
 
-func extMedium(dir, name string, super []byte) (medium, error) {
+func extMedium(dir, name string, super []byte) (m medium, err error) {
 	if binary.LittleEndian.Uint16(super[extMagic:]) != 0xef53 {
 		return medium{}, be.E(be.Unbootable, "%s has no ext2, ext3 or ext4 superblock", name)
 	}
 	if binary.LittleEndian.Uint32(super[extIncompat:])&extInlineData != 0 {
-		return medium{}, be.E(be.Unbootable, "%s is ext4 with inline_data, where GRUB cannot write a file: make it without, or use FAT", dir)
+		return medium{}, be.E(be.Unbootable, "%s is ext4 with inline_data, which GRUB does not read: make it without, or use FAT", dir)
 	}
 	// mountinfo leaves out what is the superblock's own default.
 	if binary.LittleEndian.Uint32(super[extDefaultMount:])&extJournalMask == extJournalData {
-		return medium{}, be.E(be.Unbootable, "%s has data=journal by default (tune2fs -o): replaying the journal could bring a consumed token back", dir)
+		m.readOnly = be.E(be.Unbootable, "%s has data=journal by default (tune2fs -o): replaying the journal could bring a consumed token back", dir)
 	}
 	u := super[extUUID : extUUID+16]
-	return medium{uuid: fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16])}, nil
+	m.uuid = fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16])
+	return m, nil
 }
 
 // Inode flags of ext4 (linux/fs.h) with which writing raw blocks is wrong.

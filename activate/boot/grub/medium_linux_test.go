@@ -13,6 +13,7 @@ import (
 
 	"beadm/activate/boot/durable"
 	"beadm/activate/boot/loadertest"
+	"beadm/activate/boot/simfirmware"
 	"beadm/be"
 )
 
@@ -59,11 +60,11 @@ func loopExt4(t *testing.T, mkfs []string, options string) (dir, img string) {
 
 func TestMedium(t *testing.T) {
 	loader := func(dir string) *Loader {
-		return New(Config{Dir: dir, AllowLoop: true, Reached: Vouched})
+		return New(Config{Dir: dir, AllowLoop: true, Reached: Vouched, Variables: simfirmware.Vars{Absent: true}})
 	}
 	refused := func(t *testing.T, l *Loader, kind be.Kind, word string) {
 		t.Helper()
-		_, err := l.medium()
+		_, _, err := l.token()
 		if be.KindOf(err) != kind || !strings.Contains(err.Error(), word) {
 			t.Errorf("error %v, want %q of kind %d", err, word, kind)
 		}
@@ -81,7 +82,7 @@ func TestMedium(t *testing.T) {
 		dir := t.TempDir()
 		command(t, "mount", "-t", "tmpfs", "tmpfs", dir)
 		defer unix.Unmount(dir, 0)
-		refused(t, loader(dir), be.Unbootable, "which is tmpfs")
+		refused(t, loader(dir), be.Unbootable, "is tmpfs")
 	})
 	t.Run("ext4", func(t *testing.T) {
 		dir, img := loopExt4(t, nil, "")
@@ -93,7 +94,7 @@ func TestMedium(t *testing.T) {
 		if err != nil || strings.TrimSpace(string(out)) != m.uuid {
 			t.Errorf("UUID %q, blkid says %q %v", m.uuid, out, err)
 		}
-		refused(t, New(Config{Dir: dir, Reached: Vouched}), be.Unbootable, "partition of a plain disk")
+		refused(t, New(Config{Dir: dir, Reached: Vouched, Variables: simfirmware.Vars{Dir: t.TempDir()}}), be.Unbootable, "partition of a plain disk")
 		link := filepath.Join(t.TempDir(), "link")
 		if err := os.Symlink(dir, link); err != nil {
 			t.Fatal(err)
@@ -140,7 +141,45 @@ func TestMedium(t *testing.T) {
 	t.Run("data=journal", func(t *testing.T) {
 		dir, _ := loopExt4(t, nil, "data=journal")
 		refused(t, loader(dir), be.Unbootable, "data=journal")
+		// With UEFI the firmware keeps the token.
+		u := newUEFI(t)
+		cfg := u.loader(nil).cfg
+		cfg.Dir, cfg.Token, cfg.AnyMedium, cfg.AllowLoop = dir, "", false, true
+		u.ok(New(cfg).Install(t.Context(), loadertest.Entry("a", "A")))
+		u.ok(New(cfg).Arm(t.Context(), loadertest.ID("a")))
+		if got := u.ours(); len(got) != 2 {
+			t.Errorf("armed, the firmware has %s of ours", got)
+		}
 	})
+}
+
+// TestReadableDevice reads directories made as sysfs has them (Linux,
+// Documentation/ABI/testing/sysfs-block-dm, Documentation/admin-guide/md.rst).
+func TestReadableDevice(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		says  string // empty: accepted
+	}{
+		{"mirror", map[string]string{"md/level": "raid1\n", "md/degraded": "0\n"}, ""},
+		{"degraded", map[string]string{"md/level": "raid1\n", "md/degraded": "1\n"}, "lacks 1"},
+		{"stripes", map[string]string{"md/level": "raid0\n"}, "no RAID 1"},
+		{"linear", map[string]string{"dm/uuid": "LVM-abc\n", "slaves/vda2/x": ""}, ""},
+		{"on a mirror", map[string]string{"dm/uuid": "LVM-abc\n", "slaves/md0/x": ""}, ""},
+		{"thin", map[string]string{"dm/uuid": "LVM-abc\n", "slaves/dm-2/x": ""}, "not linear"},
+		{"encrypted", map[string]string{"dm/uuid": "CRYPT-LUKS2-abc\n", "slaves/vda2/x": ""}, "neither"},
+		{"zram", nil, "neither"},
+	} {
+		sys := filepath.Join(t.TempDir(), "dev")
+		for name, text := range c.files {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(sys, name)), 0o755), os.WriteFile(filepath.Join(sys, name), []byte(text), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := readableDevice(sys); (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.says)
+		}
+	}
 }
 
 // TestSuperblock reads superblocks that mkfs and tune2fs made.
@@ -179,7 +218,7 @@ func TestSuperblock(t *testing.T) {
 			if strings.HasPrefix(c.name, "fat") {
 				m.uuid = fatID(super)
 			} else if m, err = extMedium("/x", "x", super); c.bad != "" {
-				if err == nil || !strings.Contains(err.Error(), c.bad) {
+				if err = errors.Join(err, m.readOnly); err == nil || !strings.Contains(err.Error(), c.bad) {
 					t.Errorf("error %v, want %q", err, c.bad)
 				}
 				return

@@ -20,12 +20,16 @@ const (
 
 // hookText hands over to our grub.cfg. If that cannot be read, GRUB goes on
 // with what follows, which is what it did before.
-func hookText(uuid string) string {
+func hookText(m medium) string {
+	modules := ""
+	for _, name := range m.modules {
+		modules += "insmod " + name + "\n"
+	}
 	return hookBegin + fmt.Sprintf(`# Boot environments are chosen there. Written by "beadm setup".
-if search --no-floppy --fs-uuid --set=beadm_dev %s; then
+%sif search --no-floppy --fs-uuid --set=beadm_dev %s; then
 	configfile ($beadm_dev)/beadm/grub.cfg
 fi
-`, uuid) + hookEnd
+`, modules, m.uuid) + hookEnd
 }
 
 // maxHooked is more than any stub has that a distribution puts beside GRUB on
@@ -43,7 +47,7 @@ func stubs(dir string) []string {
 	var out []string
 	for _, f := range files {
 		b, err := durable.Read(f, maxHooked)
-		if err == nil && strings.Contains(string(b), "configfile") {
+		if err == nil && strings.Contains(string(b), "configfile") && !strings.EqualFold(filepath.Base(filepath.Dir(f)), trialDir) {
 			out = append(out, f)
 		}
 	}
@@ -52,8 +56,12 @@ func stubs(dir string) []string {
 
 // hook puts hookText before what is in every stub. Such a file is what the
 // machine starts with, so it is replaced like an entry: old or new, whole.
-func (l *Loader) hook(uuid string) error {
-	for _, file := range stubs(l.cfg.Dir) {
+func (l *Loader) hook(m medium) error {
+	files := stubs(l.cfg.Dir)
+	if esp, err := l.findESP(); err == nil && esp != l.cfg.Dir {
+		files = append(files, stubs(esp)...)
+	}
+	for _, file := range files {
 		b, err := durable.Read(file, maxHooked)
 		if err != nil {
 			return be.E(be.NoStore, "cannot read %s: %w", file, err)
@@ -64,11 +72,21 @@ func (l *Loader) hook(uuid string) error {
 				text = before + after
 			}
 		}
-		if err := l.cfg.Disk.Replace(file, []byte(hookText(uuid)+text)); err != nil {
+		if err := l.cfg.Disk.Replace(file, []byte(hookText(m)+text)); err != nil {
 			return be.E(be.NoStore, "cannot put the call of our configuration into %s: %w", file, err)
 		}
 	}
 	return nil
+}
+
+// hooked says whether a stub on the partition has our call.
+func hooked(dir string) bool {
+	for _, file := range stubs(dir) {
+		if b, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(b), hookBegin) {
+			return true
+		}
+	}
+	return false
 }
 
 // Vouched is a Config.Reached for a GRUB that is known to come to our
@@ -78,10 +96,8 @@ func Vouched(ctx context.Context, dir string) error { return nil }
 // DefaultReached believes that GRUB comes to our grub.cfg if a stub on the
 // partition says so, or if the running kernel was started by an entry of ours.
 func DefaultReached(ctx context.Context, dir string) error {
-	for _, file := range stubs(dir) {
-		if b, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(b), hookBegin) {
-			return nil
-		}
+	if hooked(dir) {
+		return nil
 	}
 	// Where GRUB on BIOS has its prefix on this partition.
 	if b, err := durable.Read(filepath.Join(dir, "grub", "grub.cfg"), maxHooked); err == nil {

@@ -12,10 +12,20 @@ import (
 // $beadm_new that it put itself in the menu.
 const version = 1
 
+// configNow is the version of grub.cfg. 2 takes the firmware's token, too;
+// what 1 does it does alike.
+const configNow = 2
+
 // configText is grub.cfg: the same for the whole life of an installation, so
 // that nothing a power cut could spoil is ever written to it. What changes is
 // beside it: env, default.cfg, and one file of entries/ for each boot
 // environment. uuid is that of the file system they are on.
+//
+// $cmdpath, which GRUB sets and exports, is where GRUB itself was started from.
+// Started by the boot option of a trial, which BootNext led to and which is in
+// no order of booting, it takes the trial from beadm_next, and writes nothing:
+// the firmware has consumed the token. Started otherwise it does not look at
+// beadm_next. The name is compared in any case, as FAT does.
 //
 // What it relies on, tried on GRUB 2.06 by the tests of this package:
 //   - $config_directory is where this very file was read from, so the token
@@ -66,15 +76,22 @@ set beadm_baked=
 source "$beadm_dir/default.cfg"
 set beadm_default=
 set beadm_trial=
-load_env -f "$beadm_dir/env" beadm_default beadm_trial
+set beadm_next=
+load_env -f "$beadm_dir/env" beadm_default beadm_trial beadm_next
 if [ -z "$beadm_default" -o ! -f "$beadm_dir/entries/$beadm_default.cfg" ]; then
 	set beadm_default="$beadm_baked"
 fi
 
-# A trial: its token is taken away first and that is read back. No token gone,
-# no trial.
+# A trial: its token is taken away first and that is read back, or the firmware
+# took it. No token gone, no trial.
 set beadm_id=
-if [ -n "$beadm_trial" ]; then
+if [ -n "$beadm_next" ]; then
+	if regexp '/[Ee][Ff][Ii]/[Bb][Ee][Aa][Dd][Mm]-[Tt][Rr][Ii][Aa][Ll]$' "$cmdpath"; then
+		if [ -f "$beadm_dir/entries/$beadm_next.cfg" ]; then
+			set beadm_id="$beadm_next"
+		fi
+	fi
+elif [ -n "$beadm_trial" ]; then
 	set beadm_try="$beadm_trial"
 	set beadm_tried="$beadm_trial"
 	set beadm_trial=
@@ -133,7 +150,7 @@ beadm_menu %s
 set default=0
 set timeout_style=%s
 set timeout=%d
-`, version, uuid, strings.Join(numbers, " "), style, timeout))
+`, configNow, uuid, strings.Join(numbers, " "), style, timeout))
 }
 
 // maxEntries is how many boot environments the menu holds; more are left out

@@ -45,43 +45,89 @@ func (l *Loader) baked() string {
 	return parseBaked(b)
 }
 
+// record is what of the environment is ours. The trial's token is in one of
+// trial and next, and GRUB does not look at trial if there is next.
+type record struct {
+	def   string
+	trial string // GRUB takes it
+	next  string // the firmware's BootNext is the token; this stays until we take it away
+	tried string
+}
+
+func recordOf(e *grubenv.Env) record {
+	var r record
+	for name, at := range r.fields() {
+		*at, _ = e.Get(name)
+	}
+	return r
+}
+
+func (r *record) fields() map[string]*string {
+	return map[string]*string{varDefault: &r.def, varTrial: &r.trial, varNext: &r.next, varTried: &r.tried}
+}
+
+// put cannot fail: the names and ids are plain.
+func (r record) put(e *grubenv.Env) {
+	for _, f := range [][2]string{{varDefault, r.def}, {varTrial, r.trial}, {varTried, r.tried}} {
+		e.Set(f[0], f[1])
+	}
+	if _, ok := e.Get(varNext); ok || r.next != "" {
+		e.Set(varNext, r.next)
+	}
+}
+
 // State decides as grub.cfg does. A lost environment is no error here: GRUB
 // boots the default of default.cfg then. Probe reports it.
 func (l *Loader) State(ctx context.Context) (boot.State, error) {
+	s, _, err := l.state()
+	return s, err
+}
+
+func (l *Loader) state() (s boot.State, r record, err error) {
 	if err := l.installed(); err != nil {
-		return boot.State{}, err
+		return s, r, err
 	}
-	var s boot.State
 	e, err := l.env()
 	switch {
 	case err == nil:
-		s.Default, _ = e.Get(varDefault)
-		s.Trial, _ = e.Get(varTrial)
-		s.Tried, _ = e.Get(varTried)
+		r = recordOf(e)
+		s = boot.State{Default: r.def, Trial: r.trial, Tried: r.tried}
 	case !errors.Is(err, errLost):
-		return boot.State{}, err
+		return s, r, err
 	}
 	if !l.hasEntry(s.Default) {
 		s.Default = l.baked()
 	}
 	if !l.hasEntry(s.Default) {
-		return s, be.E(be.Unbootable, "GRUB has no default boot environment: neither %s nor %s names one that has an entry", l.path("env"), l.path("default.cfg"))
+		return s, r, be.E(be.Unbootable, "GRUB has no default boot environment: neither %s nor %s names one that has an entry", l.path("env"), l.path("default.cfg"))
 	}
-	for _, id := range []string{s.Trial, s.Tried} {
+	for _, id := range []string{r.trial, r.next, r.tried} {
 		if id != "" && !boot.ValidID(id) {
-			return s, be.E(be.Unbootable, "GRUB's environment %s holds %q where the id of a boot environment belongs; run beadm setup", l.path("env"), id)
+			return s, r, be.E(be.Unbootable, "GRUB's environment %s holds %q where the id of a boot environment belongs; run beadm setup", l.path("env"), id)
 		}
 	}
-	return s, nil
+	if r.next == "" {
+		return s, r, nil
+	}
+	s.Trial = ""
+	switch leads, err := l.bootNext(); {
+	case err != nil:
+		return s, r, err
+	case leads == toUs:
+		s.Trial = r.next
+	case leads == nowhere:
+		s.Tried = r.next
+	}
+	return s, r, nil
 }
 
-// write puts s into the environment in one write, keeping what else is there.
-func (l *Loader) write(s boot.State) error {
+// write puts r into the environment in one write, keeping what else is there.
+func (l *Loader) write(r record) error {
 	e, err := l.env()
 	if err != nil {
 		// Nothing to keep, nothing to lose: the block as a whole is new. Until
 		// its name leads to it GRUB boots by default.cfg.
-		b, err := newEnvState(s).Encode()
+		b, err := newEnv(r).Encode()
 		if err == nil {
 			err = l.cfg.Disk.Replace(l.path("env"), b)
 		}
@@ -90,16 +136,16 @@ func (l *Loader) write(s boot.State) error {
 		}
 		return nil
 	}
-	// GRUB needs room to set tried.
-	full := s
-	if full.Tried == "" {
-		full.Tried = full.Trial
+	// There must be room to set tried.
+	full := r
+	if full.tried == "" {
+		full.tried = full.trial + full.next
 	}
-	setAll(e, full)
+	full.put(e)
 	if _, err := e.Encode(); err != nil {
 		return be.E(be.Unbootable, "%s: %w: remove variables with grub-editenv", l.path("env"), err)
 	}
-	setAll(e, s)
+	r.put(e)
 	b, err := e.Encode()
 	if err != nil {
 		return be.E(be.Other, "%s: %w", l.path("env"), err)
@@ -110,9 +156,10 @@ func (l *Loader) write(s boot.State) error {
 	return nil
 }
 
-func newEnvState(s boot.State) *grubenv.Env {
+// newEnv is a block with r in it and nothing else.
+func newEnv(r record) *grubenv.Env {
 	e := grubenv.New()
-	setAll(e, s)
+	r.put(e)
 	return e
 }
 
@@ -146,7 +193,7 @@ func (l *Loader) Arm(ctx context.Context, id string) error {
 	if err := l.Probe(ctx); err != nil {
 		return err
 	}
-	s, err := l.State(ctx)
+	s, have, err := l.state()
 	if err != nil {
 		return err
 	}
@@ -157,8 +204,18 @@ func (l *Loader) Arm(ctx context.Context, id string) error {
 	if err := l.mend(s); err != nil {
 		return err
 	}
-	want := boot.State{Default: s.Default, Trial: id}
-	if s == want {
+	kind, m, err := l.token()
+	if err != nil {
+		return err
+	}
+	want, rec := boot.State{Default: s.Default, Trial: id}, record{def: s.Default, trial: id}
+	if kind == TokenBootNext {
+		rec.trial, rec.next = "", id
+		if err := l.readyNext(s, have, m); err != nil {
+			return err
+		}
+	}
+	if s == want && have == rec {
 		return l.cfg.Disk.Sync(l.dir)
 	}
 	// Everything else, the entry and what it leads to, is on the disk before
@@ -166,7 +223,7 @@ func (l *Loader) Arm(ctx context.Context, id string) error {
 	if err := l.cfg.Disk.Sync(l.dir); err != nil {
 		return be.E(be.Other, "cannot arm %s: %w", id, err)
 	}
-	if err := l.write(want); err != nil {
+	if err := l.write(rec); err != nil {
 		return err
 	}
 	if err := l.cfg.Disk.Sync(l.dir); err != nil {
@@ -176,14 +233,14 @@ func (l *Loader) Arm(ctx context.Context, id string) error {
 		return err
 	}
 	if s != want {
-		return be.E(be.Unbootable, "the trial of %s was written but is not there: the medium of %s cannot be trusted", id, l.dir)
+		return be.E(be.Unbootable, "the trial of %s was written but is not there: the medium of %s, or the firmware, cannot be trusted", id, l.dir)
 	}
 	return nil
 }
 
 // change writes the environment unless it says so already.
-func (l *Loader) change(ctx context.Context, f func(*boot.State)) error {
-	s, err := l.State(ctx)
+func (l *Loader) change(f func(*boot.State)) error {
+	s, rec, err := l.state()
 	if err != nil && be.KindOf(err) == be.NoStore {
 		return err
 	}
@@ -196,25 +253,40 @@ func (l *Loader) change(ctx context.Context, f func(*boot.State)) error {
 		}
 	}
 	f(&want)
-	if want == s && !damaged {
+	// What the firmware took, or another's BootNext took the place of, still
+	// stands in the record: GRUB could not take it out.
+	spent := rec.next != "" && want.Trial == ""
+	if want == s && !damaged && !spent {
 		// Perhaps written by a run that was cut before it was durable.
 		return l.cfg.Disk.Sync(l.dir)
 	}
-	if err := l.write(want); err != nil {
+	now := record{def: want.Default, trial: want.Trial, tried: want.Tried}
+	if want.Trial != "" && want.Trial == rec.next {
+		now.trial, now.next = "", want.Trial
+	}
+	// The environment first: without it what BootNext leads to is the default.
+	if err := l.write(now); err != nil {
 		return err
 	}
-	return l.cfg.Disk.Sync(l.dir)
+	if err := l.cfg.Disk.Sync(l.dir); err != nil {
+		return err
+	}
+	if now.next != "" {
+		return nil
+	}
+	return l.dropNext()
 }
 
 // Disarm takes the token back. An environment that cannot be read, but that
-// GRUB may find a token in, is made anew.
+// GRUB may find a token in, is made anew. A token that the firmware took, and
+// GRUB could not strike out, is struck out here.
 func (l *Loader) Disarm(ctx context.Context) error {
-	return l.change(ctx, func(s *boot.State) { s.Trial = "" })
+	return l.change(func(s *boot.State) { s.Trial = "" })
 }
 
 // ClearTried forgets a consumed token.
 func (l *Loader) ClearTried(ctx context.Context) error {
-	return l.change(ctx, func(s *boot.State) { s.Tried = "" })
+	return l.change(func(s *boot.State) { s.Tried = "" })
 }
 
 // SetDefault commits with the write to env. A cut between that and the write
@@ -230,14 +302,11 @@ func (l *Loader) SetDefault(ctx context.Context, id string) error {
 	if err := l.cfg.Disk.Sync(l.dir); err != nil {
 		return be.E(be.Other, "cannot make %s the default: %w", id, err)
 	}
-	e, err := l.env()
-	have := boot.State{}
-	if err == nil {
-		have.Default, _ = e.Get(varDefault)
-		have.Trial, _ = e.Get(varTrial)
-		have.Tried, _ = e.Get(varTried)
+	have := record{}
+	if e, err := l.env(); err == nil {
+		have = recordOf(e)
 	}
-	if want := (boot.State{Default: id}); have != want {
+	if want := (record{def: id}); have != want {
 		if err := l.write(want); err != nil {
 			return err
 		}
@@ -245,5 +314,8 @@ func (l *Loader) SetDefault(ctx context.Context, id string) error {
 	if err := l.bake(id); err != nil {
 		return err
 	}
-	return l.cfg.Disk.Sync(l.dir)
+	if err := l.cfg.Disk.Sync(l.dir); err != nil {
+		return err
+	}
+	return l.dropNext()
 }

@@ -179,11 +179,11 @@ func TestVMHook(t *testing.T) {
 		}
 		l := New(testConfig(dir, nil))
 		for range 2 {
-			if err := l.hook(fatUUID); err != nil {
+			if err := l.hook(medium{uuid: fatUUID}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if b, _ := os.ReadFile(stub); string(b) != hookText(fatUUID)+"configfile ($root)/EFI/debian/next.cfg\n" {
+		if b, _ := os.ReadFile(stub); string(b) != hookText(medium{uuid: fatUUID})+"configfile ($root)/EFI/debian/next.cfg\n" {
 			t.Errorf("stub is %q", b)
 		}
 		if gone {

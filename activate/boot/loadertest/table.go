@@ -25,6 +25,7 @@ type Row struct {
 	Baked    []byte // nil: missing. Otherwise an id, or "garbage"
 	Entries  []string
 	ReadOnly bool
+	Start    string // what the loader was started as: empty, or what a table of its own says
 	NoLoad   []string
 	Broken   []string
 	Want     Played // ID "other": any but Default
@@ -33,7 +34,10 @@ type Row struct {
 }
 
 // Rows returns the truth table.
-func Rows() []Row {
+func Rows() []Row { return ParseRows(table) }
+
+// ParseRows reads a table in the form of table.txt.
+func ParseRows(table string) []Row {
 	var rows []Row
 	for _, block := range strings.Split(table, "\ncase ")[1:] {
 		rows = append(rows, parseRow(block))
@@ -63,7 +67,7 @@ func parseRow(block string) Row {
 	}
 	r := Row{
 		Name: name, Entries: ids(field["entries"]), ReadOnly: field["disk"] == "ro",
-		NoLoad: ids(field["noload"]), Broken: ids(field["broken"]), Default: ID("a"),
+		NoLoad: ids(field["noload"]), Broken: ids(field["broken"]), Default: ID("a"), Start: field["start"],
 	}
 	r.Env, r.Special = envOf(field["env"])
 	r.After = r.Env
@@ -118,7 +122,7 @@ func envOf2(s string) ([]byte, error) {
 	for _, kv := range strings.Fields(s) {
 		name, value, _ := strings.Cut(kv, "=")
 		switch name {
-		case "default", "trial", "tried":
+		case "default", "trial", "tried", "next":
 			name = "beadm_" + name
 			if len(value) == 1 {
 				value = ID(value)

@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,7 @@ func Find(uuid string) (device, fs string, err error) {
 	if err != nil {
 		return "", "", err
 	}
+	half := ""
 	for _, block := range blocks {
 		name := filepath.Base(block)
 		if strings.HasPrefix(name, "zram") || strings.HasPrefix(name, "sr") || strings.HasPrefix(name, "zd") {
@@ -31,14 +33,24 @@ func Find(uuid string) (device, fs string, err error) {
 			continue // no medium, or not ours to read
 		}
 		kind, id := Identify(f)
-		f.Close()
 		if kind == "" || !strings.EqualFold(id, uuid) {
+			f.Close()
+			continue
+		}
+		size, err := f.Seek(0, io.SeekEnd)
+		member := err != nil || raidMember(f, size)
+		f.Close()
+		if member {
+			half = dev
 			continue
 		}
 		if device != "" {
 			return "", "", be.E(be.NoStore, "both %s and %s hold a file system with the UUID %s: give one another UUID", device, dev, uuid)
 		}
 		device, fs = dev, kind
+	}
+	if device == "" && half != "" {
+		return "", "", be.E(be.NoStore, "the loader's file system with the UUID %s is on a mirror of which %s is a member, and that mirror is not assembled", uuid, half)
 	}
 	if device == "" {
 		return "", "", be.E(be.NoStore, "no partition holds the loader's file system with the UUID %s", uuid)

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"beadm/activate/boot/efivar"
 )
 
 // sgdisk and blkid are the owners of what is read here.
@@ -29,15 +31,15 @@ func TestGPTPartitionAgreesWithTheToolThatMadeIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if got, err := gptPartition(f, 512, 3); err != nil || got != want {
-		t.Errorf("partition 3 is %q %v, want %q", got, err, want)
+	if got, err := gptPartition(f, 512, 3); err != nil || got != (efivar.HardDrive{Number: 3, Start: 4096, Size: 2048, GUID: want}) {
+		t.Errorf("partition 3 is %+v %v, want %q", got, err, want)
 	}
 	for _, bad := range []int{0, 129} {
 		if got, err := gptPartition(f, 512, bad); err == nil {
-			t.Errorf("partition %d is %q", bad, got)
+			t.Errorf("partition %d is %+v", bad, got)
 		}
 	}
 	if got, err := gptPartition(f, 4096, 3); err == nil {
-		t.Errorf("with the wrong sectors it is %q", got)
+		t.Errorf("with the wrong sectors it is %+v", got)
 	}
 }

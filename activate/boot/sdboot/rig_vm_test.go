@@ -1,10 +1,7 @@
 package sdboot
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +13,7 @@ import (
 
 	"beadm/activate/boot/efivar"
 	"beadm/activate/boot/sdboot/simsdboot"
+	"beadm/activate/boot/simfirmware"
 )
 
 // A virtual machine with UEFI that runs systemd-boot alone, on the bytes and
@@ -103,84 +101,37 @@ func build(t *testing.T, w *world) machine {
 			addVariable(t, vars, v, data)
 		}
 	}
-	const global = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
-	addVariable(t, vars, efivar.Var{Name: "Boot0000", Vendor: global}, loadOption(`\EFI\systemd\systemd-bootx64.efi`))
-	addVariable(t, vars, efivar.Var{Name: "BootOrder", Vendor: global}, []byte{0, 0})
+	addVariable(t, vars, efivar.BootOption(0), loadOption(t, `\EFI\systemd\systemd-bootx64.efi`))
+	addVariable(t, vars, efivar.BootOrder, efivar.EncodeNumbers(0))
 	if err := os.WriteFile(m.vars, vars, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-// loadOption is an EFI_LOAD_OPTION (UEFI 2.10, 3.1.3) with a device path of a
-// GPT partition and a file (10.3.5.1, 10.3.5.4).
-func loadOption(path string) []byte {
-	file, _ := efivar.EncodeString(path)
-	title, _ := efivar.EncodeString("Linux Boot Manager")
-	var device []byte
-	device = append(device, 4, 1, 42, 0)
-	device = binary.LittleEndian.AppendUint32(device, 1)
-	device = binary.LittleEndian.AppendUint64(device, espStart)
-	device = binary.LittleEndian.AppendUint64(device, espSectors)
-	device = append(append(device, guid(simsdboot.PartUUID)...), 2, 2)
-	device = binary.LittleEndian.AppendUint16(append(device, 4, 4), uint16(4+len(file)))
-	device = append(append(device, file...), 0x7f, 0xff, 4, 0)
-	out := binary.LittleEndian.AppendUint32(nil, 1) // active
-	out = binary.LittleEndian.AppendUint16(out, uint16(len(device)))
-	return append(append(out, title...), device...)
-}
-
-// guid is a GUID's 16 bytes (UEFI 2.10, appendix A).
-func guid(s string) []byte {
-	b, _ := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
-	for _, swap := range [][2]int{{0, 3}, {1, 2}, {4, 5}, {6, 7}} {
-		b[swap[0]], b[swap[1]] = b[swap[1]], b[swap[0]]
+// loadOption is a boot option that leads to a file on the ESP.
+func loadOption(t *testing.T, path string) []byte {
+	t.Helper()
+	drive, err := efivar.HardDrive{Number: 1, Start: espStart, Size: espSectors, GUID: simsdboot.PartUUID}.Node()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := efivar.FileNode(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := efivar.EncodeLoadOption(efivar.LoadOption{Attributes: efivar.OptionActive, Description: "Linux Boot Manager", Path: []efivar.Node{drive, file}})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return b
 }
 
-// Places in OVMF's store of variables (EDK II,
-// MdeModulePkg/Include/Guid/VariableFormat.h, AUTHENTICATED_VARIABLE_HEADER).
-const (
-	storeHeader    = 28
-	variableHeader = 60
-	added          = 0x3f
-)
-
-// variables calls f for each variable, until it says that is it, and returns
-// where the next one can be put.
-func variables(t *testing.T, store []byte, f func(at int, name, vendor, data []byte) bool) int {
-	t.Helper()
-	at := bytes.Index(store, guid("aaf32c78-947b-439a-a180-2e144ec37792"))
-	if at < 0 {
-		t.Fatal("OVMF's file of variables has no store of them")
-	}
-	at += storeHeader
-	for binary.LittleEndian.Uint16(store[at:]) == 0x55aa {
-		names, datas := int(binary.LittleEndian.Uint32(store[at+36:])), int(binary.LittleEndian.Uint32(store[at+40:]))
-		name := store[at+variableHeader:][:names]
-		if f != nil && f(at, name, store[at+44:at+60], store[at+variableHeader+names:][:datas]) {
-			return at
-		}
-		at = (at + variableHeader + names + datas + 3) &^ 3
-	}
-	return at
-}
-
 func addVariable(t *testing.T, store []byte, v efivar.Var, data []byte) {
 	t.Helper()
-	name, err := efivar.EncodeString(v.Name)
-	if err != nil {
+	if err := simfirmware.Store(store).Add(v, data); err != nil {
 		t.Fatal(err)
 	}
-	head := make([]byte, variableHeader)
-	binary.LittleEndian.PutUint16(head, 0x55aa)
-	head[2] = added
-	binary.LittleEndian.PutUint32(head[4:], efivar.Attributes)
-	binary.LittleEndian.PutUint32(head[36:], uint32(len(name)))
-	binary.LittleEndian.PutUint32(head[40:], uint32(len(data)))
-	copy(head[44:], guid(v.Vendor))
-	copy(store[variables(t, store, nil):], append(append(head, name...), data...))
 }
 
 // variable is what the firmware has under that name now, nil if nothing.
@@ -190,15 +141,11 @@ func (m machine) variable(t *testing.T, v efivar.Var) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, _ := efivar.EncodeString(v.Name)
-	var found []byte
-	variables(t, store, func(at int, name, vendor, data []byte) bool {
-		if store[at+2] == added && bytes.Equal(name, want) && bytes.Equal(vendor, guid(v.Vendor)) {
-			found = append([]byte{}, data...)
-		}
-		return found != nil
-	})
-	return found
+	data, err := simfirmware.Store(store).Get(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
 
 var (

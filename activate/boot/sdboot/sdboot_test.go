@@ -16,6 +16,7 @@ import (
 	"beadm/activate/boot/efivar"
 	"beadm/activate/boot/loadertest"
 	"beadm/activate/boot/sdboot/simsdboot"
+	"beadm/activate/boot/simfirmware"
 	"beadm/be"
 )
 
@@ -26,7 +27,7 @@ type world struct {
 	t     *testing.T
 	esp   string
 	roots string
-	vars  simsdboot.Vars
+	vars  simfirmware.Vars
 	image func(id string) string // the kernel of a boot environment
 }
 
@@ -44,7 +45,7 @@ func memory(t *testing.T) string {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, esp: memory(t), roots: memory(t), vars: simsdboot.Vars{Dir: memory(t)},
+	w := &world{t: t, esp: memory(t), roots: memory(t), vars: simfirmware.Vars{Dir: memory(t)},
 		image: func(id string) string { return "MZ kernel of " + id }}
 	if err := w.machine().Up(); err != nil {
 		t.Fatal(err)
@@ -273,7 +274,7 @@ func TestFirmwareThatCannotBeTrusted(t *testing.T) {
 }
 
 // noToken takes every variable but the token.
-type noToken struct{ simsdboot.Vars }
+type noToken struct{ simfirmware.Vars }
 
 func (v noToken) Write(name efivar.Var, data []byte) error {
 	if name == efivar.OneShot {

@@ -19,6 +19,10 @@ type Machine struct {
 	Dir string
 	// ReadOnly: GRUB cannot write.
 	ReadOnly bool
+	// CmdPath is GRUB's $cmdpath. Firmware, if set, is asked for it at each
+	// power-on and reset.
+	CmdPath  string
+	Firmware func() (cmdpath string, err error)
 	// Load says whether a kernel or initrd can be loaded, by its path in the
 	// entry; nil: all can.
 	Load func(path string) bool
@@ -45,6 +49,12 @@ type load struct {
 // PowerOn returns what runs in the end, through the resets GRUB asks for.
 func (m Machine) PowerOn() (Boot, error) {
 	for range 3 {
+		if m.Firmware != nil {
+			var err error
+			if m.CmdPath, err = m.Firmware(); err != nil {
+				return Boot{}, err
+			}
+		}
 		b, err := m.once()
 		if err != nil || !b.Restart {
 			return b, err
@@ -73,7 +83,11 @@ func (m Machine) once() (Boot, error) {
 		def = baked
 	}
 	trial := ""
-	if try := env["beadm_trial"]; try != "" && m.saveEnv(map[string]string{"beadm_trial": "", "beadm_tried": try}) {
+	if next := env["beadm_next"]; next != "" {
+		if trialPath.MatchString(m.CmdPath) && m.isEntry(next) {
+			trial = next
+		}
+	} else if try := env["beadm_trial"]; try != "" && m.saveEnv(map[string]string{"beadm_trial": "", "beadm_tried": try}) {
 		back := m.loadEnv()
 		if back["beadm_trial"] == "" && back["beadm_tried"] == try && m.isEntry(try) {
 			trial = try
@@ -105,8 +119,9 @@ func (m Machine) isEntry(id string) bool {
 }
 
 var (
-	menuLine = regexp.MustCompile(`(?m)^if menuentry '.*' --id '(b[0-9a-f]{12})' `)
-	loadLine = regexp.MustCompile(`if linux "(\(\$beadm_root\)|\$beadm_dir)"'([^']*)'([^;]*); then\s+if initrd "(?:\(\$beadm_root\)|\$beadm_dir)"'([^']*)'; then`)
+	trialPath = regexp.MustCompile(`(?i)/efi/beadm-trial$`)
+	menuLine  = regexp.MustCompile(`(?m)^if menuentry '.*' --id '(b[0-9a-f]{12})' `)
+	loadLine  = regexp.MustCompile(`if linux "(\(\$beadm_root\)|\$beadm_dir)"'([^']*)'([^;]*); then\s+if initrd "(?:\(\$beadm_root\)|\$beadm_dir)"'([^']*)'; then`)
 )
 
 // menu lists the entries in the order of grub.cfg. What is not one complete

@@ -6,104 +6,25 @@ package simsdboot
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"sort"
 	"strings"
-	"syscall"
 
 	"beadm/activate/boot/bls"
 	"beadm/activate/boot/efivar"
+	"beadm/activate/boot/simfirmware"
 )
 
 // PartUUID is that of the ESP.
 const PartUUID = "beadbead-0000-4000-8000-000000000001"
 
-// Vars are the firmware's variables, as files in a directory.
-type Vars struct {
-	Dir      string
-	Absent   bool // there are none: efivarfs is not mounted
-	ReadOnly bool // none can be written by the system
-	Full     bool // there is no room for another
-	Sticky   bool // what is deleted stays
-}
-
-func (v Vars) dir() efivar.Dir { return efivar.Dir(v.Dir) }
-
-// Read is sdboot.Variables'.
-func (v Vars) Read(name efivar.Var) ([]byte, error) {
-	if v.Absent {
-		return nil, fs.ErrNotExist
-	}
-	return v.dir().Read(name)
-}
-
-// Write is sdboot.Variables'.
-func (v Vars) Write(name efivar.Var, data []byte) error {
-	if _, err := v.Read(name); v.ReadOnly || v.Full && errors.Is(err, fs.ErrNotExist) {
-		return syscall.ENOSPC
-	}
-	os.Remove(filepath.Join(v.Dir, name.FileName()))
-	return v.dir().Write(name, data)
-}
-
-// Delete is sdboot.Variables'.
-func (v Vars) Delete(name efivar.Var) error {
-	if v.ReadOnly {
-		return syscall.EROFS
-	}
-	if v.Sticky {
-		return nil
-	}
-	return v.dir().Delete(name)
-}
-
-// Present is sdboot.Variables'.
-func (v Vars) Present() error {
-	if v.Absent {
-		return errors.New("efivarfs is not mounted")
-	}
-	return nil
-}
-
-// Writable is sdboot.Variables'.
-func (v Vars) Writable() error {
-	if err := v.Present(); err != nil {
-		return err
-	}
-	if v.ReadOnly {
-		return fmt.Errorf("efivarfs at %s is mounted read-only", v.Dir)
-	}
-	return nil
-}
-
-// SetText sets a string as the firmware or an administrator does.
-func (v Vars) SetText(name efivar.Var, s string) error {
-	b, err := efivar.EncodeString(s)
-	if err != nil {
-		return err
-	}
-	os.Remove(filepath.Join(v.Dir, name.FileName()))
-	return v.dir().Write(name, b)
-}
-
-// Text is a string variable's value, empty if there is none.
-func (v Vars) Text(name efivar.Var) string {
-	b, err := v.Read(name)
-	if err != nil {
-		return ""
-	}
-	s, _ := efivar.DecodeString(b)
-	return s
-}
-
 // Machine is a machine whose systemd-boot reads Dir, the ESP.
 type Machine struct {
 	Dir  string
-	Vars Vars
+	Vars simfirmware.Vars
 }
 
 // Boot is one image started.
@@ -142,7 +63,7 @@ func (m Machine) once() (Boot, error) {
 	}
 	oneShot := strings.ToLower(m.Vars.Text(efivar.OneShot))
 	if !m.Vars.Sticky {
-		if err := m.Vars.dir().Delete(efivar.OneShot); err != nil {
+		if err := efivar.Dir(m.Vars.Dir).Delete(efivar.OneShot); err != nil {
 			return Boot{}, err
 		}
 	}

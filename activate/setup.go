@@ -88,6 +88,9 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if err := putBeadm(t.Root, opts.Binary, identity); err != nil {
 		return err
 	}
+	if err := putHooks(opts.Loader.Kind, t.Root); err != nil {
+		return fmt.Errorf("cannot have %s run beadm boot: %w", running.Name, err)
+	}
 	t.Report.Step("install the configuration of " + opts.Loader.Kind)
 	conf := opts.Loader
 	if conf.Args == nil {
@@ -181,7 +184,13 @@ func (t *Target) SetupBE(ctx context.Context, dir, binary string, dryRun bool) e
 		if err != nil {
 			return err
 		}
-		return putBeadm(dir, binary, identity)
+		if err := putBeadm(dir, binary, identity); err != nil {
+			return err
+		}
+		if err := putHooks(s.State.Loader.Kind, dir); err != nil {
+			return fmt.Errorf("cannot have %s run beadm boot: %w", b.Name, err)
+		}
+		return nil
 	}
 	return be.E(be.NotFound, "no boot environment of %s is mounted at %s", s.Store.Location(), dir)
 }

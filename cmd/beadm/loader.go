@@ -9,8 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/activate/boot"
+	"beadm/activate/boot/bootenv"
 	"beadm/activate/boot/efivar"
+	"beadm/activate/boot/fbsd"
 	"beadm/activate/boot/grub"
+	"beadm/activate/boot/illumos"
 	"beadm/activate/boot/partition"
 	"beadm/activate/boot/sdboot"
 	"beadm/activate/boot/stub"
@@ -22,15 +25,28 @@ import (
 // on a partition of its own is found again by that partition's UUID: in the
 // first moment of a boot nothing of fstab is mounted.
 //
-// Without a kind it is the one that started this system. Without a directory
-// it is /boot/beadm for GRUB, and for systemd-boot the place where the ESP is
-// mounted that it was started from.
-func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
-	if kind == "" {
+// Without a kind it is that of the system goos, or on Linux the one that
+// started it. Without a directory it is /boot/beadm for GRUB, and for
+// systemd-boot the place where the ESP is mounted that it was started from.
+func loaderConfig(goos, kind, dir string) (state.LoaderConfig, error) {
+	own := goos == fbsd.Name || goos == illumos.Name
+	switch {
+	case kind != "":
+	case own:
+		kind = goos
+	case bySystemdBoot():
+		kind = "systemd-boot"
+	default:
 		kind = "grub"
-		if bySystemdBoot() {
-			kind = "systemd-boot"
+	}
+	if kind == fbsd.Name || kind == illumos.Name {
+		if kind != goos {
+			return state.LoaderConfig{}, be.E(be.NoStore, "the loader %s is that of another system, and this is %s", kind, goos)
 		}
+		if dir != "" {
+			return state.LoaderConfig{}, be.E(be.Usage, "the loader of %s keeps its files in the pool: give no --loader-dir", kind)
+		}
+		return state.LoaderConfig{Kind: kind, Args: []string{}}, nil
 	}
 	if dir == "" {
 		dir = "/boot/beadm"
@@ -63,7 +79,7 @@ func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
 		}
 		return state.LoaderConfig{Kind: kind, Dir: abs, Args: []string{}}, nil
 	}
-	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot or stub", kind)
+	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot, freebsd, illumos or stub", kind)
 }
 
 // isBoot says whether dir is bootDir, whatever its name, or on the file system
@@ -87,26 +103,40 @@ func isBoot(dir, bootDir, root string) bool {
 	return dev[0] == dev[1] && dev[1] != dev[2]
 }
 
-// openLoader implements activate.Target's OpenLoader.
-func openLoader(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
-	switch conf.Kind {
-	case "grub":
-		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
-			return nil, err
+// openLoader makes activate.Target's OpenLoader for the boot environments of a
+// store.
+func openLoader(store be.Store) func(context.Context, state.LoaderConfig, string) (boot.Loader, error) {
+	return func(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
+		switch conf.Kind {
+		case "grub":
+			if err := mountLoader(conf.FSUUID, mountAt); err != nil {
+				return nil, err
+			}
+			return grub.New(grub.Config{Dir: mountAt}), nil
+		case "systemd-boot":
+			if err := mountLoader(conf.FSUUID, mountAt); err != nil {
+				return nil, err
+			}
+			// In the first moment of a boot nobody has mounted it. Where it cannot
+			// be, the loader says so itself, and what it wanted it for.
+			_ = efivar.MountFS()
+			return sdboot.New(sdboot.Config{Dir: mountAt}), nil
+		case fbsd.Name, illumos.Name:
+			return poolLoader(conf.Kind, store), nil
+		case "stub":
+			return stub.New(stub.Config{Dir: conf.Dir}), nil
 		}
-		return grub.New(grub.Config{Dir: mountAt}), nil
-	case "systemd-boot":
-		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
-			return nil, err
-		}
-		// In the first moment of a boot nobody has mounted it. Where it cannot
-		// be, the loader says so itself, and what it wanted it for.
-		_ = efivar.MountFS()
-		return sdboot.New(sdboot.Config{Dir: mountAt}), nil
-	case "stub":
-		return stub.New(stub.Config{Dir: conf.Dir}), nil
+		return nil, be.E(be.NoStore, "the state names a loader %q, which this beadm does not know: use the beadm that set it up", conf.Kind)
 	}
-	return nil, be.E(be.NoStore, "the state names a loader %q, which this beadm does not know: use the beadm that set it up", conf.Kind)
+}
+
+// poolLoader is the loader of a system that has one of its own, which needs
+// no files.
+func poolLoader(kind string, store be.Store) *bootenv.Loader {
+	if kind == illumos.Name {
+		return illumos.New(illumos.Config{BERoot: store.Location()})
+	}
+	return fbsd.New(fbsd.Config{BERoot: store.Location()})
 }
 
 // mountLoader mounts the loader's partition unless another beadm has it at

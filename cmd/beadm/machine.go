@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -310,7 +311,7 @@ func setupCommand() *cli.Command {
 		ArgsUsage:   "[DIR]",
 		Description: "Creates the state file system, puts beadm into the running boot environment\nand installs the boot loader's configuration. With DIR: only puts beadm into\nthe boot environment mounted there.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, systemd-boot, or stub for a guest; without it what started this system"},
+			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, systemd-boot, freebsd, illumos, or stub for a guest; without it what started this system"},
 			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration; without it /boot/beadm for GRUB, the ESP for systemd-boot"},
 			&cli.StringFlag{Name: "binary", Usage: "install `FILE` in place of the running program"},
 			dryRun(),
@@ -326,7 +327,7 @@ func setupCommand() *cli.Command {
 				})
 			}
 			return change(c, "", func(t *activate.Target, _ *outcome) error {
-				conf, err := loaderConfig(c.String("loader"), c.String("loader-dir"))
+				conf, err := loaderConfig(runtime.GOOS, c.String("loader"), c.String("loader-dir"))
 				if err != nil {
 					return err
 				}

@@ -73,6 +73,13 @@ func (s system) told(ctx context.Context) (bootenv.Told, error) {
 	return t, nil
 }
 
+// TookToken says that the loader told this kernel of a token, of whatever boot
+// environment.
+func TookToken(ctx context.Context, run bootenv.Run) bool {
+	t, err := system{run}.told(ctx)
+	return err == nil && t.Dataset != ""
+}
+
 // ready refuses a trial that would confirm itself, or whose beadm boot would
 // not be run.
 func (s system) ready(ctx context.Context) error {

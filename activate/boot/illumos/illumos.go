@@ -59,6 +59,13 @@ func (s system) told(ctx context.Context) (bootenv.Told, error) {
 	return bootenv.Told{Dataset: ds, Known: ds != ""}, nil
 }
 
+// TookToken says that the loader told this kernel of a token, of whatever boot
+// environment.
+func TookToken(ctx context.Context, run bootenv.Run) bool {
+	t, err := system{run}.told(ctx)
+	return err == nil && t.Dataset != ""
+}
+
 // FMRI is the service that runs beadm boot.
 const FMRI = "svc:/system/beadm:default"
 

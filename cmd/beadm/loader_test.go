@@ -1,0 +1,29 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"beadm/be"
+)
+
+// TestTheSystemsOwnLoader is set up without being named, and nowhere else.
+func TestTheSystemsOwnLoader(t *testing.T) {
+	for _, goos := range []string{"freebsd", "illumos"} {
+		for _, kind := range []string{"", goos} {
+			conf, err := loaderConfig(goos, kind, "")
+			if err != nil || conf.Kind != goos || conf.Dir != "" || conf.FSUUID != "" || conf.Args == nil {
+				t.Errorf("%s, --loader %q: %+v %v", goos, kind, conf, err)
+			}
+		}
+		if _, err := loaderConfig("linux", goos, ""); be.KindOf(err) != be.NoStore || !strings.Contains(err.Error(), goos) {
+			t.Errorf("%s on Linux: %v", goos, err)
+		}
+		if _, err := loaderConfig(goos, "", "/boot/beadm"); be.KindOf(err) != be.Usage || !strings.Contains(err.Error(), "--loader-dir") {
+			t.Errorf("%s with a directory: %v", goos, err)
+		}
+	}
+	if _, err := loaderConfig("linux", "lilo", ""); be.KindOf(err) != be.Usage || !strings.Contains(err.Error(), "freebsd, illumos") {
+		t.Errorf("%v", err)
+	}
+}

@@ -40,6 +40,14 @@ type Config struct {
 	Label []string
 	Key   string // of the token: "freebsd:bootonce"
 
+	// Colons: names of boot environments may have some.
+	Colons bool
+
+	// Menu, if set, lists a dataset in the loader's menu under a title, or
+	// takes it off if that is empty, for persons alone: what boots by itself
+	// does not depend on it. effect has the change done.
+	Menu func(ctx context.Context, ds, title string, effect func(what string, do func() error) error) error
+
 	// Told is what the loader told the kernel of a token that it took.
 	Told func(ctx context.Context) (Told, error)
 
@@ -81,13 +89,19 @@ func (l *Loader) run(ctx context.Context, argv ...string) (string, error) {
 
 // effect runs a command that changes something.
 func (l *Loader) effect(ctx context.Context, argv ...string) error {
-	what := strings.Join(argv, " ")
+	return l.do(strings.Join(argv, " "), func() error {
+		_, err := l.run(ctx, argv...)
+		return err
+	})
+}
+
+func (l *Loader) do(what string, f func() error) error {
 	if l.cfg.Step != nil {
 		if err := l.cfg.Step("before " + what); err != nil {
 			return err
 		}
 	}
-	if _, err := l.run(ctx, argv...); err != nil {
+	if err := f(); err != nil {
 		return err
 	}
 	if l.cfg.Step != nil {
@@ -227,7 +241,8 @@ func (l *Loader) Install(ctx context.Context, def boot.Entry) error {
 	return l.set(ctx, l.cfg.BERoot, propLoader, l.cfg.Name)
 }
 
-// Put marks the dataset: the loader finds it by itself.
+// Put marks the dataset, and lists it where the loader does not find it by
+// itself.
 func (l *Loader) Put(ctx context.Context, e boot.Entry) error {
 	if err := boot.CheckID(e.ID); err != nil {
 		return err
@@ -244,11 +259,20 @@ func (l *Loader) put(ctx context.Context, d datasets, e boot.Entry) error {
 	if err != nil {
 		return err
 	}
-	if err := sayable(ds); err != nil {
+	if err := l.sayable(ds); err != nil {
 		return err
 	}
 	if d.ids[ds] != e.ID {
 		return be.E(be.Unbootable, "cannot make an entry for %s: %s is not the dataset of it", e.ID, ds)
+	}
+	if l.cfg.Menu != nil {
+		title := e.Title
+		if title == "" {
+			title = ds
+		}
+		if err := l.cfg.Menu(ctx, ds, title, l.do); err != nil {
+			return be.E(be.Other, "cannot list %s in the loader's menu: %w", ds, err)
+		}
 	}
 	return l.set(ctx, ds, propEntry, e.ID)
 }
@@ -276,6 +300,11 @@ func (l *Loader) Remove(ctx context.Context, id string) error {
 	if ds == "" {
 		return nil
 	}
+	if l.cfg.Menu != nil {
+		if err := l.cfg.Menu(ctx, ds, "", l.do); err != nil {
+			return be.E(be.Other, "cannot take %s off the loader's menu: %w", ds, err)
+		}
+	}
 	if err := l.effect(ctx, "zfs", "inherit", propEntry, ds); err != nil {
 		return problem(be.Other, err, "cannot remove the entry of %s", ds)
 	}
@@ -299,7 +328,7 @@ func (l *Loader) entry(d datasets, id string) (string, error) {
 	if ds == "" {
 		return "", be.E(be.NotFound, "the loader has no entry for %s", id)
 	}
-	return ds, sayable(ds)
+	return ds, l.sayable(ds)
 }
 
 // Arm writes the token between two records of it.

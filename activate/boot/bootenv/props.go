@@ -21,8 +21,8 @@ const (
 var props = []string{propUUID, propEntry, propLoader, propTrial}
 
 // nameRule is what a loader can be told by "zfs:NAME:": gptzfsboot cuts at
-// blanks, and all of them at colons.
-var nameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)+$`)
+// blanks. A colon is one loader's matter (Config.Colons).
+var nameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9_.:-]+)+$`)
 
 // record is what we remember of a token, apart from the label, from which the
 // loader takes it without a trace. Both cannot be written at once: it is
@@ -169,8 +169,8 @@ func (l *Loader) entryDataset(e boot.Entry) (string, error) {
 }
 
 // sayable refuses a dataset whose name the loader would misunderstand.
-func sayable(ds string) error {
-	if !nameRule.MatchString(ds) || len(ds) > 240 {
+func (l *Loader) sayable(ds string) error {
+	if !nameRule.MatchString(ds) || len(ds) > 240 || !l.cfg.Colons && strings.Contains(ds, ":") {
 		return be.E(be.Unbootable, "the loader cannot be told the name %q: rename it, with letters, digits and _ . - alone", ds)
 	}
 	return nil

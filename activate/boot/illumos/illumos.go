@@ -41,7 +41,7 @@ func New(cfg Config) *bootenv.Loader {
 	s := system{cfg.Run}
 	return bootenv.New(bootenv.Config{
 		Name: Name, BERoot: cfg.BERoot, Label: []string{"eeprom", "-b"}, Key: "illumos:bootonce",
-		Told: s.told, Ready: s.ready, Run: cfg.Run, Step: cfg.Step,
+		Colons: true, Menu: s.menu, Told: s.told, Ready: s.ready, Run: cfg.Run, Step: cfg.Step,
 	})
 }
 

@@ -30,6 +30,7 @@ func machine() *simpool.Machine {
 		m.Answers["svcprop -p config/"+name+" svc:/system/boot-config:default"] = answer("false")
 	}
 	m.Answers["svcs -H -o state svc:/system/beadm:default"] = answer("online")
+	m.Answers["zfs get -Hp -o value mounted,mountpoint tank"] = answer("no\n/tank")
 	return m
 }
 
@@ -109,6 +110,26 @@ func TestTheSystemsOwnToolIsNotCalled(t *testing.T) {
 		if program, _, _ := strings.Cut(call, " "); !slices.Contains([]string{"zfs", "zpool", "eeprom", "devprop", "svcs", "svcprop"}, program) {
 			t.Errorf("called %s", call)
 		}
+	}
+}
+
+// TestNamesWithColons: installers give them (menu.lst(5) has this one), and the
+// loader takes the last colon for the end (zfs_parsedev).
+func TestNamesWithColons(t *testing.T) {
+	m, l := armed(t)
+	ds := m.Clone("openindiana-2023:01:03", loadertest.ID("c"))
+	e := loadertest.Entry("c", "C")
+	e.Root = be.RootRef{FS: "zfs", Label: "tank", Prefix: strings.TrimPrefix(ds, "tank") + "@"}
+	if err := l.Put(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Arm(t.Context(), e.ID); err != nil || m.Label[key] != "zfs:tank/ROOT/openindiana-2023:01:03:" {
+		t.Fatalf("%q %v", m.Label[key], err)
+	}
+	root, _ := m.PowerOn()
+	claim, err := l.Claim(t.Context(), root)
+	if id, trial := boot.Cmdline(claim); err != nil || !trial || id != e.ID {
+		t.Errorf("%q %v", claim, err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"beadm/activate/boot"
 	"beadm/be"
 	"beadm/be/rooted"
 	"beadm/be/state"
@@ -131,7 +132,9 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if err := s.save(); err != nil {
 		return err
 	}
-	if err := s.Loader.Probe(ctx); err != nil {
+	if err := s.Loader.Probe(ctx); errors.Is(err, boot.ErrRestart) {
+		s.Report.Warn("no trial can be armed yet: %v", err)
+	} else if err != nil {
 		return fmt.Errorf("beadm is set up, but no trial can be armed: %w", err)
 	}
 	s.record("setup", running.Name, conf.Kind)

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"strings"
 
+	"beadm/activate/boot"
 	"beadm/activate/boot/bootenv"
 	"beadm/be"
 )
@@ -97,8 +98,12 @@ func (s system) ready(ctx context.Context) error {
 	if err != nil {
 		return be.E(be.Unbootable, "cannot read init_script of the kernel's environment: %w", err)
 	}
-	if script != InitScript {
-		return be.E(be.Unbootable, "this boot did not run %s: restart once after beadm setup; if that does not help, the loader does not read %s", InitScript, loaderConf)
+	switch script {
+	case InitScript:
+	case "":
+		return be.E(be.Unbootable, "this boot did not run %s: %w; if it was, the loader does not read %s", InitScript, boot.ErrRestart, loaderConf)
+	default:
+		return be.E(be.Unbootable, "this boot ran %s by init_script, and not %s: restart the host after beadm setup, and see which file of the loader sets it behind %s", script, InitScript, loaderConf)
 	}
 	return nil
 }

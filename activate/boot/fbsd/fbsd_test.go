@@ -207,7 +207,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"rc.conf cannot be read": {func(m *simpool.Machine) {
 			m.Answers["sysrc -n zfs_bootonce_activate"] = simpool.Answer{Status: 1, Words: "sysrc: cannot read"}
 		}, be.Unbootable, "cannot read zfs_bootonce_activate"},
-		"not restarted since setup": {func(m *simpool.Machine) { m.Env["init_script"] = "" }, be.Unbootable, "restart once after beadm setup"},
+		"not restarted since setup": {func(m *simpool.Machine) { m.Env["init_script"] = "" }, be.Unbootable, boot.ErrRestart.Error()},
 		"another script":            {func(m *simpool.Machine) { m.Env["init_script"] = "/etc/rc.mine" }, be.Unbootable, "/boot/loader.conf.d/beadm.conf"},
 		"another loader's":          {func(m *simpool.Machine) { m.Props[m.BERoot]["org.beadm:loader"] = "illumos" }, be.NoStore, "beadm setup"},
 		"the default is no entry":   {func(m *simpool.Machine) { m.Bootfs = "tank/ROOT/old" }, be.Unbootable, "run beadm setup"},
@@ -233,6 +233,19 @@ func TestWhatIsRefused(t *testing.T) {
 		if after := m.Label[key] + m.Bootfs + m.Props[m.BERoot]["org.beadm:trial"]; after != before {
 			t.Errorf("%s: refused, and changed from %q to %q", name, before, after)
 		}
+	}
+}
+
+// TestARestartIsAllThatIsMissing right after setup, and only then.
+func TestARestartIsAllThatIsMissing(t *testing.T) {
+	m, l := armed(t)
+	m.Env["init_script"] = ""
+	if err := l.Probe(t.Context()); !errors.Is(err, boot.ErrRestart) {
+		t.Errorf("right after setup: %v", err)
+	}
+	m.Env["init_script"] = "/etc/rc.mine"
+	if err := l.Probe(t.Context()); err == nil || errors.Is(err, boot.ErrRestart) {
+		t.Errorf("with another script: %v", err)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"strings"
 
+	"beadm/activate/boot"
 	"beadm/activate/boot/bootenv"
 	"beadm/be"
 )
@@ -78,8 +79,14 @@ func (s system) ready(ctx context.Context) error {
 		return err
 	}
 	out, err := s.run(ctx, "svcs", "-H", "-o", "state", FMRI)
-	if state := strings.TrimSpace(out); err != nil || state != "online" {
-		return be.E(be.Unbootable, "the service %s, which runs beadm boot, is not online but %q: restart once after beadm setup, or see svcs -xv %s", FMRI, state, FMRI)
+	var tool *bootenv.ToolError
+	switch state := strings.TrimSpace(out); {
+	case errors.As(err, &tool) && strings.Contains(tool.Words, "doesn't match any instances"):
+		return be.E(be.Unbootable, "there is no service %s yet, which runs beadm boot: %w", FMRI, boot.ErrRestart)
+	case err != nil:
+		return be.E(be.Unbootable, "cannot see whether %s runs beadm boot: %w", FMRI, err)
+	case state != "online":
+		return be.E(be.Unbootable, "the service %s, which runs beadm boot, is not online but %s: see svcs -xv %s", FMRI, state, FMRI)
 	}
 	return nil
 }

@@ -168,8 +168,8 @@ func TestWhatIsRefused(t *testing.T) {
 		"fast reboot":             {config + "fastreboot_default" + service, answer("true"), "setprop config/fastreboot_default=false"},
 		"fast reboot at a panic":  {config + "fastreboot_onpanic" + service, answer("true"), "setprop config/fastreboot_onpanic=false"},
 		"nobody knows":            {config + "fastreboot_onpanic" + service, simpool.Answer{Status: 1, Words: "svcprop: Could not connect to repository"}, "cannot read config/fastreboot_onpanic"},
-		"the service is disabled": {"svcs -H -o state svc:/system/beadm:default", answer("disabled"), "restart once after beadm setup"},
-		"no such service":         {"svcs -H -o state svc:/system/beadm:default", simpool.Answer{Status: 1, Words: "svcs: Pattern 'svc:/system/beadm:default' doesn't match any instances"}, "restart once after beadm setup"},
+		"the service is disabled": {"svcs -H -o state svc:/system/beadm:default", answer("disabled"), "not online but disabled"},
+		"no such service":         {"svcs -H -o state svc:/system/beadm:default", simpool.Answer{Status: 1, Words: "svcs: Pattern 'svc:/system/beadm:default' doesn't match any instances"}, boot.ErrRestart.Error()},
 	} {
 		m, l := armed(t)
 		if err := l.Disarm(t.Context()); err != nil {

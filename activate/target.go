@@ -232,8 +232,24 @@ func (s *Session) Close() {
 	s.hold = nil
 }
 
-// save keeps the state durably.
-func (s *Session) save() error { return s.Dir.Save(s.State) }
+// save keeps the state durably. Hibernation is inhibited before it says that a
+// trial is armed or runs, and until it says that none is.
+func (s *Session) save() error {
+	if s.State.Trial != nil {
+		if err := s.inhibitHibernation(); err != nil {
+			return err
+		}
+	}
+	if err := s.Dir.Save(s.State); err != nil {
+		return err
+	}
+	if s.State.Trial == nil {
+		if err := s.allowHibernation(); err != nil {
+			s.Report.Warn("%v", err)
+		}
+	}
+	return nil
+}
 
 // record adds to the history; a history that cannot be written is a warning,
 // never a reason to stop.

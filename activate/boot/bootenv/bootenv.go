@@ -320,6 +320,24 @@ func (l *Loader) Entries(ctx context.Context) ([]string, error) {
 	return d.sorted(), nil
 }
 
+// CheckEntry compares where the root is now with where the loader finds it.
+// The kernel is in it.
+func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) error {
+	d, err := l.installed(ctx)
+	if err != nil {
+		return err
+	}
+	ds, err := l.entry(d, id)
+	if err != nil {
+		return err
+	}
+	is, err := l.entryDataset(boot.Entry{ID: id, Root: root})
+	if err == nil && is != ds {
+		err = be.E(be.Unbootable, "the loader would start %s for %s, whose root is %s", ds, id, is)
+	}
+	return err
+}
+
 func (l *Loader) entry(d datasets, id string) (string, error) {
 	if err := boot.CheckID(id); err != nil {
 		return "", err

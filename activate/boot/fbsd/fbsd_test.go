@@ -304,6 +304,26 @@ func TestAClonesEntryIsNotItsOwn(t *testing.T) {
 	}
 }
 
+func TestCheckEntry(t *testing.T) {
+	_, l := armed(t)
+	at := func(name string) be.RootRef {
+		return be.RootRef{FS: "zfs", Label: "tank", Prefix: "/ROOT/" + name + "@"}
+	}
+	b := loadertest.ID("b")
+	if err := l.CheckEntry(t.Context(), b, at(b)); err != nil {
+		t.Error(err)
+	}
+	if err := l.CheckEntry(t.Context(), loadertest.ID("d"), at("d")); be.KindOf(err) != be.NotFound {
+		t.Errorf("no entry: %v", err)
+	}
+	if err := l.CheckEntry(t.Context(), b, at("elsewhere")); be.KindOf(err) != be.Unbootable {
+		t.Errorf("another root: %v", err)
+	}
+	if err := l.CheckEntry(t.Context(), b, be.RootRef{FS: "btrfs", FSUUID: "x", Prefix: "/@"}); be.KindOf(err) != be.Unbootable {
+		t.Errorf("another store: %v", err)
+	}
+}
+
 func TestPrepareTrial(t *testing.T) {
 	m := machine()
 	m.Answers["sysctl debug.debugger_on_panic=0"] = simpool.Answer{Status: 1, Words: "sysctl: unknown oid 'debug.debugger_on_panic'"}

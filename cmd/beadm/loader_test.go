@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -25,5 +28,17 @@ func TestTheSystemsOwnLoader(t *testing.T) {
 	}
 	if _, err := loaderConfig("linux", "lilo", ""); be.KindOf(err) != be.Usage || !strings.Contains(err.Error(), "freebsd, illumos") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestEarlyBootIsForOtherSystems: here a person who types it must not start
+// what may reset the machine.
+func TestEarlyBootIsForOtherSystems(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Fatal("this would boot")
+	}
+	var words bytes.Buffer
+	if code := run([]string{"beadm", "early-boot"}, streams{out: io.Discard, err: &words}); code != 2 || !strings.Contains(words.String(), "FreeBSD and illumos") {
+		t.Errorf("exit %d: %s", code, words.String())
 	}
 }

@@ -132,6 +132,9 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if err := s.save(); err != nil {
 		return err
 	}
+	if sys, own := systems[conf.Kind]; own {
+		s.Report.Warn("no trial on this system was ever seen to come back, and this would end none: %s; see beadm(8), FREEBSD AND ILLUMOS", sys.gaps)
+	}
 	if err := s.Loader.Probe(ctx); errors.Is(err, boot.ErrRestart) {
 		s.Report.Warn("no trial can be armed yet: %v", err)
 	} else if err != nil {

@@ -18,6 +18,8 @@ import (
 // system is what is done differently where neither the kernel is Linux nor the
 // init systemd.
 type system struct {
+	// gaps says which faults of a trial nothing here ends.
+	gaps string
 	// putHooks has the system's own init run beadm boot in the root.
 	putHooks func(root *rooted.Root) error
 	// checkRoot returns the kernel of the root at dir, or as an error of kind
@@ -35,12 +37,14 @@ type system struct {
 // systems are named as their loader and as Go names them.
 var systems = map[string]system{
 	fbsd.Name: {
+		gaps:     fbsd.Gaps,
 		putHooks: fbsd.PutHooks, checkRoot: fbsd.CheckRoot, look: fbsd.LookAround, check: fbsd.Check,
 		prepare: func(ctx context.Context, run bootenv.Run, conf Conf) error {
 			return fbsd.PrepareTrial(ctx, run, strconv.Itoa(conf.Panic))
 		},
 	},
 	illumos.Name: {
+		gaps:     illumos.Gaps,
 		putHooks: illumos.PutHooks, checkRoot: illumos.CheckRoot, look: illumos.LookAround, check: illumos.Check,
 		prepare: func(ctx context.Context, run bootenv.Run, _ Conf) error { return illumos.FastRebootOff(ctx, run) },
 	},

@@ -26,6 +26,9 @@ import (
 // Name is what the state calls this loader.
 const Name = "freebsd"
 
+// Gaps are the faults of a trial that nothing ends.
+const Gaps = "a root that cannot be mounted (mountroot> waits for a person), and a loader or a kernel that hangs: run watchdogd(8); what comes before it only a watchdog covers that the firmware starts"
+
 // Config says where the boot environments are.
 type Config struct {
 	BERoot string // POOL/ROOT

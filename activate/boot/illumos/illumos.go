@@ -27,6 +27,9 @@ import (
 // Name is what the state calls this loader.
 const Name = "illumos"
 
+// Gaps are the faults of a trial that nothing ends.
+const Gaps = "a root that cannot be mounted and a loader or a kernel that hangs, without a hardware watchdog; a panic into kmdb(1)"
+
 // Config says where the boot environments are.
 type Config struct {
 	BERoot string // POOL/ROOT

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The texts are constructed after nvlist_print of libnvpair.c (OpenZFS 2.2).
+// The texts are constructed after nvlist_print of libnvpair.c (OpenZFS and illumos).
 func TestParseLabel(t *testing.T) {
 	for file, want := range map[string]string{
 		"constructed-label-armed.txt": "zfs:tank/ROOT/new:",

@@ -249,7 +249,7 @@ func TestARestartIsAllThatIsMissing(t *testing.T) {
 	}
 }
 
-// TestAnUnknownVariable: FreeBSD before 13.1 has no zfs_bootonce_activate.
+// TestAnUnknownVariable: what does not know it does not confirm by itself.
 func TestAnUnknownVariable(t *testing.T) {
 	m, l := armed(t)
 	m.Answers["sysrc -n zfs_bootonce_activate"] = simpool.Answer{Status: 1, Words: "sysrc: unknown variable 'zfs_bootonce_activate'"}

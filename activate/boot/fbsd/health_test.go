@@ -24,8 +24,8 @@ const (
 	askSshd  = "sockstat -46l -P tcp"
 )
 
-// The answers are constructed after pgrep(1), route(8), sockstat(1) of
-// FreeBSD 14.
+// The answers are constructed after pgrep(1), route(8) and sockstat(1): columns
+// and exit statuses are the manuals', the rest is invented.
 func TestChecks(t *testing.T) {
 	healthy := func() *simpool.Machine {
 		m := machine()

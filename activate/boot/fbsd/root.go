@@ -71,7 +71,8 @@ func lastValue(root *rooted.Root, name string, files []string) (value, file stri
 
 const activateVar = "zfs_bootonce_activate"
 
-// rcFiles are what rc.d/zfsbe reads (rc.subr, load_rc_config).
+// rcFiles are what rc.d/zfsbe reads (freebsd-src at 023fc80; rc.subr,
+// load_rc_config).
 var rcFiles = []string{"/etc/defaults/rc.conf", "/etc/rc.conf", "/etc/rc.conf.local", "/etc/rc.conf.d/zfsbe", "/usr/local/etc/rc.conf.d/zfsbe"}
 
 // isYes is rc.subr's checkyesno.

@@ -51,7 +51,7 @@ func hook(t *testing.T, dir string) error {
 }
 
 // Each case is constructed after loader.conf(5), rc.conf(5), rc.subr and
-// stand/efi/loader/main.c of FreeBSD 14.
+// stand/efi/loader/main.c of freebsd-src, main.
 func TestCheckRoot(t *testing.T) {
 	for name, c := range map[string]struct {
 		files  map[string]string

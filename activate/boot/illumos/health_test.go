@@ -10,7 +10,8 @@ import (
 
 const askServices = "svcs -a -H -o state,fmri"
 
-// The answers are constructed after svcs(1) and route(8) of illumos.
+// The answers are constructed after svcs(1) and route(8): states and columns are
+// the manuals', the rest is invented.
 func TestChecks(t *testing.T) {
 	text, err := os.ReadFile("testdata/constructed-svcs.txt")
 	if err != nil {

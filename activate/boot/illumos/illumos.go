@@ -1,5 +1,5 @@
 // Package illumos makes boot environments bootable with illumos' loader on
-// x86, as it is since 2021 (libzfsbootenv).
+// x86, where it has libzfsbootenv.
 //
 // The token is the key illumos:bootonce of the pool's label, which eeprom(8)
 // -b shows and writes. The system's own beadm(8) activate -t writes the same

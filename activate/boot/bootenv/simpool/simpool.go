@@ -1,6 +1,7 @@
 // Package simpool stands for a machine of FreeBSD or illumos with one pool: it
-// answers the programs that our loaders call there, as their sources and
-// manuals say that they answer, and boots as their boot loaders do. There is
+// answers the programs that our loaders call there, as their sources say that
+// they answer (sbin/zfsbootcfg/zfsbootcfg.c, freebsd-src at 3af9b94;
+// cmd/eeprom of illumos), and boots as their boot loaders do. There is
 // no such machine where this is tested, so nothing has ever held it against
 // the real thing.
 package simpool
@@ -171,7 +172,7 @@ func noDataset(ds string) Answer {
 }
 
 // setBootDevice is lzbe_set_boot_device(POOL, lzbe_add, value) of
-// libzfsbootenv (lib/libzfsbootenv/lzbe_device.c, OpenZFS 2.2).
+// libzfsbootenv (lib/libzfsbootenv/lzbe_device.c, openzfs/zfs at 02e5215).
 func (m *Machine) setBootDevice(value string) Answer {
 	if m.Label == nil {
 		m.Label = map[string]string{}
@@ -187,7 +188,7 @@ func (m *Machine) setBootDevice(value string) Answer {
 	return Answer{Out: "zfs bootenv is successfully written\n"}
 }
 
-// printLabel is nvlist_print (lib/libnvpair/libnvpair.c, OpenZFS 2.2).
+// printLabel is nvlist_print (libnvpair.c of OpenZFS and illumos).
 func (m *Machine) printLabel() string {
 	if m.Label == nil {
 		return "nvlist version: 0\n\tversion = 0x0\n\tgrub:envmap = \n"

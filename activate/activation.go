@@ -451,7 +451,7 @@ func (s *Session) entry(ctx context.Context, b be.BE, dir string) (boot.Entry, e
 	}
 	e := boot.Entry{ID: b.ID(), Title: b.Name, Root: ref, Dir: dir}
 	if s.State.Loader.Kind != "stub" {
-		if e.Kernel, e.Initrd, _, err = boot.FindKernel(ctx, dir); err != nil {
+		if e.Kernel, e.Initrd, err = s.findKernel(ctx, dir); err != nil {
 			return boot.Entry{}, fmt.Errorf("cannot boot %s: %w", b.Name, err)
 		}
 	}
@@ -493,7 +493,7 @@ func (s *Session) checkWayBack(ctx context.Context, name string) error {
 		return err
 	}
 	return s.lookInto(ctx, old, func(dir string) error {
-		if _, _, _, err := boot.FindKernel(ctx, dir); err != nil {
+		if _, _, err := s.findKernel(ctx, dir); err != nil {
 			return be.E(be.Unbootable, "cannot activate %s: a failed trial would come back to %s, which could not boot: %w", name, old.Name, err)
 		}
 		return nil
@@ -501,9 +501,10 @@ func (s *Session) checkWayBack(ctx context.Context, name string) error {
 }
 
 // checkWatched refuses a trial that nothing could end: its timers are
-// systemd's. A guest is watched by its host.
+// systemd's, or of our own where the system has a boot loader of its own. A
+// guest is watched by its host.
 func (s *Session) checkWatched(ctx context.Context, b be.BE) error {
-	if s.Root != "/" {
+	if _, own := systems[s.State.Loader.Kind]; own || s.Root != "/" {
 		return nil
 	}
 	return s.lookInto(ctx, b, func(dir string) error {
@@ -523,8 +524,8 @@ func (s *Session) checkWatched(ctx context.Context, b be.BE) error {
 func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
 	var inside *boot.Initrd
 	if s.State.Loader.Kind != "stub" {
-		kernel, initrd, _, err := boot.FindKernel(ctx, dir)
-		if err == nil {
+		kernel, initrd, err := s.findKernel(ctx, dir)
+		if _, own := systems[s.State.Loader.Kind]; err == nil && !own {
 			var found boot.Initrd
 			found, err = boot.CheckWhole(ctx, dir, kernel, initrd)
 			inside = &found

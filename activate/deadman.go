@@ -17,6 +17,9 @@ func (s *Session) armDeadman(ctx context.Context, trial *state.Trial) error {
 	if s.Root != "/" {
 		return nil
 	}
+	if sys, own := systems[s.State.Loader.Kind]; own {
+		return s.startWatchers(ctx, sys, trial)
+	}
 	files := map[string]string{
 		"emergency.conf": "emergency.service.d/beadm.conf",
 	}

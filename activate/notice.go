@@ -4,18 +4,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
 // noticeFile is shown at every login (pam_motd(8)), lives as long as the boot
-// and is in no boot environment.
+// and is in no boot environment. Other systems than Linux have no such place.
 const noticeFile = "/run/motd.d/beadm"
 
 // notice tells whoever logs in what the state machine wants to be seen: a
 // failed trial that nobody has read, a boot that could not do all. Without any
 // the file goes away. A guest is watched by its host.
 func (s *Session) notice() error {
-	if s.Root != "/" {
+	if s.Root != "/" || runtime.GOOS != "linux" {
 		return nil
 	}
 	var lines []string
@@ -56,6 +57,9 @@ func (s *Session) notice() error {
 // NoticeBoot is the login notice of a boot that could not even read the state.
 // It is best effort: the kernel's log has it too.
 func NoticeBoot(cause error) {
+	if runtime.GOOS != "linux" {
+		return
+	}
 	text := "beadm: this boot went on without it: " + strings.ReplaceAll(cause.Error(), "\n", "; ") + "\n"
 	if os.MkdirAll(filepath.Dir(noticeFile), 0o755) == nil {
 		os.WriteFile(noticeFile, []byte(text), 0o644)

@@ -36,6 +36,10 @@ var recorded = []string{
 	"invoke-rc.d", "deb-systemd-invoke", "service", "start-stop-daemon", "initctl", "rc-service",
 }
 
+// canRunOffline says why runOffline cannot run anything on this system, before
+// anything is made for it.
+func canRunOffline() error { return nil }
+
 // runOffline runs a command in the root at dir: own mount, process, IPC and
 // host name spaces, the host's network, a /dev without block devices, and
 // without the right to make any. What it leaves running is killed with its

@@ -14,10 +14,12 @@ import (
 // OfflineStage is not used here.
 const OfflineStage = "offline-stage"
 
-// runOffline needs Linux' name spaces, so far.
-func runOffline(context.Context, string, offlineCommand) error {
-	return be.E(be.Other, "nothing can be run in a boot environment on %s yet: mount it and use the package manager's own root option", runtime.GOOS)
+// canRunOffline: that needs Linux' name spaces, so far.
+func canRunOffline() error {
+	return be.E(be.Other, "nothing can be run in a boot environment on %s yet: create it, mount it and use the package manager's own root option", runtime.GOOS)
 }
+
+func runOffline(context.Context, string, offlineCommand) error { return canRunOffline() }
 
 func isTerminal(*os.File) bool { return false }
 

@@ -28,6 +28,9 @@ func (e ExitStatus) Error() string { return fmt.Sprintf("the command ended with 
 // where it reaches as little as that of Upgrade. If the command ran and failed
 // the error is an ExitStatus, unwrapped.
 func (t *Target) Run(ctx context.Context, name string, opts RunOptions) error {
+	if err := canRunOffline(); err != nil {
+		return err
+	}
 	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
 		return err

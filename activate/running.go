@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"beadm/activate/boot"
+	"beadm/activate/boot/fbsd"
+	"beadm/activate/boot/illumos"
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/state"
@@ -270,7 +272,8 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 		v = state.Verdict{Reason: state.ReasonBoot, Detail: "it was reset before services", At: t.TryingAt}
 	default:
 		v.Detail = "the loader started it and nothing more was heard"
-		if s.State.Loader.Kind == "systemd-boot" {
+		switch s.State.Loader.Kind {
+		case "systemd-boot", fbsd.Name, illumos.Name:
 			// It takes the token before its menu, and tells nobody of a pick there.
 			v.Detail += ", or another entry was chosen at its menu"
 		}

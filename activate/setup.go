@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"beadm/activate/boot"
 	"beadm/be"
 	"beadm/be/rooted"
 	"beadm/be/state"
@@ -89,6 +90,9 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if err := putBeadm(t.Root, opts.Binary, identity); err != nil {
 		return err
 	}
+	if err := putHooks(opts.Loader.Kind, t.Root); err != nil {
+		return fmt.Errorf("cannot have %s run beadm boot: %w", running.Name, err)
+	}
 	t.Report.Step("install the configuration of " + opts.Loader.Kind)
 	conf := opts.Loader
 	if conf.Args == nil {
@@ -149,7 +153,12 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if err := s.save(); err != nil {
 		return err
 	}
-	if err := s.Loader.Probe(ctx); err != nil {
+	if sys, own := systems[conf.Kind]; own {
+		s.Report.Warn("no trial on this system was ever seen to come back, and this would end none: %s; see beadm(8), FREEBSD AND ILLUMOS", sys.gaps)
+	}
+	if err := s.Loader.Probe(ctx); errors.Is(err, boot.ErrRestart) {
+		s.Report.Warn("no trial can be armed yet: %v", err)
+	} else if err != nil {
 		return fmt.Errorf("beadm is set up, but no trial can be armed: %w", err)
 	}
 	s.record("setup", running.Name, conf.Kind)
@@ -202,7 +211,13 @@ func (t *Target) SetupBE(ctx context.Context, dir, binary string, dryRun bool) e
 		if err != nil {
 			return err
 		}
-		return putBeadm(dir, binary, identity)
+		if err := putBeadm(dir, binary, identity); err != nil {
+			return err
+		}
+		if err := putHooks(s.State.Loader.Kind, dir); err != nil {
+			return fmt.Errorf("cannot have %s run beadm boot: %w", b.Name, err)
+		}
+		return nil
 	}
 	return be.E(be.NotFound, "no boot environment of %s is mounted at %s", s.Store.Location(), dir)
 }

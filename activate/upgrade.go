@@ -29,6 +29,9 @@ type UpgradeOptions struct {
 // environment is created if it is not there. When the command fails the boot
 // environment stays for another try or to be destroyed.
 func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) error {
+	if err := canRunOffline(); err != nil {
+		return err
+	}
 	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ package boot
 
 import (
 	"context"
+	"errors"
 
 	"beadm/be"
 )
@@ -33,6 +34,10 @@ type State struct {
 	Trial   string // armed: boots next, once; empty if none
 	Tried   string // a consumed token that nobody has cleared yet; empty if none
 }
+
+// ErrRestart is in the chain of an error of Probe where nothing is missing but
+// a restart of the host after setup.
+var ErrRestart = errors.New("restart the host once, as it is, before the first trial")
 
 // Loader makes boot environments bootable and arms trials. One caller at a
 // time. Every method that changes something is durable when it returns, and

@@ -76,7 +76,7 @@ func commands() []*cli.Command {
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
 		setupCommand(), shareCommand(), syncCommand(), completionCommand(), versionCommand(),
-		trialFailedCommand(), trialDeadmanCommand(), trialNotifyCommand(), kernelChangedCommand(), stubConsumeCommand(), completeCommand(),
+		trialFailedCommand(), trialDeadmanCommand(), trialNotifyCommand(), kernelChangedCommand(), earlyBootCommand(), stubConsumeCommand(), completeCommand(),
 	}
 }
 

@@ -153,7 +153,7 @@ func valuesOf(c *cli.Context, flag string) []string {
 	case "dialect":
 		return []string{"illumos", "bectl"}
 	case "loader":
-		return []string{"grub", "stub", "systemd-boot", "zfsbootmenu"}
+		return []string{"freebsd", "grub", "illumos", "stub", "systemd-boot", "zfsbootmenu"}
 	case "trial-token":
 		return []string{"auto", "bootnext", "env"}
 	}

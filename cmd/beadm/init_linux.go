@@ -1,29 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"beadm/activate"
 	"beadm/activate/boot"
-	"beadm/activate/boot/partition"
-	"beadm/activate/left"
 	"beadm/be"
-	"beadm/be/state"
-	"beadm/share"
 )
-
-// bootTime is the longest that boot may take before the system's own init:
-// after it a trial is reset, and any other boot goes on.
-const bootTime = 5 * time.Minute
 
 // earlyInit is PID 1 between the initramfs and the system's init: it mounts
 // what is not mounted yet, runs boot, and becomes init. It accepts whatever
@@ -58,149 +46,14 @@ func earlyInit(args []string) int {
 	cmdline, _ := os.ReadFile("/proc/cmdline")
 	_, trial := boot.Cmdline(cmdline)
 
-	done := make(chan error, 1)
-	go func() {
-		defer func() {
-			if r := recover(); r != nil {
-				done <- fmt.Errorf("boot panicked: %v", r)
-			}
-		}()
-		done <- earlyBoot(cmdline)
-	}()
-	var err error
-	select {
-	case err = <-done:
-	case <-time.After(bootTime):
-		err = fmt.Errorf("boot did not end within %s", bootTime)
-		if trial {
-			err = fmt.Errorf("%w: %w", activate.ErrTrialBoot, err)
-		}
-	}
-	if err != nil {
-		kmsg("%v", err)
-	}
-	if err != nil && !trial {
-		// Also when it was cut short: the administrator can log in, and hears.
-		if serr := standIn(context.Background()); serr != nil {
-			kmsg("%v", serr)
-		}
-		activate.NoticeBoot(err)
-	}
-	if trial && err != nil {
-		// Whatever went wrong: a trial that boot could not prepare must not
-		// start services.
-		kmsg("the trial cannot go on: resetting into the old boot environment")
-		activate.ForceReset()
-		time.Sleep(time.Minute)
-	}
+	bootFirst(func() error { return earlyBoot(cmdline) }, func() bool { return trial })
 	args[0] = "/sbin/init"
-	err = syscall.Exec("/sbin/init", args, os.Environ())
+	err := syscall.Exec("/sbin/init", args, os.Environ())
 	fmt.Fprintf(os.Stderr, "beadm: cannot start /sbin/init: %v\n", err)
 	return 1 // PID 1 ends: the kernel panics, and panic= resets
 }
 
-// earlyBoot goes as far as it can: what fails is in the error, and outside a
-// trial the rest is done all the same.
-func earlyBoot(cmdline []byte) error {
-	ctx := context.Background()
-	store, done, err := openStore(ctx, "", "/")
-	if err != nil {
-		return errors.Join(err, standIn(ctx))
-	}
-	defer done()
-	conf, err := readConf("", "/")
-	if err != nil {
-		kmsg("%v", err)
-		conf = activate.DefaultConf()
-	}
-	t := &activate.Target{Store: store, Root: "/", Runtime: filepath.Join("/run/beadm", store.GUID()),
-		Report: kernelLog{}, OpenLoader: openLoaderAtBoot, Cmdline: cmdline, Conf: conf, AnyHost: true}
-	mounts := completeMounts(ctx, store)
-	if _, trial := boot.Cmdline(cmdline); trial && mounts != nil {
-		return mounts
-	}
-	res, err := t.Boot(ctx)
-	if err != nil {
-		if !errors.Is(err, activate.ErrTrialBoot) {
-			err = errors.Join(err, t.MountShare(ctx))
-		}
-		return errors.Join(mounts, err)
-	}
-	if f := res.Failed; f != nil {
-		kmsg("back in %s: the trial of %s failed: %s: %s", res.BE, f.Name, f.Reason, f.Detail)
-	}
-	if res.Trial {
-		kernelSays(5, "trial of %s", res.BE) // KERN_NOTICE
-	}
-	if res.Owed != nil {
-		kmsg("not carried over yet: %v", res.Owed)
-	}
-	if res.Trouble != nil {
-		kmsg("this boot goes on without: %v", res.Trouble)
-	}
-	return mounts
-}
-
-func completeMounts(ctx context.Context, store be.Store) error {
-	all, err := store.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, b := range all {
-		if b.Running {
-			return store.CompleteMounts(ctx, b.Name, "/")
-		}
-	}
-	return nil
-}
-
-// standIn is for a machine whose store cannot even be opened, if its
-// directories lead into the shared data.
-func standIn(ctx context.Context) error {
-	if _, err := os.Lstat("/var/share"); err != nil {
-		return nil
-	}
-	return share.Skeleton(ctx, "/")
-}
-
-// kmsg says what is wrong on the console and in the kernel's log, where
-// journald finds it.
-func kmsg(format string, args ...any) { kernelSays(3, format, args...) } // KERN_ERR
-
-func kernelSays(level int, format string, args ...any) {
-	text := "beadm: " + fmt.Sprintf(format, args...)
-	fmt.Fprintln(os.Stderr, text)
-	if f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err == nil {
-		fmt.Fprintf(f, "<%d>%s\n", level, strings.ReplaceAll(text, "\n", "; "))
-		f.Close()
-	}
-}
-
-// kernelLog is the reporter of early boot.
-type kernelLog struct{}
-
-func (kernelLog) Step(string)                     {}
-func (kernelLog) Would(string)                    {}
-func (kernelLog) Note(format string, args ...any) { kernelSays(5, format, args...) }
-func (kernelLog) Warn(format string, args ...any) { kmsg(format, args...) }
-func (kernelLog) Left(out, in string, places []left.Place) {
-	kernelSays(4, "left behind, in %s and not in %s: %s", out, in, left.Few(places, 5)) // KERN_WARNING
-}
-
-// openLoaderAtBoot waits for the loader's disk, which the kernel may not have
-// found yet.
-func openLoaderAtBoot(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
-	below := conf.Below
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
-		l, err := openLoader(ctx, conf, mountAt)
-		if err == nil || time.Now().After(deadline) {
-			return l, err
-		}
-		if below != "" {
-			if err := partition.Start(ctx, below); err != nil {
-				kmsg("cannot start what the loader's file system is on: %v", err)
-			}
-			below = "" // once
-		}
-	}
+// earlyMain is for systems whose own init runs it.
+func earlyMain() error {
+	return be.E(be.Usage, "early-boot is run by the init of FreeBSD and illumos; here beadm's own does it")
 }

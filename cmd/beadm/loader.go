@@ -10,8 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/activate/boot"
+	"beadm/activate/boot/bootenv"
 	"beadm/activate/boot/efivar"
+	"beadm/activate/boot/fbsd"
 	"beadm/activate/boot/grub"
+	"beadm/activate/boot/illumos"
 	"beadm/activate/boot/partition"
 	"beadm/activate/boot/sdboot"
 	"beadm/activate/boot/stub"
@@ -22,7 +25,8 @@ import (
 
 // loaderOptions are those of setup.
 type loaderOptions struct {
-	kind    string // without one it is the one that started this system
+	goos    string // of this system
+	kind    string // without one it is the system's own, or on Linux the one that started it
 	dir     string // without one it is /boot/beadm for GRUB, and for systemd-boot where the ESP is mounted that it was started from
 	kernels string // where GRUB reads them from; empty is what it was
 	token   string // GRUB's; empty or "auto" if it is to be found out
@@ -45,11 +49,24 @@ func (o loaderOptions) config(store be.Store) (state.LoaderConfig, error) {
 	default:
 		return state.LoaderConfig{}, be.E(be.Usage, "there is no token %q: give auto, %s or %s", o.token, grub.TokenEnv, grub.TokenBootNext)
 	}
-	if kind == "" {
+	own := o.goos == fbsd.Name || o.goos == illumos.Name
+	switch {
+	case kind != "":
+	case own:
+		kind = o.goos
+	case bySystemdBoot():
+		kind = "systemd-boot"
+	default:
 		kind = "grub"
-		if bySystemdBoot() {
-			kind = "systemd-boot"
+	}
+	if kind == fbsd.Name || kind == illumos.Name {
+		if kind != o.goos {
+			return state.LoaderConfig{}, be.E(be.NoStore, "the loader %s is that of another system, and this is %s", kind, o.goos)
 		}
+		if dir != "" {
+			return state.LoaderConfig{}, be.E(be.Usage, "the loader of %s keeps its files in the pool: give no --loader-dir", kind)
+		}
+		return state.LoaderConfig{Kind: kind, Args: []string{}}, nil
 	}
 	switch {
 	case !slices.Contains([]string{"", grub.KernelsAuto, grub.KernelsRoot, grub.KernelsLoader}, o.kernels):
@@ -102,7 +119,7 @@ func (o loaderOptions) config(store be.Store) (state.LoaderConfig, error) {
 		}
 		return state.LoaderConfig{Kind: kind, Dir: abs, Args: []string{}}, nil
 	}
-	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot, zfsbootmenu or stub", kind)
+	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot, zfsbootmenu, freebsd, illumos or stub", kind)
 }
 
 // isBoot says whether dir is bootDir, whatever its name, or on the file system
@@ -126,30 +143,44 @@ func isBoot(dir, bootDir, root string) bool {
 	return dev[0] == dev[1] && dev[1] != dev[2]
 }
 
-// openLoader implements activate.Target's OpenLoader.
-func openLoader(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
-	switch conf.Kind {
-	case "grub":
-		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
-			return nil, err
+// openLoader makes activate.Target's OpenLoader for the boot environments of a
+// store.
+func openLoader(store be.Store) func(context.Context, state.LoaderConfig, string) (boot.Loader, error) {
+	return func(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
+		switch conf.Kind {
+		case "grub":
+			if err := mountLoader(conf.FSUUID, mountAt); err != nil {
+				return nil, err
+			}
+			// In the first moment of a boot nobody has mounted it. Where it
+			// cannot be, the loader says so itself, if it wanted it.
+			_ = efivar.MountFS()
+			return grub.New(grub.Config{Dir: mountAt, Token: conf.Token, Kernels: conf.Kernels, Hook: true}), nil
+		case "systemd-boot":
+			if err := mountLoader(conf.FSUUID, mountAt); err != nil {
+				return nil, err
+			}
+			_ = efivar.MountFS()
+			return sdboot.New(sdboot.Config{Dir: mountAt}), nil
+		case "zfsbootmenu":
+			_ = efivar.MountFS()
+			return zbm.New(zbm.Config{Root: conf.Dir}), nil
+		case fbsd.Name, illumos.Name:
+			return poolLoader(conf.Kind, store), nil
+		case "stub":
+			return stub.New(stub.Config{Dir: conf.Dir}), nil
 		}
-		// In the first moment of a boot nobody has mounted it. Where it cannot
-		// be, the loader says so itself, if it wanted it.
-		_ = efivar.MountFS()
-		return grub.New(grub.Config{Dir: mountAt, Token: conf.Token, Kernels: conf.Kernels, Hook: true}), nil
-	case "systemd-boot":
-		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
-			return nil, err
-		}
-		_ = efivar.MountFS()
-		return sdboot.New(sdboot.Config{Dir: mountAt}), nil
-	case "zfsbootmenu":
-		_ = efivar.MountFS()
-		return zbm.New(zbm.Config{Root: conf.Dir}), nil
-	case "stub":
-		return stub.New(stub.Config{Dir: conf.Dir}), nil
+		return nil, be.E(be.NoStore, "the state names a loader %q, which this beadm does not know: use the beadm that set it up", conf.Kind)
 	}
-	return nil, be.E(be.NoStore, "the state names a loader %q, which this beadm does not know: use the beadm that set it up", conf.Kind)
+}
+
+// poolLoader is the loader of a system that has one of its own, which needs
+// no files.
+func poolLoader(kind string, store be.Store) *bootenv.Loader {
+	if kind == illumos.Name {
+		return illumos.New(illumos.Config{BERoot: store.Location()})
+	}
+	return fbsd.New(fbsd.Config{BERoot: store.Location()})
 }
 
 // mountLoader mounts the loader's partition unless another beadm has it at

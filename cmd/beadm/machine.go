@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -310,7 +311,7 @@ func setupCommand() *cli.Command {
 		ArgsUsage:   "[DIR]",
 		Description: "Creates the state file system, puts beadm into the running boot environment\nand installs the boot loader's configuration. With DIR: only puts beadm into\nthe boot environment mounted there.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, systemd-boot, zfsbootmenu, or stub for a guest; without it what started this system, or grub"},
+			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, systemd-boot, zfsbootmenu, freebsd, illumos, or stub for a guest; without it the system's own, or what started it"},
 			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration; without it /boot/beadm for GRUB, the ESP for systemd-boot"},
 			&cli.StringFlag{Name: "kernels", Usage: "where GRUB reads kernels: `auto`, root or loader; without it as set up before"},
 			&cli.StringFlag{Name: "trial-token", Usage: "`WHAT` is taken away before a trial is started: env, by GRUB, bootnext, by the firmware, or auto, what works here"},
@@ -329,7 +330,7 @@ func setupCommand() *cli.Command {
 			}
 			return change(c, "", func(t *activate.Target, _ *outcome) error {
 				conf, err := loaderOptions{
-					kind: c.String("loader"), dir: c.String("loader-dir"), kernels: c.String("kernels"), token: c.String("trial-token"),
+					goos: runtime.GOOS, kind: c.String("loader"), dir: c.String("loader-dir"), kernels: c.String("kernels"), token: c.String("trial-token"),
 				}.config(t.Store)
 				if err != nil {
 					return err

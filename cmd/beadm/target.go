@@ -52,11 +52,13 @@ func target(c *cli.Context) (t *activate.Target, done func(), err error) {
 		return nil, nil, err
 	}
 	t = &activate.Target{
-		Store: store, Root: root, Runtime: filepath.Join("/run/beadm", store.GUID()),
-		Report: talk{c.App.Writer, c.App.ErrWriter, c.Bool("json"), &outcome{}}, OpenLoader: openLoader, Conf: conf, AnyHost: c.Bool("foreign"),
+		Store: store, Root: root, Runtime: filepath.Join(runtimeDir, store.GUID()),
+		Report: talk{c.App.Writer, c.App.ErrWriter, c.Bool("json"), &outcome{}}, OpenLoader: openLoader(store), Conf: conf, AnyHost: c.Bool("foreign"),
 	}
 	if root == "/" {
-		t.Cmdline, _ = os.ReadFile("/proc/cmdline")
+		if t.Cmdline, err = cmdline(c.Context, store); err != nil {
+			logrus.Warnf("cannot see how this system was started: %v", err)
+		}
 	}
 	return t, done, nil
 }

@@ -3,8 +3,6 @@ package activate
 import (
 	"fmt"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // hold lets several processes use our mounts at once: they are mounted and
@@ -24,7 +22,7 @@ func newHold(dir string) (*hold, error) {
 			return nil, fmt.Errorf("cannot lock our mounts: %w", err)
 		}
 	}
-	if err := unix.Flock(int(h.users.Fd()), unix.LOCK_SH); err != nil {
+	if err := lockFile(h.users, shared); err != nil {
 		h.release()
 		return nil, fmt.Errorf("cannot lock our mounts: %w", err)
 	}
@@ -32,11 +30,11 @@ func newHold(dir string) (*hold, error) {
 }
 
 // begin waits for its turn to mount or unmount; end ends it.
-func (h *hold) begin() { unix.Flock(int(h.change.Fd()), unix.LOCK_EX) }
-func (h *hold) end()   { unix.Flock(int(h.change.Fd()), unix.LOCK_UN) }
+func (h *hold) begin() { lockFile(h.change, exclusive) }
+func (h *hold) end()   { lockFile(h.change, unlocked) }
 
 // last says whether nobody else uses the mounts, between begin and end.
-func (h *hold) last() bool { return unix.Flock(int(h.users.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil }
+func (h *hold) last() bool { return lockFile(h.users, exclusiveNow) == nil }
 
 func (h *hold) release() {
 	for _, f := range []*os.File{h.change, h.users} {
@@ -45,3 +43,14 @@ func (h *hold) release() {
 		}
 	}
 }
+
+// lockKind is what lockFile makes of the lock on a file. All but exclusiveNow
+// wait.
+type lockKind int
+
+const (
+	unlocked lockKind = iota
+	shared
+	exclusive
+	exclusiveNow
+)

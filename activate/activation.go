@@ -89,6 +89,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		if err := s.Loader.Probe(ctx); err != nil {
 			return fmt.Errorf("cannot arm a trial of %s: %w", name, err)
 		}
+		if err := s.mayRestart(name); err != nil {
+			return err
+		}
 	}
 	if err := s.roomFor(ctx, "activate "+name); err != nil {
 		return err
@@ -328,6 +331,9 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 		// cut between the two, the token is not there and this is taken back.
 		Name: "record the trial",
 		Do: func(ctx context.Context) error {
+			if err := s.guard(ctx); err != nil {
+				return err
+			}
 			s.State.NotTried = nil
 			for i := range s.State.Failures {
 				if s.State.Failures[i].BE == a.UUID {

@@ -213,6 +213,11 @@ func (s *Session) Close() {
 			if err := s.notice(); err != nil {
 				s.Report.Warn("%v", err)
 			}
+			if s.State != nil && s.State.Trial == nil {
+				if err := s.unguard(context.Background()); err != nil {
+					s.Report.Warn("%v", err)
+				}
+			}
 		}
 		s.unlock()
 		s.unlock = nil

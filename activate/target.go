@@ -142,9 +142,18 @@ func (s *Session) lock() error {
 		return err
 	}
 	s.unlock = unlock
+	s.remember(true)
 	// What was read before the lock may be another writer's past.
 	s.State, err = s.Dir.Load()
 	return err
+}
+
+// remember has a store that is slow to ask answer from memory while we are the
+// one writer; once more, it looks again.
+func (s *Session) remember(on bool) {
+	if r, ok := s.Store.(be.Rememberer); ok {
+		r.Remember(on)
+	}
 }
 
 func (s *Session) mountState(ctx context.Context) error {
@@ -219,6 +228,7 @@ func (s *Session) Close() {
 				}
 			}
 		}
+		s.remember(false)
 		s.unlock()
 		s.unlock = nil
 	}

@@ -63,8 +63,10 @@ type Session struct {
 // is nil, which is no error.
 func (t *Target) Look(ctx context.Context) (*Session, error) {
 	s := &Session{Target: t, State: &state.State{Version: state.Version}}
+	s.remember(true)
 	exists, err := t.Store.VolumeExists(ctx, be.StateVolume)
 	if err != nil {
+		s.Close()
 		return nil, err
 	}
 	if !exists {
@@ -142,14 +144,14 @@ func (s *Session) lock() error {
 		return err
 	}
 	s.unlock = unlock
-	s.remember(true)
+	s.remember(true) // what was read before the lock, too
 	// What was read before the lock may be another writer's past.
 	s.State, err = s.Dir.Load()
 	return err
 }
 
-// remember has a store that is slow to ask answer from memory while we are the
-// one writer; once more, it looks again.
+// remember has a store that is slow to ask answer from memory for the time of a
+// session; once more, it looks again.
 func (s *Session) remember(on bool) {
 	if r, ok := s.Store.(be.Rememberer); ok {
 		r.Remember(on)
@@ -214,6 +216,7 @@ func (t *Target) private(dir string) error {
 
 // Close releases the lock and unmounts what this session mounted.
 func (s *Session) Close() {
+	defer s.remember(false)
 	if s.unlock != nil {
 		if !s.dryRun {
 			// Without it there is less comfort on a full disk, and no harm.
@@ -228,7 +231,6 @@ func (s *Session) Close() {
 				}
 			}
 		}
-		s.remember(false)
 		s.unlock()
 		s.unlock = nil
 	}

@@ -6,7 +6,8 @@ import (
 )
 
 // memory is what was read since the last change, by the dataset it was asked
-// of; nil remembers nothing.
+// of: POOL/ROOT with all below it, or a volume, of which nothing that is asked
+// changes while it is there. nil remembers nothing.
 type memory struct {
 	trees map[string]*tree
 }
@@ -19,9 +20,10 @@ func (s *Store) Remember(on bool) {
 	}
 }
 
-func (m *memory) forget() {
+// forget is for what a change may have made wrong: all that was read of top.
+func (m *memory) forget(top string) {
 	if m != nil {
-		clear(m.trees)
+		delete(m.trees, top)
 	}
 }
 

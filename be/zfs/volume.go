@@ -67,6 +67,7 @@ func (s *Store) createVolume(ctx context.Context, v be.Volume, ds string) error 
 	if err != nil || there {
 		return err
 	}
+	defer s.memory.forget(ds)
 	props := map[string]string{"mountpoint": "legacy", "canmount": "noauto"}
 	if v == be.ShareVolume {
 		props["mountpoint"] = "/var/share"
@@ -152,6 +153,7 @@ func (s *Store) destroyVolume(ctx context.Context, ds string) error {
 	if m := mounted.within(ds, true); len(m) > 0 {
 		return be.E(be.InUse, "it is mounted at %s; unmount it first", m[0].dir)
 	}
+	defer s.memory.forget(ds)
 	return s.destroyRecursively(ctx, ds)
 }
 

@@ -73,11 +73,10 @@ systemctl daemon-reload; systemctl start kexec kexec-load`)
 		t.Errorf("a trial, and a kernel loaded for kexec: exit %d: %s", code, out)
 	}
 	v.Must(long, "kexec -u; beadm activate new")
+	v.Must(short, load)
 	if out, code := v.Run(short, "systemctl kexec"); code == 0 || !strings.Contains(out, "kexec.target") {
 		t.Errorf("kexec while a trial is armed: exit %d: %s", code, out)
 	}
-	// Loaded afterwards it is not started either.
-	v.Must(short, load)
 	restarts("new")
 	contains(t, "the trial", v.Must(short, "findmnt -no SOURCE /; beadm status"), "[/@be-new]", "state:    trying")
 	restarts("debian")

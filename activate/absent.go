@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"beadm/activate/boot"
+	"beadm/be"
 )
 
 // absentLoader stands for a loader that could not be opened: every use of it
@@ -21,6 +22,9 @@ func (l absentLoader) Install(context.Context, boot.Entry) error { return l.err 
 func (l absentLoader) Put(context.Context, boot.Entry) error     { return l.err }
 func (l absentLoader) Remove(context.Context, string) error      { return l.err }
 func (l absentLoader) Entries(context.Context) ([]string, error) { return nil, l.err }
+func (l absentLoader) CheckEntry(context.Context, string, be.RootRef) error {
+	return l.err
+}
 func (l absentLoader) State(context.Context) (boot.State, error) { return boot.State{}, l.err }
 func (l absentLoader) Arm(context.Context, string) error         { return l.err }
 func (l absentLoader) Disarm(context.Context) error              { return l.err }

@@ -1,7 +1,6 @@
 package activate
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -331,9 +330,6 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 		// cut between the two, the token is not there and this is taken back.
 		Name: "record the trial",
 		Do: func(ctx context.Context) error {
-			if err := s.guard(ctx); err != nil {
-				return err
-			}
 			s.State.NotTried = nil
 			for i := range s.State.Failures {
 				if s.State.Failures[i].BE == a.UUID {
@@ -511,10 +507,13 @@ func (s *Session) checkWatched(ctx context.Context, b be.BE) error {
 }
 
 func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
+	var inside *boot.Initrd
 	if s.State.Loader.Kind != "stub" {
 		kernel, initrd, _, err := boot.FindKernel(ctx, dir)
 		if err == nil {
-			err = boot.CheckWhole(ctx, dir, kernel, initrd)
+			var found boot.Initrd
+			found, err = boot.CheckWhole(ctx, dir, kernel, initrd)
+			inside = &found
 		}
 		if err != nil {
 			return be.E(be.Unbootable, "cannot activate %s: %w", b.Name, err)
@@ -531,26 +530,15 @@ func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
 			return be.E(be.Unbootable, "cannot activate %s: the configuration in it cannot be read: %w", b.Name, err)
 		}
 	}
-	if err := s.sameHostid(dir); err != nil {
+	if err := checkFstab(dir, func() (be.RootRef, error) { return s.Store.RootRef(ctx, b.Name) }); err != nil {
+		return be.E(be.Unbootable, "cannot activate %s: %w", b.Name, err)
+	}
+	if err := s.sameHostid(ctx, dir, inside); err != nil {
 		return be.E(be.Unbootable, "cannot activate %s: %w", b.Name, err)
 	}
 	theirs, err := readInRoot(dir, "/"+identityFile)
 	if ours, e := os.ReadFile(s.Dir.Path("identity")); e == nil && (err != nil || string(ours) != string(theirs)) && !s.AnyHost {
 		return be.E(be.Unbootable, "cannot activate %s: beadm in it was set up for another host; mount it and run beadm setup --root DIR", b.Name)
-	}
-	return nil
-}
-
-// sameHostid refuses a hostid that would make the pool another host's for the
-// boot environments that do not have it (zgenhostid(8)).
-func (s *Session) sameHostid(dir string) error {
-	if s.Store.Caps().Kind != "zfs" {
-		return nil
-	}
-	ours, oerr := readInRoot(s.Root, "/etc/hostid")
-	theirs, terr := readInRoot(dir, "/etc/hostid")
-	if (oerr == nil) != (terr == nil) || !bytes.Equal(ours, theirs) {
-		return errors.New("/etc/hostid in it is not that of the running system, and the pool would be another host's for one of them; make them equal")
 	}
 	return nil
 }

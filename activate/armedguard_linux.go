@@ -1,9 +1,9 @@
 package activate
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,61 +41,80 @@ func (s *Session) mayRestart(name string) error {
 	return nil
 }
 
-// guard has systemd refuse what guardedUnits names until unguard, or the end of
-// this boot: it is in /run. A guest's restart is its host's.
-func (s *Session) guard(ctx context.Context) error {
-	if s.Root != "/" || !systemdRuns() {
+// inhibitJumps has systemd refuse what guardedUnits names until allowJumps, or
+// the end of this boot: it is in /run. A guest's restart is its host's.
+func (s *Session) inhibitJumps() error {
+	if s.Root != "/" || !initIsSystemd() {
 		return nil
 	}
-	if err := writeGuard(); err != nil {
-		return fmt.Errorf("cannot keep kexec and soft-reboot away from the trial: %w", err)
+	did, err := putGuards(runtimeUnits)
+	if err == nil && did {
+		err = reloadUnits()
 	}
-	if _, err := systemctl(ctx, "daemon-reload"); err != nil {
+	if err != nil {
 		return fmt.Errorf("cannot keep kexec and soft-reboot away from the trial: %w", err)
 	}
 	return nil
 }
 
-func writeGuard() error {
-	for unit, name := range guardedUnits {
-		data, err := units.ReadFile("units/" + name)
-		if err != nil {
-			return err
-		}
-		if err := writeUnit(guardFile(unit), data); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unguard takes away what guard wrote, if there is something.
-func (s *Session) unguard(ctx context.Context) error {
+// allowJumps takes away what inhibitJumps wrote, if there is something.
+func (s *Session) allowJumps() error {
 	if s.Root != "/" {
 		return nil
 	}
-	was := false
-	for unit := range guardedUnits {
-		file := filepath.Join(runtimeUnits, guardFile(unit))
-		switch err := os.Remove(file); {
-		case err == nil:
-			was = true
-			unix.Rmdir(filepath.Dir(file)) // if nobody else has a drop-in there
-		case !os.IsNotExist(err):
-			return fmt.Errorf("cannot allow kexec and soft-reboot again: %w", err)
-		}
+	did, err := dropGuards(runtimeUnits)
+	if err == nil && did {
+		err = reloadUnits()
 	}
-	if !was || !systemdRuns() {
-		return nil
-	}
-	if _, err := systemctl(ctx, "daemon-reload"); err != nil {
-		return fmt.Errorf("kexec and soft-reboot are refused until systemctl daemon-reload: %w", err)
+	if err != nil {
+		return fmt.Errorf("cannot allow kexec and soft-reboot again: %w; they stay refused until the next boot", err)
 	}
 	return nil
 }
 
-// systemdRuns is sd_booted(3).
-func systemdRuns() bool {
-	info, err := os.Lstat(runtimeUnits)
-	return err == nil && info.Mode().Type() == fs.ModeDir
+// putGuards writes those that are missing in dir and says whether there were.
+func putGuards(dir string) (did bool, err error) {
+	for unit, name := range guardedUnits {
+		text, err := units.ReadFile("units/" + name)
+		if err != nil {
+			return did, err
+		}
+		file := filepath.Join(dir, guardFile(unit))
+		if have, err := os.ReadFile(file); err == nil && bytes.Equal(have, text) {
+			continue
+		}
+		did = true
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return did, err
+		}
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			return did, err
+		}
+	}
+	return did, nil
+}
+
+// dropGuards removes those that are in dir and says whether there were.
+func dropGuards(dir string) (did bool, err error) {
+	for unit := range guardedUnits {
+		file := filepath.Join(dir, guardFile(unit))
+		switch err := os.Remove(file); {
+		case err == nil:
+			did = true
+			unix.Rmdir(filepath.Dir(file)) // if nobody else has a drop-in there
+		case !os.IsNotExist(err):
+			return did, err
+		}
+	}
+	return did, nil
+}
+
+// reloadUnits has systemd read its units again. Before it is started, which is
+// when boot runs, it will read them anyway.
+func reloadUnits() error {
+	if os.Getpid() == 1 {
+		return nil
+	}
+	_, err := systemctl(context.Background(), "daemon-reload")
+	return err
 }

@@ -61,6 +61,9 @@ func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
 	if err := s.pruneShare(ctx); err != nil {
 		s.Report.Warn("%v", err)
 	}
+	if err := s.tellConfirmed(ctx, running.Name); err != nil {
+		s.Report.Warn("%v", err)
+	}
 	return nil
 }
 

@@ -104,15 +104,30 @@ type layout struct {
 
 func TestVMCycleOnZFS(t *testing.T) {
 	t.Parallel()
-	cycle(t, layout{
-		disk:          func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.ZFS) },
-		setup:         withGRUB,
-		kernel:        "grep 9.9-test /proc/cmdline",
+	cycle(t, onZFS(func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.ZFS) }, withGRUB, "grep 9.9-test /proc/cmdline"))
+}
+
+// A pool that no loader reads: systemd-boot has the kernels on the ESP.
+func TestVMCycleOnZFSWithSystemdBoot(t *testing.T) {
+	if os.Getenv("BEADM_LONG") == "" {
+		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; ZFS with GRUB is run, and systemd-boot's failback")
+	}
+	t.Parallel()
+	cycle(t, onZFS(func(t *testing.T) *vmtest.Disk {
+		return vmtest.NewDisk(t, vmtest.ZFS).SystemdBoot("root=ZFS=rpool/ROOT/debian rw console=ttyS0 panic=5 loglevel=3 mitigations=off tsc=reliable audit=0")
+	}, asItStarted, sdbootKernel))
+}
+
+func onZFS(disk func(t *testing.T) *vmtest.Disk, setup, kernel string) layout {
+	return layout{
+		disk:          disk,
+		setup:         setup,
+		kernel:        kernel,
 		root:          map[string]string{"debian": "rpool/ROOT/debian", "new": "rpool/ROOT/new"},
 		local:         "zfs get -Hrs local -o name,property,value compression,atime,canmount,org.example:keep rpool/ROOT/NAME | sed s,ROOT/NAME,ROOT/BE,",
 		snapshots:     "zfs list -Ht snapshot -o name -r rpool/VARSHARE",
 		shareSnapshot: "rpool/VARSHARE@beadm-",
-	})
+	}
 }
 
 // The same where firmware, loader and file system are others.
@@ -127,8 +142,12 @@ func TestVMCycleOnBtrfsWithSystemdBoot(t *testing.T) {
 		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; its failback and the loader's truth table are run")
 	}
 	t.Parallel()
-	cycle(t, onBtrfs(sdbootDisk, asItStarted, "grep initrd-$(sha256sum /boot/initrd.img | cut -c 1-32) /proc/cmdline; bootctl --no-pager --esp-path=/boot/beadm list"))
+	cycle(t, onBtrfs(sdbootDisk, asItStarted, sdbootKernel))
 }
+
+// sdbootKernel ends with 0 if the initrd that was started is the present one:
+// systemd-boot's names are those of contents.
+const sdbootKernel = "grep initrd-$(sha256sum /boot/initrd.img | cut -c 1-32) /proc/cmdline"
 
 func sdbootDisk(t *testing.T) *vmtest.Disk {
 	return vmtest.NewDisk(t, vmtest.Btrfs).SystemdBoot("root=LABEL=debian rootflags=subvol=@debian rw console=ttyS0 panic=5 loglevel=3 mitigations=off tsc=reliable audit=0")
@@ -167,13 +186,14 @@ mkdir -p /var/spool/jobs; echo job-1 >/var/spool/jobs/1; echo line-1 >>/var/log/
 		t.Errorf("a service was not started again:\n%s", out)
 	}
 
+	v.Must(short, "echo 1 >/etc/app.conf; echo /etc/app.conf >/etc/beadm/synclist; echo 'notify = cat >>/root/heard' >>/etc/beadm/beadm.conf")
 	// The loader's own package, and one that calls its tools: not a byte of
 	// what the machine starts from may change.
 	loader := "sync; dd if=/dev/vda bs=1M count=2 2>/dev/null | sha256sum; sha256sum /dev/vda2; [ ! -d /sys/firmware/efi ] || cat /sys/firmware/efi/efivars/* | sha256sum"
 	before := v.Must(short, loader)
 	passwd := v.Must(short, "sha256sum /etc/passwd /etc/motd; ls /var/spool")
 	v.Must(long, "beadm upgrade new -- apt-get install -y beadm-demo-pkg nullmailer")
-	v.Must(long, "beadm upgrade new -- apt-get install -y --reinstall grub-pc")
+	v.Must(long, "beadm upgrade new -- sh -c 'apt-get install -y --reinstall grub-pc && echo of the package >/etc/app.conf'")
 	if after := v.Must(short, loader); after != before {
 		t.Errorf("the upgrade reached the boot loader:\n%s\nwas\n%s", after, before)
 	}
@@ -194,7 +214,10 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 		t.Errorf("activate leaves data behind, or takes more for data: exit %d:\n%s", code, refusal)
 	}
 	contains(t, "activate", v.Must(long, "beadm activate --leave-behind new; beadm status"), "state:    armed", "next:     new (one trial)", "default:  debian")
-	v.Must(short, `echo 'bob:bob-newer' | chpasswd; echo "mail three" >>/var/mail/alice; echo line-3 >>/var/log/app.log`)
+	if out, code := v.Run(short, systemdSleep); code == 0 || !strings.Contains(out, "disabled by config") {
+		t.Errorf("hibernation while a trial is armed: exit %d: %s", code, out)
+	}
+	v.Must(short, `echo 'bob:bob-newer' | chpasswd; echo "mail three" >>/var/mail/alice; echo line-3 >>/var/log/app.log; echo of the administrator >/etc/app.conf`)
 	bob := v.Must(short, "grep ^bob: /etc/shadow")
 	mark := v.Mark()
 	v.Send("systemctl reboot")
@@ -223,6 +246,13 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 		t.Errorf("failed units in new: %s", out)
 	}
 
+	v.Must(short, "test ! -e "+noHibernation)
+	// What its boot found is told once it is confirmed, not at some later boot.
+	const conflict = "beadm: /etc/app.conf was changed in debian and here: "
+	contains(t, "what the notify command heard", heard(v), conflict)
+	contains(t, "the journal, asked for conflicts", logged(v, "4a877d1e15b24b7ba7a852646bc5761e"), conflict)
+	contains(t, "the journal, asked for activations", logged(v, "7f99e7f4d44d4939ada2f220cbd331bd"), "beadm: activate new activation ")
+	contains(t, "the journal, asked for confirmations", logged(v, "8e13dda571144165b3d2e1d803200701"), "beadm: confirm new")
 	v.Must(short, `echo 'carol:carol-2' | chpasswd; echo "mail four" >>/var/mail/alice`)
 	carol := v.Must(short, "grep ^carol: /etc/shadow")
 	mark = v.Mark()
@@ -252,8 +282,25 @@ ln -sf vmlinuz-$n /boot/vmlinuz; ln -sf initrd.img-$n /boot/initrd.img; rm $old 
 	if out, code := v.Run(short, on.kernel); code != 0 {
 		t.Errorf("the kernel that runs is another: %s\n%s", v.Must(short, "cat /proc/cmdline"), out)
 	}
+	contains(t, "the journal, asked for rollbacks", logged(v, "a5fe89a23023491785ad607456072f01"), "beadm: rollback debian")
 	contains(t, "history", v.Must(short, "beadm history"), "upgrade", "activate", "confirm", "rollback")
 }
+
+// heard waits for what a notify command `cat >>/root/heard` is told.
+func heard(v *vmtest.VM) string {
+	return v.Must(2*time.Minute, "for i in $(seq 40); do test -s /root/heard && break; sleep 2; done; cat /root/heard")
+}
+
+// logged is what the system's journal has under a message id of beadm(8).
+func logged(v *vmtest.VM, id string) string {
+	return v.Must(short, "journalctl --no-pager -o cat SYSLOG_IDENTIFIER=beadm MESSAGE_ID="+id)
+}
+
+const (
+	// systemdSleep is what a hibernation comes to, whoever asks for it.
+	systemdSleep  = "/lib/systemd/systemd-sleep hibernate"
+	noHibernation = "/run/systemd/sleep.conf.d/zzz-beadm.conf"
+)
 
 func same(t *testing.T, what, got, want string) {
 	t.Helper()

@@ -29,10 +29,6 @@ func (s *Session) armDeadman(ctx context.Context, trial *state.Trial) error {
 			files["beadm-confirm.timer"] = "beadm-confirm.timer"
 			wants = append(wants, "timers.target.wants/beadm-confirm.timer")
 		}
-		// Nor may a restart out of the trial pass the loader.
-		if err := writeGuard(); err != nil {
-			return fmt.Errorf("cannot arm the dead-man timer: %w", err)
-		}
 	}
 	if err := writeUnits(files, wants); err != nil {
 		return fmt.Errorf("cannot arm the dead-man timer: %w", err)

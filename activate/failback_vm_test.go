@@ -17,7 +17,7 @@ func TestVMFailback(t *testing.T) {
 	beadm := program(t)
 	base := vmtest.NewDisk(t, vmtest.ZFS)
 	v := ready(t, base, beadm)
-	v.Must(short, "printf 'confirm.hold = 5s\nconfirm.within = 70s\npanic = 5\n' >/etc/beadm/beadm.conf")
+	v.Must(short, "printf 'confirm.hold = 5s\nconfirm.within = 70s\npanic = 5\nnotify = cat >>/root/heard\n' >/etc/beadm/beadm.conf")
 	badInput(t, v)
 	v.Must(long, "beadm create new")
 	v.Must(short, "sync; zpool sync rpool")
@@ -95,6 +95,9 @@ func TestVMFailback(t *testing.T) {
 			}
 			contains(t, "what a login is told", v.Must(short, "cat /run/motd.d/beadm"), "beadm: the trial of new failed at ")
 			contains(t, "the log", v.Must(short, "journalctl -b -p err --no-pager"), "beadm: back in debian: the trial of new failed")
+			told := []string{"beadm: the trial of new failed at ", c.wants[len(c.wants)-1], "debian runs again"}
+			contains(t, "what the notify command heard", heard(v), told...)
+			contains(t, "the journal, asked for failed trials", logged(v, "c284e935370847fdafd1d4f2a4be3d4f"), told...)
 			v.Must(short, "beadm status --acknowledge")
 			if out, code := v.Run(short, "cat /run/motd.d/beadm || zfs list -Ht snapshot -o name -r rpool/ROOT/debian | grep failback"); code == 0 {
 				t.Errorf("left after it was read: %s", out)
@@ -218,6 +221,21 @@ mkdir -p /s && mount -t zfs rpool/beadm /s && cd /s && find . -type f ! -name lo
 	within("mv kept/* boot; mv sbin/init kept; ln -s /bin/busybox sbin/init")
 	refused(14, "its init is not systemd", "beadm activate bare")
 	within("rm sbin/init; mv kept/init sbin")
+	within("cp etc/fstab kept; echo 'rpool/ROOT/debian / zfs defaults 0 0' >>etc/fstab")
+	refused(14, "rpool/ROOT/debian is on /, and this is rpool/ROOT/bare", "beadm activate bare")
+	// Another hostid, appended to the initrd; then in all files, and the pool's
+	// own is left.
+	v.Must(short, `mkdir -p /tmp/i/etc; printf '\1\2\3\4' >/tmp/i/etc/hostid; cd /tmp/i; echo etc/hostid | cpio -o -H newc --quiet | gzip >/tmp/i.gz; cd; cp /etc/hostid /tmp/hostid`)
+	within("mv kept etc/fstab; cp boot/initrd.img-* kept; cat /tmp/i.gz >>$(echo boot/initrd.img-*)")
+	refused(14, "/etc/hostid in its initrd is not that in its root", "beadm activate bare")
+	v.Must(short, "cp /tmp/i/etc/hostid /etc/hostid")
+	within("cp /tmp/i/etc/hostid etc/hostid")
+	refused(14, "its /etc/hostid is 04030201 and the pool is the host adbeadbe's", "beadm activate bare")
+	v.Must(short, "cp /tmp/hostid /etc/hostid")
+	within("cp /tmp/hostid etc/hostid; mv kept $(echo boot/initrd.img-*)")
+	if out := v.Must(long, "beadm activate -n --leave-behind bare"); strings.Contains(out, "cannot see") {
+		t.Errorf("the pool's host is not seen: %s", out)
+	}
 	refused(14, "debian, which could not boot: no kernel", "(mkdir /kept; mv /boot/vmlinuz* /kept; beadm activate bare; said=$?; mv /kept/* /boot; rmdir /kept; exit $said)")
 	// Full: all that is free is somebody's.
 	v.Must(short, "zfs create -o mountpoint=none -o refreservation=$(( $(zfs get -Hpo value available rpool) - 20000000 )) rpool/fill")

@@ -13,8 +13,14 @@ import (
 )
 
 // kernelHooks are where packages of kernels call for whoever keeps a boot menu
-// (Debian's kernel handbook, chapter 8; Fedora and others have no such place).
-var kernelHooks = []string{"/etc/kernel/postinst.d", "/etc/kernel/postrm.d"}
+// (Debian's kernel handbook, chapter 8; Fedora and others have no such place),
+// and where update-initramfs(8) does, which writes a new initrd at any time:
+// systemd-boot starts a copy of it. That one's place need not be there yet.
+var kernelHooks = []struct{ dir, of string }{
+	{dir: "/etc/kernel/postinst.d"},
+	{dir: "/etc/kernel/postrm.d"},
+	{dir: "/etc/initramfs/post-update.d", of: "/usr/sbin/update-initramfs"},
+}
 
 // A removal that cannot be told is not made to fail: the kernel is gone.
 const kernelHook = `#!/bin/sh
@@ -29,13 +35,23 @@ esac
 // putKernelHooks installs the hook where the boot environment has the places
 // for it.
 func putKernelHooks(root *rooted.Root) error {
-	for _, dir := range kernelHooks {
-		if info, err := root.Stat(dir); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+	for _, hook := range kernelHooks {
+		if hook.of != "" {
+			if _, err := root.Stat(hook.of); errors.Is(err, fs.ErrNotExist) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if err := root.MkdirAll(hook.dir, 0o755); err != nil {
+				return err
+			}
+		}
+		if info, err := root.Stat(hook.dir); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
 			continue
 		} else if err != nil {
 			return err
 		}
-		path := filepath.Join(dir, "zz-beadm")
+		path := filepath.Join(hook.dir, "zz-beadm")
 		if old, err := root.ReadFile(path); err == nil && string(old) == kernelHook {
 			continue
 		}
@@ -74,7 +90,7 @@ func (t *Target) kernelChanged(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	if s.Dir == nil || s.State.Loader.Kind == "stub" {
+	if s.Dir == nil || s.State.Loader.Kind == "" || s.State.Loader.Kind == "stub" {
 		return nil
 	}
 	if err := s.lock(); err != nil {

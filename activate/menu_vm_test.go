@@ -25,7 +25,8 @@ func TestVMMenu(t *testing.T) {
 	for i := range 7 {
 		v.Must(short, "useradd -M user"+string(rune('1'+i))+"; echo user"+string(rune('1'+i))+":secret | chpasswd")
 	}
-	v.Must(long, "beadm create new && beadm create third && beadm activate third && beadm activate new && beadm activate -T")
+	v.Must(long, "beadm create new && beadm create third && beadm activate third && beadm activate new && test -e "+noHibernation+" && beadm activate -T && test ! -e "+noHibernation)
+	contains(t, "the journal, asked for what was taken back", logged(v, "7943ff49aa9e4febb2b7bf7f855da2bc"), "beadm: disarm new")
 	// restart reboots and has the nth entry of the menu chosen, as a person
 	// does by key; TestVMPick of GRUB's own tests types them. 0 chooses none.
 	restart := func(command string, nth int, wants string) {

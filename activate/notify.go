@@ -41,8 +41,7 @@ func (s *Session) tell(ctx context.Context, running string) error {
 		return nil
 	}
 	if s.Root == "/" && initIsSystemd() {
-		const unit = "beadm-notify.service"
-		return writeUnits(map[string]string{unit: unit}, []string{"multi-user.target.wants/" + unit})
+		return writeUnits(map[string]string{notifyUnit: notifyUnit}, []string{"multi-user.target.wants/" + notifyUnit})
 	}
 	if s.Conf.Notify == "" {
 		return nil
@@ -52,6 +51,25 @@ func (s *Session) tell(ctx context.Context, running string) error {
 	}
 	told(s.State, f, conflicts)
 	return s.save()
+}
+
+const notifyUnit = "beadm-notify.service"
+
+// tellConfirmed is tell once a trial is over and the system runs: what its boot
+// found is told at once. Before that a command that fails would be a unit that
+// fails, and end the trial.
+func (s *Session) tellConfirmed(ctx context.Context, running string) error {
+	if err := s.tell(ctx, running); err != nil {
+		return err
+	}
+	if f, conflicts := untold(s.State); s.Root != "/" || !initIsSystemd() || f == nil && len(conflicts) == 0 {
+		return nil
+	}
+	// Without waiting: it takes the lock that is held here.
+	if err := startUnit(ctx, notifyUnit); err != nil {
+		return fmt.Errorf("cannot start %s: %w; the next boot tries again", notifyUnit, err)
+	}
+	return nil
 }
 
 // Notify is what systemd runs for tell.

@@ -164,7 +164,7 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	if err := s.notice(); err != nil {
 		s.Report.Warn("%v", err)
 	}
-	if !isTrial {
+	if !res.Trial { // a trial's confirmation tells: a mailer that fails is no fault of its
 		if err := s.tell(ctx, running.Name); err != nil {
 			s.Report.Warn("%v", err)
 		}

@@ -225,11 +225,6 @@ func (s *Session) Close() {
 			if err := s.notice(); err != nil {
 				s.Report.Warn("%v", err)
 			}
-			if s.State != nil && s.State.Trial == nil {
-				if err := s.unguard(context.Background()); err != nil {
-					s.Report.Warn("%v", err)
-				}
-			}
 		}
 		s.unlock()
 		s.unlock = nil
@@ -249,8 +244,25 @@ func (s *Session) Close() {
 	s.hold = nil
 }
 
-// save keeps the state durably.
-func (s *Session) save() error { return s.Dir.Save(s.State) }
+// save keeps the state durably. Hibernation and restarts past the loader are
+// inhibited before it says that a trial is armed or runs, and until it says
+// that none is.
+func (s *Session) save() error {
+	if s.State.Trial != nil {
+		if err := errors.Join(s.inhibitHibernation(), s.inhibitJumps()); err != nil {
+			return err
+		}
+	}
+	if err := s.Dir.Save(s.State); err != nil {
+		return err
+	}
+	if s.State.Trial == nil {
+		if err := errors.Join(s.allowHibernation(), s.allowJumps()); err != nil {
+			s.Report.Warn("%v", err)
+		}
+	}
+	return nil
+}
 
 // record adds to the history; a history that cannot be written is a warning,
 // never a reason to stop.

@@ -72,6 +72,14 @@ type RootRef struct {
 	FSUUID string   // file system UUID to search by, or empty
 	Prefix string   // loader path of the root directory in that file system: "/ROOT/debian@", "/@be-x"
 	Args   []string // kernel arguments that select it: root=ZFS=rpool/ROOT/debian
+
+	// Needs are what a loader must know beyond FS to read from it, in the words
+	// of the file system's own tools: the features in use of a ZFS pool or a
+	// btrfs, or "thin" for what is on a thin volume. What a reader may be
+	// ignorant of is not among them; what nobody knows is. MayNeed are those
+	// that come into use without anybody asking for them (ZFS: enabled).
+	Needs   []string
+	MayNeed []string
 }
 
 // DestroyReport says what a destroy did or would do.

@@ -62,6 +62,12 @@ type Loader interface {
 	// Entries lists the IDs that have an entry, sorted.
 	Entries(ctx context.Context) ([]string, error)
 
+	// CheckEntry says, as an error, why the loader could not start by the entry
+	// of id as it is: none is be.NotFound; a kernel that is not there, or in a
+	// root, as root says it is now, that the loader cannot read, is
+	// be.Unbootable. Put mends it, if anything does. It reads no kernel.
+	CheckEntry(ctx context.Context, id string, root be.RootRef) error
+
 	State(ctx context.Context) (State, error)
 
 	// Arm makes id boot next, once, and reads it back. The default does not

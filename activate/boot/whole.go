@@ -13,12 +13,29 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"beadm/be"
 	"beadm/be/rooted"
 )
+
+// Initrd is what was read in passing of an initrd that is whole.
+type Initrd struct {
+	HostID []byte // its /etc/hostid; nil if there is none
+	Unread bool   // not all of it could be read: a packer is not on this machine
+}
+
+// hostIDFile is what an initramfs has of the host's identity (zgenhostid(8)).
+const hostIDFile = "etc/hostid"
+
+// image is an initrd that is read. What is found in it goes to inside.
+type image struct {
+	*io.SectionReader
+	inside *Initrd
+}
 
 // CheckWhole says, as an error of kind be.Unbootable, why the kernel and the
 // initrd that FindKernel found cannot be whole. A loader starts a kernel that
@@ -27,11 +44,13 @@ import (
 //
 // An x86 kernel is held against the size and the checksum that it carries. An
 // initrd is unpacked, by this program or by the packer's own if this machine
-// has it; else only its beginning is looked at.
-func CheckWhole(ctx context.Context, rootDir, kernel, initrd string) error {
+// has it; else only its beginning is looked at. What is of interest in it comes
+// back.
+func CheckWhole(ctx context.Context, rootDir, kernel, initrd string) (Initrd, error) {
+	var inside Initrd
 	root, err := rooted.Open(rootDir)
 	if err != nil {
-		return fmt.Errorf("cannot look at the kernel: %w", err)
+		return inside, fmt.Errorf("cannot look at the kernel: %w", err)
 	}
 	defer root.Close()
 	for _, c := range []struct {
@@ -39,22 +58,22 @@ func CheckWhole(ctx context.Context, rootDir, kernel, initrd string) error {
 		check      func(context.Context, *os.File) error
 	}{
 		{"kernel", kernel, wholeKernel},
-		{"initrd", initrd, wholeInitrd},
+		{"initrd", initrd, func(ctx context.Context, file *os.File) error { return wholeInitrd(ctx, file, &inside) }},
 	} {
 		file, err := root.OpenNoFollow(c.path)
 		if err != nil {
-			return be.E(be.Unbootable, "%s %s cannot be read: %w", c.what, c.path, err)
+			return inside, be.E(be.Unbootable, "%s %s cannot be read: %w", c.what, c.path, err)
 		}
 		err = c.check(ctx, file)
 		file.Close()
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return inside, ctx.Err()
 		}
 		if err != nil {
-			return be.E(be.Unbootable, "%s %s is damaged: %w", c.what, c.path, err)
+			return inside, be.E(be.Unbootable, "%s %s is damaged: %w", c.what, c.path, err)
 		}
 	}
-	return nil
+	return inside, nil
 }
 
 // wholeKernel knows x86 (Linux, Documentation/arch/x86/boot.rst); of others it
@@ -116,7 +135,7 @@ const unknown = -1
 // and returns where that end is.
 var packers = []struct {
 	magic  string
-	unpack func(ctx context.Context, in *io.SectionReader, at int64) (end int64, err error)
+	unpack func(ctx context.Context, in image, at int64) (end int64, err error)
 }{
 	{"\x1f\x8b", unpackGzip},
 	{"BZh", unpackBzip2},
@@ -133,12 +152,12 @@ var errNoArchive = errors.New("it begins as no archive that a kernel reads")
 // unpack_to_rootfs): plain and packed archives in any order, and zeros between
 // and behind them. Behind a packed archive it stops, content, where it cannot
 // know what comes: the system is unpacked, and a tail may be another's matter.
-func wholeInitrd(ctx context.Context, file *os.File) error {
+func wholeInitrd(ctx context.Context, file *os.File, inside *Initrd) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
-	in := io.NewSectionReader(file, 0, info.Size())
+	in := image{io.NewSectionReader(file, 0, info.Size()), inside}
 	at, packed := int64(0), false
 	for n := 0; at != unknown; n++ {
 		end, isPacked, err := wholeArchive(ctx, in, at)
@@ -152,12 +171,13 @@ func wholeInitrd(ctx context.Context, file *os.File) error {
 		}
 		at, packed = end, packed || isPacked
 	}
+	inside.Unread = true
 	return nil
 }
 
 // wholeArchive reads the one archive that begins behind the zeros at an offset
 // of an initrd; io.EOF if only zeros are left.
-func wholeArchive(ctx context.Context, in *io.SectionReader, at int64) (end int64, packed bool, err error) {
+func wholeArchive(ctx context.Context, in image, at int64) (end int64, packed bool, err error) {
 	c := countFrom(in, at)
 	head, err := c.skipZeros()
 	if err != nil {
@@ -181,7 +201,7 @@ func wholeArchive(ctx context.Context, in *io.SectionReader, at int64) (end int6
 	return 0, false, errNoArchive
 }
 
-func unpackGzip(_ context.Context, in *io.SectionReader, at int64) (int64, error) {
+func unpackGzip(_ context.Context, in image, at int64) (int64, error) {
 	c := countFrom(in, at)
 	u, err := gzip.NewReader(c)
 	if err != nil {
@@ -189,17 +209,17 @@ func unpackGzip(_ context.Context, in *io.SectionReader, at int64) (int64, error
 	}
 	// What is behind need not be another of gzip.
 	u.Multistream(false)
-	err = drained(u)
+	err = in.drained(u)
 	return c.n, err
 }
 
-func unpackBzip2(_ context.Context, in *io.SectionReader, at int64) (int64, error) {
+func unpackBzip2(_ context.Context, in image, at int64) (int64, error) {
 	// The library looks behind the last checksum for two bytes that begin
 	// another archive. With these there, it always finds that they do not,
 	// and says so only of an archive that is whole.
 	const behind = "\x00\x00"
 	c := &counter{r: bufio.NewReaderSize(io.MultiReader(from(in, at), strings.NewReader(behind)), bufferSize), n: at}
-	err := drained(bzip2s{bzip2.NewReader(c)})
+	err := in.drained(bzip2s{bzip2.NewReader(c)})
 	return c.n - int64(len(behind)), err
 }
 
@@ -216,45 +236,45 @@ func (b bzip2s) Read(p []byte) (int, error) {
 
 // unpackZstd and unpackLz4 give the packer its own bytes only: it would take
 // others for damage, and the checksum of zstd comes behind all that it unpacks.
-func unpackZstd(ctx context.Context, in *io.SectionReader, at int64) (int64, error) {
-	return unpackUpTo(ctx, in, at, zstdEnd(in, at), "zstd", "-dcq")
+func unpackZstd(ctx context.Context, in image, at int64) (int64, error) {
+	return unpackUpTo(ctx, in, at, zstdEnd(in.SectionReader, at), "zstd", "-dcq")
 }
 
-func unpackLz4(ctx context.Context, in *io.SectionReader, at int64) (int64, error) {
-	return unpackUpTo(ctx, in, at, lz4End(in, at), "lz4", "-dcq")
+func unpackLz4(ctx context.Context, in image, at int64) (int64, error) {
+	return unpackUpTo(ctx, in, at, lz4End(in.SectionReader, at), "lz4", "-dcq")
 }
 
-func unpackUpTo(ctx context.Context, in *io.SectionReader, at, end int64, program ...string) (int64, error) {
+func unpackUpTo(ctx context.Context, in image, at, end int64, program ...string) (int64, error) {
 	packed := from(in, at)
 	if end != unknown {
 		packed = io.NewSectionReader(in, at, end-at)
 	}
-	_, err := unpackWith(ctx, program, packed)
+	_, err := in.unpackWith(ctx, program, packed)
 	return end, err
 }
 
-func unpackXz(ctx context.Context, in *io.SectionReader, at int64) (int64, error) {
+func unpackXz(ctx context.Context, in image, at int64) (int64, error) {
 	return unpackFirst(ctx, in, at, "xz", "-dcq")
 }
 
-func unpackLzma(ctx context.Context, in *io.SectionReader, at int64) (int64, error) {
+func unpackLzma(ctx context.Context, in image, at int64) (int64, error) {
 	return unpackFirst(ctx, in, at, "xz", "-dcq", "--format=lzma")
 }
 
 // unpackFirst tries all that is there, then the first archive alone: busybox's
 // xz cannot do the latter.
-func unpackFirst(ctx context.Context, in *io.SectionReader, at int64, program ...string) (int64, error) {
-	_, err := unpackWith(ctx, program, from(in, at))
+func unpackFirst(ctx context.Context, in image, at int64, program ...string) (int64, error) {
+	_, err := in.unpackWith(ctx, program, from(in, at))
 	if err != nil {
-		_, err = unpackWith(ctx, append(program, "--single-stream"), from(in, at))
+		_, err = in.unpackWith(ctx, append(program, "--single-stream"), from(in, at))
 	}
 	return unknown, err
 }
 
 // unpackLzop believes an archive that came up to its trailer, whatever lzop
 // says of the rest: lzop checks each block before it writes it.
-func unpackLzop(ctx context.Context, in *io.SectionReader, at int64) (int64, error) {
-	whole, err := unpackWith(ctx, []string{"lzop", "-dcq"}, from(in, at))
+func unpackLzop(ctx context.Context, in image, at int64) (int64, error) {
+	whole, err := in.unpackWith(ctx, []string{"lzop", "-dcq"}, from(in, at))
 	if whole {
 		err = nil
 	}
@@ -355,14 +375,14 @@ func magicNumber(magic string) int64 {
 	return int64(binary.LittleEndian.Uint32([]byte(magic)))
 }
 
-func from(in *io.SectionReader, at int64) *io.SectionReader {
+func from(in image, at int64) *io.SectionReader {
 	return io.NewSectionReader(in, at, in.Size()-at)
 }
 
 // drained reads an unpacked archive up to its trailer, and then all that comes:
 // the checksums of what was packed are at its end.
-func drained(r io.Reader) error {
-	c := &counter{r: bufio.NewReaderSize(r, bufferSize)}
+func (in image) drained(r io.Reader) error {
+	c := &counter{r: bufio.NewReaderSize(r, bufferSize), inside: in.inside}
 	head, err := c.r.Peek(6)
 	if err != nil {
 		return cutShort(err)
@@ -390,8 +410,9 @@ func cutShort(err error) error {
 
 // unpackWith asks the packer of this machine, not of the boot environment. It
 // says too whether the archive came whole even if the packer then failed.
-func unpackWith(ctx context.Context, program []string, packed io.Reader) (whole bool, err error) {
+func (in image) unpackWith(ctx context.Context, program []string, packed io.Reader) (whole bool, err error) {
 	if _, err := exec.LookPath(program[0]); err != nil {
+		in.inside.Unread = true
 		return false, nil
 	}
 	cmd := exec.CommandContext(ctx, program[0], program[1:]...)
@@ -405,7 +426,7 @@ func unpackWith(ctx context.Context, program []string, packed io.Reader) (whole 
 	if err := cmd.Start(); err != nil {
 		return false, err
 	}
-	err = drained(out)
+	err = in.drained(out)
 	io.Copy(io.Discard, out)
 	if werr := cmd.Wait(); werr != nil {
 		line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
@@ -421,14 +442,15 @@ func isCpio(head []byte) bool {
 // counter reads archives of "newc" (cpio(5)), whose parts are aligned to four
 // bytes from the file's beginning.
 type counter struct {
-	r *bufio.Reader
-	n int64
+	r      *bufio.Reader
+	n      int64
+	inside *Initrd // nil: nothing is kept
 }
 
 const bufferSize = 256 << 10
 
-func countFrom(in *io.SectionReader, at int64) *counter {
-	return &counter{r: bufio.NewReaderSize(from(in, at), bufferSize), n: at}
+func countFrom(in image, at int64) *counter {
+	return &counter{r: bufio.NewReaderSize(from(in, at), bufferSize), n: at, inside: in.inside}
 }
 
 func (c *counter) Read(p []byte) (int, error) {
@@ -501,11 +523,29 @@ func (c *counter) skipCpio() error {
 		if string(name) == "TRAILER!!!\x00" {
 			return nil
 		}
-		if err := c.discard(size); err != nil {
+		if err := c.look(string(name[:nameLen-1]), string(head[14:22]), size); err != nil {
 			return err
 		}
 		if err := c.align(); err != nil {
 			return err
 		}
 	}
+}
+
+// look reads a file in an archive, and keeps what is asked for.
+func (c *counter) look(name, mode string, size int64) error {
+	const few = 4096
+	if c.inside == nil || path.Clean("/"+name) != "/"+hostIDFile || size > few {
+		return c.discard(size)
+	}
+	data := make([]byte, size)
+	n, err := io.ReadFull(c.r, data)
+	c.n += int64(n)
+	if err != nil {
+		return cutShort(err)
+	}
+	if m, err := strconv.ParseUint(mode, 16, 32); err == nil && m&0o170000 == 0o100000 {
+		c.inside.HostID = data
+	}
+	return nil
 }

@@ -169,7 +169,7 @@ func checkInitrd(t *testing.T, initrd []byte, want string) {
 	if err := os.WriteFile(filepath.Join(dir, "vmlinuz"), bzImage("6.1"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	err := CheckWhole(context.Background(), dir, "/vmlinuz", "/initrd")
+	_, err := CheckWhole(context.Background(), dir, "/vmlinuz", "/initrd")
 	said(t, err, want)
 	if err != nil && be.KindOf(err) != be.Unbootable {
 		t.Errorf("%v is no refusal", err)
@@ -283,6 +283,50 @@ func TestWholeInitrdGoesOn(t *testing.T) {
 	}
 }
 
+// What an initrd has of /etc/hostid is found in whatever it is packed.
+func TestHostIDInInitrd(t *testing.T) {
+	const id = "\xbe\xad\xbe\xad"
+	file := func(name, data string) []byte {
+		b := newc(name, data)
+		copy(b[14:22], "000081a4") // a regular file, 0644
+		return b
+	}
+	look := func(initrd []byte) Initrd {
+		t.Helper()
+		dir := grow(t, "vmlinuz", "initrd")
+		for name, data := range map[string][]byte{"initrd": initrd, "vmlinuz": bzImage("6.1")} {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		inside, err := CheckWhole(context.Background(), dir, "/vmlinuz", "/initrd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return inside
+	}
+	for name, packed := range packedBy(t, append(file("etc/hostid", id), cpio(t)...)) {
+		if got := look(append(file("kernel/x86/microcode/AuthenticAMD.bin", "x"), packed...)); string(got.HostID) != id {
+			t.Errorf("%s: %q", name, got.HostID)
+		}
+	}
+	plain := file("./etc/hostid", id)
+	if got := look(plain); string(got.HostID) != id || got.Unread {
+		t.Errorf("%+v", got)
+	}
+	// The last one is what the kernel leaves there; another file is none.
+	if got := look(append(plain, file("etc/hostid", "last")...)); string(got.HostID) != "last" {
+		t.Errorf("%+v", got)
+	}
+	if got := look(append(file("usr/etc/hostid", id), newc("etc/hostid", id)...)); got.HostID != nil || got.Unread {
+		t.Errorf("%+v", got)
+	}
+	t.Setenv("PATH", t.TempDir())
+	if got := look([]byte("\x28\xb5\x2f\xfd\x00\x00\x00\x00\x00\x00\x00\x00")); got.HostID != nil || !got.Unread {
+		t.Errorf("%+v", got)
+	}
+}
+
 // BenchmarkCheckWhole is what activate and rollback spend on an initrd of the
 // size that MODULES=most makes, one pass a time.
 func BenchmarkCheckWhole(b *testing.B) {
@@ -309,7 +353,7 @@ func BenchmarkCheckWhole(b *testing.B) {
 			}
 			b.SetBytes(int64(len(packed)))
 			for b.Loop() {
-				if err := CheckWhole(b.Context(), dir, "/vmlinuz", "/initrd"); err != nil {
+				if _, err := CheckWhole(b.Context(), dir, "/vmlinuz", "/initrd"); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -18,7 +18,7 @@ type walk struct {
 	since    time.Time
 	list     synclist.List
 	aliases  map[string]string // where the list's paths really begin, by links before it
-	owners   []owner           // nil until somebody asks
+	packages *packages         // nil until somebody asks
 	found    found
 	// absent is the directory, above what is looked at, that the other root
 	// does not have: a file that was moved there with it looks untouched.
@@ -138,16 +138,11 @@ func aliases(root *rooted.Root, list synclist.List) map[string]string {
 const subvolumeTop = 256
 
 func (w *walk) owned(p string) (bool, error) {
-	if w.owners == nil {
+	if w.packages == nil {
 		var err error
-		if w.owners, err = owners(w.old); err != nil {
+		if w.packages, err = readPackages(w.ctx, w.old); err != nil {
 			return false, err
 		}
 	}
-	for _, o := range w.owners {
-		if ok, err := o.owns(p); ok || err != nil {
-			return ok, err
-		}
-	}
-	return false, nil
+	return w.packages.owns(p)
 }

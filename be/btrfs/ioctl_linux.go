@@ -22,6 +22,7 @@ const (
 	iocGetFlags     = 2<<30 | 8<<16 | 0x94<<8 | 25
 	iocSetFlags     = 1<<30 | 8<<16 | 0x94<<8 | 26
 	iocFSInfo       = 2<<30 | 1024<<16 | 0x94<<8 | 31
+	iocGetFeatures  = 2<<30 | 24<<16 | 0x94<<8 | 57
 )
 
 const flagReadOnly = 1 << 1

@@ -240,11 +240,16 @@ func (s *Store) RootRef(ctx context.Context, name string) (be.RootRef, error) {
 	if strings.ContainsAny(path, " \t\n\"',\\$") {
 		return be.RootRef{}, be.E(be.Unbootable, "cannot boot boot environment %s: its subvolume /%s has a name that kernel arguments cannot carry; rename it", name, path)
 	}
+	needs, err := s.features()
+	if err != nil {
+		return be.RootRef{}, fmt.Errorf("cannot see which features of the btrfs %s a loader must know: %w", s.fsid, err)
+	}
 	return be.RootRef{
 		FS:     "btrfs",
 		FSUUID: s.fsid,
 		Prefix: "/" + path,
 		Args:   []string{"root=UUID=" + s.fsid, "rootflags=subvol=" + path},
+		Needs:  needs,
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -108,13 +109,17 @@ func (e *Env) clear(t *testing.T) {
 	}
 }
 
-// stride is 1, or with -short, where each command takes seconds, every which
-// place is failed or cut. An odd one meets both sides of effects.
-func stride(short int) int {
-	if testing.Short() {
-		return short
+// stride says which places of an operation are failed or cut: all, or with
+// -short, where each command takes seconds, one in so many from a random one
+// on, so that many runs meet them all. An odd number meets both sides of
+// effects.
+func stride(t *testing.T, short int) (first, step int) {
+	if !testing.Short() {
+		return 1, 1
 	}
-	return 1
+	first = 1 + rand.IntN(short)
+	t.Logf("places %d, %d, …", first, first+short)
+	return first, short
 }
 
 var errInjected = errors.New("injected failure")
@@ -130,7 +135,7 @@ func testFailures(t *testing.T, e *Env) {
 	e.fill(t, e.Root, "text")
 	for _, op := range operations() {
 		t.Run(op.name, func(t *testing.T) {
-			for n := 1; ; n += stride(2) {
+			for n, step := stride(t, 4); ; n += step {
 				e.clear(t)
 				if op.setup != nil {
 					op.setup(t, e)
@@ -225,7 +230,7 @@ func testCuts(t *testing.T, e *Env) {
 	})
 	for _, op := range ops {
 		t.Run(op.name, func(t *testing.T) {
-			for n := 1; ; n += stride(3) {
+			for n, step := stride(t, 9); ; n += step {
 				e.clear(t)
 				if op.setup != nil {
 					op.setup(t, e)

@@ -165,12 +165,18 @@ func (s *Store) RootRef(ctx context.Context, name string) (be.RootRef, error) {
 	if _, err := s.find(ctx, name); err != nil {
 		return be.RootRef{}, problem(err, "cannot name the root of boot environment %s", name)
 	}
+	needs, may, err := s.features(ctx)
+	if err != nil {
+		return be.RootRef{}, problem(err, "cannot see which features of pool %s a loader must know", s.pool)
+	}
 	ds := s.dataset(name)
 	return be.RootRef{
-		FS:     "zfs",
-		Label:  s.pool,
-		Prefix: strings.TrimPrefix(ds, s.pool) + "@",
-		Args:   []string{"root=ZFS=" + ds},
+		FS:      "zfs",
+		Label:   s.pool,
+		Prefix:  strings.TrimPrefix(ds, s.pool) + "@",
+		Args:    []string{"root=ZFS=" + ds},
+		Needs:   needs,
+		MayNeed: may,
 	}, nil
 }
 

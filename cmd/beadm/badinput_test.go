@@ -127,6 +127,22 @@ func TestWhatCannotComeBackIsNotActivated(t *testing.T) {
 	broken("usr/lib/beadm/init", "cannot activate new: it holds no beadm; mount it and run beadm setup")
 	broken("sbin/init", "cannot activate new: it has no /sbin/init")
 	broken("etc/beadm/identity", "was set up for another host")
+	fstab := func(line, says string) {
+		t.Helper()
+		write(t, filepath.Join(m.top, "@be-new/etc/fstab"), "proc /proc proc defaults 0 0\n"+line+"\n")
+		for _, args := range [][]string{{"activate", "new"}, {"activate", "--permanent", "new"}} {
+			if says == "" {
+				m.ok(append(args, "-n")...)
+				continue
+			}
+			m.refused(14, "cannot activate new: its fstab names another root: "+says, args...)
+		}
+	}
+	fstab("UUID="+m.fsid+" / btrfs subvol=@debian 0 0", "the subvolume /@debian is on /, and this is /@be-new; correct that line, or take it out")
+	fstab("UUID=6f9a1d5e-6a7c-4f4e-9a52-0d9f3f1c2b11 / btrfs subvol=@be-new 0 0", "the file system 6f9a1d5e")
+	fstab("/dev/vda1 / ext4 defaults 0 1", "/dev/vda1 on / is ext4")
+	fstab("UUID="+m.fsid+" / btrfs subvol=@be-new 0 0", "")
+	fstab("", "")
 	m.ok("activate", "new")
 
 	// The advice of the sentence helps.

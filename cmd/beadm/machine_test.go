@@ -112,6 +112,7 @@ type machine struct {
 	beadm  string
 	image  string // of its disk
 	device string
+	fsid   string
 	top    string // its top level
 	root   string // where the root that runs is mounted
 	loader string
@@ -146,7 +147,10 @@ func bareMachine(t *testing.T, size int64) *machine {
 	check(t, err)
 	check(t, f.Truncate(size))
 	check(t, f.Close())
-	sh(t, "mkfs.btrfs", "-q", img)
+	uuid, err := os.ReadFile("/proc/sys/kernel/random/uuid")
+	check(t, err)
+	m.fsid = strings.TrimSpace(string(uuid))
+	sh(t, "mkfs.btrfs", "-q", "-U", m.fsid, img)
 	m.image = img
 	m.device = strings.TrimSpace(sh(t, "losetup", "-f", "--show", img))
 	t.Cleanup(func() { exec.Command("losetup", "-d", m.device).Run() })
@@ -156,7 +160,7 @@ func bareMachine(t *testing.T, size int64) *machine {
 	m.mountRoot("@debian")
 	for path, text := range map[string]string{
 		"etc/hostname": "machine\n",
-		"etc/fstab":    "UUID=x / btrfs rw,noatime,subvol=/@debian 0 0\n",
+		"etc/fstab":    "UUID=" + m.fsid + " / btrfs rw,noatime,subvol=/@debian 0 0\n",
 		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/:/usr/sbin/nologin\n" +
 			"alice:x:1000:1000::/home/alice:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\n" +
 			"carol:x:1002:1002::/home/carol:/bin/sh\ndave:x:1003:1003::/home/dave:/bin/sh\n",

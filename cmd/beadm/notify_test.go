@@ -142,9 +142,16 @@ func TestNotifyOfConflicts(t *testing.T) {
 	if got := read(t, filepath.Join(m.root, "etc/app.conf")); got != "of the package\n" {
 		t.Errorf("app.conf: %q", got)
 	}
-	m.ok("confirm")
+	if b, err := os.ReadFile(heard); err == nil {
+		t.Errorf("heard before it was confirmed: %q", b)
+	}
+	m.ok("--config", conf, "confirm")
+	if got := read(t, heard); !strings.HasPrefix(got, "beadm: /etc/app.conf was changed in debian and here: ") {
+		t.Errorf("heard at the confirmation was %q", got)
+	}
 	m.ok("--config", conf, "trial-notify")
-	m.ok("--config", conf, "trial-notify")
+	m.loads()
+	m.ok("--config", conf, "boot")
 	if got := read(t, heard); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "beadm: /etc/app.conf was changed in debian and here: ") {
 		t.Errorf("heard was %q", got)
 	}

@@ -13,8 +13,44 @@ import (
 // maxTitle is how many characters of a title the menu shows.
 const maxTitle = 100
 
-// entryText is the menu fragment of one boot environment. The kernel and the
-// initrd are read from the boot environment itself.
+// origin is where GRUB reads the kernel and the initrd from, in words of its
+// script.
+type origin struct {
+	find           string // a command that fails if the file system is not there
+	kernel, initrd string
+	module         string // that reads the file system; empty if GRUB has it already
+}
+
+// fromRoot has them read from the boot environment itself.
+func fromRoot(e boot.Entry) (origin, error) {
+	search, err := searchFor(e.Root)
+	if err != nil {
+		return origin{}, err
+	}
+	for _, path := range []string{e.Kernel, e.Initrd} {
+		if !strings.HasPrefix(path, "/") {
+			return origin{}, be.E(be.Unbootable, "the kernel or initrd of %s has no absolute path but %q", e.ID, path)
+		}
+	}
+	kernel, err := word("kernel", e.Root.Prefix+e.Kernel)
+	if err != nil {
+		return origin{}, err
+	}
+	initrd, err := word("initrd", e.Root.Prefix+e.Initrd)
+	if err != nil {
+		return origin{}, err
+	}
+	return origin{find: search, kernel: `"($beadm_root)"` + kernel, initrd: `"($beadm_root)"` + initrd, module: modules[e.Root.FS]}, nil
+}
+
+// fromPartition has them read from beside the grub.cfg that runs: of several
+// disks that carry a copy, from the same one.
+func fromPartition(kernel, initrd string) origin {
+	word := func(name string) string { return `"$beadm_dir"'/kernels/` + name + `'` }
+	return origin{find: `[ -n "$beadm_dir" ]`, kernel: word(kernel), initrd: word(initrd)}
+}
+
+// entryText is the menu fragment of one boot environment.
 //
 // A trial that GRUB cannot start resets: its token is gone, so the default
 // boots. So whoever starts another entry while the token is just gone, and
@@ -22,25 +58,8 @@ const maxTitle = 100
 // it was. Anything else that cannot be started returns, and GRUB goes on with
 // the numbers of $fallback. Being one compound statement, a fragment that is
 // damaged does nothing at all.
-func entryText(e boot.Entry) ([]byte, error) {
+func entryText(e boot.Entry, from origin) ([]byte, error) {
 	if err := boot.CheckID(e.ID); err != nil {
-		return nil, err
-	}
-	search, err := searchFor(e.Root)
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range []string{e.Kernel, e.Initrd} {
-		if !strings.HasPrefix(path, "/") {
-			return nil, be.E(be.Unbootable, "the kernel or initrd of %s has no absolute path but %q", e.ID, path)
-		}
-	}
-	kernel, err := word("kernel", e.Root.Prefix+e.Kernel)
-	if err != nil {
-		return nil, err
-	}
-	initrd, err := word("initrd", e.Root.Prefix+e.Initrd)
-	if err != nil {
 		return nil, err
 	}
 	args := ""
@@ -61,15 +80,15 @@ func entryText(e boot.Entry) ([]byte, error) {
 		trial += " " + w
 	}
 	module := ""
-	if m, ok := modules[e.Root.FS]; ok {
-		module = "\tinsmod " + m + "\n"
+	if from.module != "" {
+		module = "\tinsmod " + from.module + "\n"
 	}
 	return seal(fmt.Sprintf(`# beadm: menu entry, version %d
 if menuentry %s --id '%s' --class gnu-linux --class os --unrestricted {
 %s	if [ "$beadm_id" = '%s' ]; then
 		if %s; then
-			if linux "($beadm_root)"%s%s; then
-				if initrd "($beadm_root)"%s; then
+			if linux %s%s; then
+				if initrd %s; then
 					boot
 				fi
 			fi
@@ -82,8 +101,8 @@ if menuentry %s --id '%s' --class gnu-linux --class os --unrestricted {
 			set beadm_passed="%s=$beadm_shown"
 		fi
 		if %s; then
-			if linux "($beadm_root)"%s%s $beadm_passed; then
-				if initrd "($beadm_root)"%s; then
+			if linux %s%s $beadm_passed; then
+				if initrd %s; then
 					boot
 				fi
 			fi
@@ -95,8 +114,8 @@ then
 	set beadm_new=1
 fi
 `, version, title(e), e.ID, module, e.ID,
-		search, kernel, trial, initrd, e.ID,
-		boot.ArgPassed, search, kernel, args, initrd, e.ID)), nil
+		from.find, from.kernel, trial, from.initrd, e.ID,
+		boot.ArgPassed, from.find, from.kernel, args, from.initrd, e.ID)), nil
 }
 
 // modules that GRUB needs to read a file system. One it has not is reported

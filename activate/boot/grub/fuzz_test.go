@@ -57,7 +57,7 @@ func FuzzEntry(f *testing.F) {
 	f.Fuzz(func(t *testing.T, title, arg, prefix string) {
 		e := loadertest.Entry("a", title)
 		e.Args, e.Root.Prefix = []string{arg}, prefix
-		b, err := entryText(e)
+		b, err := rootText(e)
 		if err != nil {
 			return
 		}
@@ -76,7 +76,7 @@ func FuzzEntry(f *testing.F) {
 }
 
 func mustText(f *testing.F) []byte {
-	b, err := entryText(loadertest.Entry("a", "plain"))
+	b, err := rootText(loadertest.Entry("a", "plain"))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -10,6 +10,7 @@
 //	grub.cfg     what GRUB runs: takes the token, builds the menu; never
 //	             rewritten once installed
 //	entries/     one menu entry a file, ID.cfg
+//	kernels/     kernels and initrds of roots that GRUB cannot read, by content
 //
 // The default is written to env first and then to default.cfg, and while the
 // two differ the entries of both are kept: whichever of the two GRUB reads,
@@ -53,6 +54,13 @@ type Config struct {
 	// (EFI/*/grub.cfg). Nothing else of another's is ever written, and GRUB
 	// itself never installed.
 	Hook bool
+
+	// Kernels says where kernels are read from: KernelsRoot, KernelsLoader, or
+	// KernelsAuto, which is the same as nothing.
+	Kernels string
+
+	// Free, if nil, asks the file system how many bytes can still be written.
+	Free func(dir string) (int64, error)
 
 	// AllowLoop accepts a partition on a loop device, and AnyMedium accepts
 	// any directory: for tests.
@@ -138,43 +146,68 @@ func (l *Loader) hasEntry(id string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// wholeEntry says why GRUB could not boot by the entry of id.
-func (l *Loader) wholeEntry(id string) error {
+// readEntry returns the entry of id if it is as it was written.
+func (l *Loader) readEntry(id string) ([]byte, error) {
 	if err := boot.CheckID(id); err != nil {
-		return err
+		return nil, err
 	}
 	b, err := durable.Read(l.entryPath(id), maxFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return be.E(be.NotFound, "GRUB has no menu entry for %s", id)
+		return nil, be.E(be.NotFound, "GRUB has no menu entry for %s", id)
 	case err != nil:
-		return be.E(be.Unbootable, "cannot read GRUB's menu entry for %s: %w", id, err)
+		return nil, be.E(be.Unbootable, "cannot read GRUB's menu entry for %s: %w", id, err)
 	case !sealed(b):
-		return be.E(be.Unbootable, "GRUB's menu entry for %s (%s) is damaged or was edited", id, l.entryPath(id))
+		return nil, be.E(be.Unbootable, "GRUB's menu entry for %s (%s) is damaged or was edited", id, l.entryPath(id))
+	}
+	return b, nil
+}
+
+// wholeEntry says why GRUB could not boot by the entry of id: a text that is
+// not ours, or a kernel on its partition that is not what it was.
+func (l *Loader) wholeEntry(id string) error {
+	b, err := l.readEntry(id)
+	if err != nil {
+		return err
+	}
+	if err := l.kernels().Whole(named(b)...); err != nil {
+		return be.E(be.Unbootable, "what GRUB would start for %s is not there: %w", id, err)
 	}
 	return nil
 }
 
-// Put writes the entry, and nothing if it is there as it should be.
+// Put writes the entry, and nothing if it is there as it should be. A kernel
+// that GRUB cannot read from the root is on GRUB's partition before the entry.
 func (l *Loader) Put(ctx context.Context, e boot.Entry) error {
-	text, err := entryText(e)
-	if err != nil {
+	if err := boot.CheckID(e.ID); err != nil {
 		return err
 	}
 	if err := l.installed(); err != nil {
 		return err
 	}
-	if !l.hasEntry(e.ID) {
-		ids, err := l.Entries(ctx)
-		if err != nil {
-			return err
-		}
-		if len(ids) >= maxEntries {
-			return be.E(be.InUse, "GRUB's menu holds %d boot environments and is full: destroy one first", maxEntries)
-		}
+	return l.put(ctx, e)
+}
+
+func (l *Loader) roomInMenu(ctx context.Context, id string) error {
+	if l.hasEntry(id) {
+		return nil
 	}
-	if err := l.cfg.Disk.Replace(l.entryPath(e.ID), text); err != nil {
-		return be.E(be.Other, "cannot write GRUB's menu entry for %s: %w", e.ID, err)
+	ids, err := l.Entries(ctx)
+	if err != nil {
+		return err
+	}
+	if len(ids) >= maxEntries {
+		return be.E(be.InUse, "GRUB's menu holds %d boot environments and is full: destroy one first", maxEntries)
+	}
+	return nil
+}
+
+func (l *Loader) putText(ctx context.Context, id string, text []byte) error {
+	if err := l.roomInMenu(ctx, id); err != nil {
+		return err
+	}
+	if err := l.cfg.Disk.Replace(l.entryPath(id), text); err != nil {
+		return be.E(be.Other, "cannot write GRUB's menu entry for %s: %w", id, err)
 	}
 	return nil
 }
@@ -207,11 +240,20 @@ func (l *Loader) Remove(ctx context.Context, id string) error {
 	if err := l.cfg.Disk.Remove(l.entryPath(id)); err != nil {
 		return be.E(be.Other, "cannot remove GRUB's menu entry for %s: %w", id, err)
 	}
-	return l.cfg.Disk.Sweep(l.path("entries"))
+	return l.Tidy(ctx)
 }
 
-// Tidy removes what a cut left unfinished.
-func (l *Loader) Tidy(ctx context.Context) error { return l.cfg.Disk.Sweep(l.path("entries")) }
+// Tidy removes what a cut left unfinished: of a Put, also kernels that are
+// whole and that no entry came to name.
+func (l *Loader) Tidy(ctx context.Context) error {
+	if err := l.cfg.Disk.Sweep(l.path("entries")); err != nil {
+		return err
+	}
+	if err := l.kernels().Sweep(); err != nil {
+		return err
+	}
+	return l.kernels().Drop(l.texts)
+}
 
 // newEnv is a block with the three variables in it.
 func newEnv(def string) *grubenv.Env {

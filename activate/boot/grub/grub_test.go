@@ -132,7 +132,7 @@ func TestScripts(t *testing.T) {
 	check("default.cfg", bakedText(loadertest.ID("a")))
 	check("hook", []byte(hookText("BEAD-BEAD")))
 	for _, title := range loadertest.HostileTitles {
-		b, err := entryText(loadertest.Entry("a", title))
+		b, err := rootText(loadertest.Entry("a", title))
 		if err != nil {
 			t.Errorf("%q: %v", title, err)
 			continue
@@ -147,9 +147,18 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// rootText is the entry with its kernel in the root.
+func rootText(e boot.Entry) ([]byte, error) {
+	from, err := fromRoot(e)
+	if err != nil {
+		return nil, err
+	}
+	return entryText(e, from)
+}
+
 func mustEntry(t *testing.T, title string) []byte {
 	t.Helper()
-	b, err := entryText(loadertest.Entry("a", title))
+	b, err := rootText(loadertest.Entry("a", title))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +200,7 @@ func TestEntryRefuses(t *testing.T) {
 	} {
 		e := loadertest.Entry("a", "A")
 		change(&e)
-		if b, err := entryText(e); err == nil {
+		if b, err := rootText(e); err == nil {
 			t.Errorf("%s: accepted:\n%s", what, b)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // Config.Hook allows, and verified: a NoStore error says what the
 // administrator has to do, and everything is in place for that.
 func (l *Loader) Install(ctx context.Context, def boot.Entry) error {
-	if _, err := entryText(def); err != nil {
+	if err := l.acceptable(def); err != nil {
 		return err
 	}
 	medium, err := l.medium()

@@ -67,10 +67,11 @@ func (l *Loader) Install(ctx context.Context, def boot.Entry) error {
 // sweep removes what a cut left unfinished. Where others keep files too, only
 // what has a name of ours.
 func (l *Loader) sweep() error {
-	for _, dir := range []string{l.path("kernels"), l.path("trials")} {
-		if err := l.cfg.Disk.Sweep(dir); err != nil {
-			return err
-		}
+	if err := l.kernels().Sweep(); err != nil {
+		return err
+	}
+	if err := l.cfg.Disk.Sweep(l.path("trials")); err != nil {
+		return err
 	}
 	list, err := os.ReadDir(l.entriesDir())
 	if err != nil {
@@ -122,8 +123,8 @@ func (l *Loader) started() error {
 	return nil
 }
 
-// Probe says why systemd-boot could not consume a token here, or would not
-// fall back to the default.
+// Probe says why systemd-boot could not consume a token here, would not fall
+// back to the default, or could not be given another one afterwards.
 func (l *Loader) Probe(ctx context.Context) error {
 	if err := l.installed(); err != nil {
 		return err
@@ -146,5 +147,13 @@ func (l *Loader) Probe(ctx context.Context) error {
 	if _, err := l.State(ctx); err != nil {
 		return err
 	}
-	return l.overridden(conf)
+	if err := l.overridden(conf); err != nil {
+		return err
+	}
+	if v, ok := conf.Get("preferred"); ok {
+		// It names the default, so a failed trial would come back. But no good
+		// one could be confirmed: SetDefault leaves that line to its owner.
+		return be.E(be.Unbootable, "`preferred %s` in %s stands before the default there, so that no trial could be confirmed; take that line out", v, l.confPath())
+	}
+	return nil
 }

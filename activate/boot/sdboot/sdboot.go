@@ -36,6 +36,7 @@ import (
 	"beadm/activate/boot"
 	"beadm/activate/boot/durable"
 	"beadm/activate/boot/efivar"
+	"beadm/activate/boot/kernels"
 	"beadm/activate/boot/partition"
 	"beadm/be"
 )
@@ -81,9 +82,6 @@ var _ boot.Loader = (*Loader)(nil)
 func New(cfg Config) *Loader {
 	if cfg.PartUUID == nil {
 		cfg.PartUUID = partition.PartUUID
-	}
-	if cfg.Free == nil {
-		cfg.Free = freeBytes
 	}
 	if cfg.Variables == nil {
 		cfg.Variables = efivar.Dir(efivar.Mount)
@@ -172,6 +170,15 @@ func (l *Loader) hasEntry(id string) bool {
 // wholeEntry says why systemd-boot could not boot by the entry of id, as a
 // trial or not: a text that is not ours, or a kernel that is not what it was.
 func (l *Loader) wholeEntry(id string) error {
+	return l.checkEntry(id, kernels.Dir.Whole)
+}
+
+// CheckEntry looks at the entry's texts and whether its files are there.
+func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) error {
+	return l.checkEntry(id, kernels.Dir.There)
+}
+
+func (l *Loader) checkEntry(id string, files func(d kernels.Dir, names ...string) error) error {
 	if err := boot.CheckID(id); err != nil {
 		return err
 	}
@@ -188,7 +195,11 @@ func (l *Loader) wholeEntry(id string) error {
 		}
 		texts = append(texts, b...)
 	}
-	if err := l.wholeFiles(texts); err != nil {
+	names, err := named(texts)
+	if err == nil {
+		err = files(l.kernels(), names...)
+	}
+	if err != nil {
 		return be.E(be.Unbootable, "what systemd-boot would start for %s is not there: %w", id, err)
 	}
 	return nil
@@ -208,20 +219,21 @@ func (l *Loader) Put(ctx context.Context, e boot.Entry) error {
 }
 
 func (l *Loader) put(ctx context.Context, e boot.Entry) error {
-	sources, err := openSources(ctx, e)
+	src, err := kernels.Open(ctx, e, true)
 	if err != nil {
 		return err
 	}
-	defer sources.close()
-	normal, err := entryText(e, sources.files(), false)
+	defer src.Close()
+	names := files{src.Kernel(), src.Initrd()}
+	normal, err := entryText(e, names, false)
 	if err != nil {
 		return err
 	}
-	trial, err := entryText(e, sources.files(), true)
+	trial, err := entryText(e, names, true)
 	if err != nil {
 		return err
 	}
-	if err := l.bringFiles(e.ID, sources); err != nil {
+	if err := l.kernels().Bring(e.ID, src, l.texts); err != nil {
 		return err
 	}
 	type file struct {
@@ -237,7 +249,7 @@ func (l *Loader) put(ctx context.Context, e boot.Entry) error {
 			return be.E(be.Other, "cannot write systemd-boot's entry for %s: %w", e.ID, err)
 		}
 	}
-	return l.dropFiles()
+	return l.kernels().Drop(l.texts)
 }
 
 // Remove takes the entry away, and then the files that no other one names.
@@ -276,7 +288,7 @@ func (l *Loader) Remove(ctx context.Context, id string) error {
 	if err := l.sweep(); err != nil {
 		return be.E(be.Other, "cannot tidy the ESP: %w", err)
 	}
-	return l.dropFiles()
+	return l.kernels().Drop(l.texts)
 }
 
 // Tidy removes what a cut left unfinished: of a Put, also kernels that are
@@ -285,5 +297,5 @@ func (l *Loader) Tidy(ctx context.Context) error {
 	if err := l.sweep(); err != nil {
 		return be.E(be.Other, "cannot tidy the ESP: %w", err)
 	}
-	return errors.Join(l.noticeForeign(), l.dropFiles())
+	return errors.Join(l.noticeForeign(), l.kernels().Drop(l.texts))
 }

@@ -145,15 +145,18 @@ func TestProbeSaysWhyNoTrialCanBeConsumed(t *testing.T) {
 		kind be.Kind
 		says string
 	}{
-		"another loader":         {func(w *world) { w.vars.SetText(efivar.Info, "GRUB 2.12") }, be.NoStore, "not started by systemd-boot but by GRUB 2.12"},
-		"no loader's name":       {func(w *world) { w.vars.Delete(efivar.Info) }, be.NoStore, "not started by systemd-boot"},
-		"another ESP":            {func(w *world) { w.vars.SetText(efivar.PartUUID, "deadbeef") }, be.Unbootable, `from the partition "deadbeef"`},
-		"no variables":           {func(w *world) { w.vars.Absent = true }, be.Unbootable, "not mounted"},
-		"variables read-only":    {func(w *world) { w.vars.ReadOnly = true }, be.Unbootable, "read-only"},
-		"another default":        {func(w *world) { w.vars.SetText(efivar.Default, "debian-6.1.conf") }, be.Unbootable, "LoaderEntryDefault"},
-		"another default of us":  {func(w *world) { w.vars.SetText(efivar.Default, entryName(b)) }, be.Unbootable, "LoaderEntryDefault"},
-		"another preferred":      {func(w *world) { w.vars.SetText(efivar.Preferred, "x.conf") }, be.Unbootable, "LoaderEntryPreferred"},
-		"preferred in the file":  {func(w *world) { w.write(w.esp, "loader/loader.conf", "default "+entryName(a)+"\npreferred x\n") }, be.Unbootable, "preferred"},
+		"another loader":        {func(w *world) { w.vars.SetText(efivar.Info, "GRUB 2.12") }, be.NoStore, "not started by systemd-boot but by GRUB 2.12"},
+		"no loader's name":      {func(w *world) { w.vars.Delete(efivar.Info) }, be.NoStore, "not started by systemd-boot"},
+		"another ESP":           {func(w *world) { w.vars.SetText(efivar.PartUUID, "deadbeef") }, be.Unbootable, `from the partition "deadbeef"`},
+		"no variables":          {func(w *world) { w.vars.Absent = true }, be.Unbootable, "not mounted"},
+		"variables read-only":   {func(w *world) { w.vars.ReadOnly = true }, be.Unbootable, "read-only"},
+		"another default":       {func(w *world) { w.vars.SetText(efivar.Default, "debian-6.1.conf") }, be.Unbootable, "LoaderEntryDefault"},
+		"another default of us": {func(w *world) { w.vars.SetText(efivar.Default, entryName(b)) }, be.Unbootable, "LoaderEntryDefault"},
+		"another preferred":     {func(w *world) { w.vars.SetText(efivar.Preferred, "x.conf") }, be.Unbootable, "LoaderEntryPreferred"},
+		"preferred in the file": {func(w *world) { w.write(w.esp, "loader/loader.conf", "default "+entryName(a)+"\npreferred x\n") }, be.Unbootable, "preferred"},
+		"default preferred": {func(w *world) {
+			w.write(w.esp, "loader/loader.conf", "default "+entryName(a)+"\npreferred "+entryName(a)+"\n")
+		}, be.Unbootable, "no trial could be confirmed; take that line out"},
 		"no default":             {func(w *world) { w.write(w.esp, "loader/loader.conf", "timeout 3\n") }, be.Unbootable, "no default"},
 		"another file's default": {func(w *world) { w.write(w.esp, "loader/loader.conf", "default debian\n") }, be.Unbootable, "no default"},
 		"record damaged":         {func(w *world) { w.write(w.esp, "beadm/trial", "x") }, be.Unbootable, "damaged"},
@@ -335,8 +338,20 @@ func TestPreferredInTheFile(t *testing.T) {
 	if s, err := l.State(t.Context()); err != nil || s.Default != b {
 		t.Errorf("state is %+v %v", s, err)
 	}
+	// Not so a variable, which SetDefault deletes.
+	w.write(w.esp, "loader/loader.conf", "default "+entryName(b)+"\n")
+	w.vars.SetText(efivar.Preferred, entryName(b))
 	if err := l.Probe(t.Context()); err != nil {
 		t.Error(err)
+	}
+	if err := l.Arm(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.SetDefault(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := w.play(); err != nil || p.ID != a {
+		t.Errorf("boots %+v %v", p, err)
 	}
 }
 
@@ -632,7 +647,7 @@ func TestFullESP(t *testing.T) {
 		Free:     func(string) (int64, error) { return 3 << 19, nil }})
 	e := w.in(loadertest.Entry("b", "B"))
 	w.write(e.Dir, "initrd.img", "another initrd")
-	kind(t, full.Put(t.Context(), e), be.Unbootable, "needs 3 MiB and 1 MiB are free")
+	kind(t, full.Put(t.Context(), e), be.Unbootable, "needs 3 MiB (2097192 bytes) and 1 MiB (1572864 bytes) are free")
 	if after := w.listing(); after != before {
 		t.Errorf("refused, and wrote:\n%s", after)
 	}
@@ -696,7 +711,7 @@ func TestOrphansDoNotFillTheESP(t *testing.T) {
 		// There is room for one kernel more than the three files.
 		tight := New(Config{Dir: w.esp, Variables: w.vars, Disk: durable.Disk{Settle: atOnce},
 			PartUUID: func(string) (string, error) { return simsdboot.PartUUID, nil },
-			Free:     func(string) (int64, error) { return int64(len(whole)+1-len(w.kernels())) * 2 * slack, nil }})
+			Free:     func(string) (int64, error) { return int64(len(whole)+1-len(w.kernels())) * 2 << 20, nil }})
 		if err := tight.Put(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}

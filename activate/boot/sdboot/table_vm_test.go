@@ -66,7 +66,7 @@ func TestVMArguments(t *testing.T) {
 	for _, want := range [][]string{append(append(base[:len(base):len(base)], boot.ArgTrial+"=1", boot.ArgKeepLoader), e.TrialArgs...), base} {
 		options, console := m.power(t)
 		// systemd-boot puts the initrd's path before what it was given.
-		if got, ok := strings.CutPrefix(options, `initrd=\beadm\kernels\initrd-`); !ok || len(got) < sumLength || got[sumLength:] != " "+strings.Join(want, " ") {
+		if got, ok := strings.CutPrefix(options, `initrd=\beadm\kernels\initrd-`); !ok || len(got) < 32 || got[32:] != " "+strings.Join(want, " ") {
 			t.Errorf("the kernel is given %q, want %q\n%s", options, want, console)
 		}
 	}

@@ -208,6 +208,12 @@ func ReadEntry(dir, id string) (boot.Entry, error) {
 	return e, nil
 }
 
+// CheckEntry looks whether there is one that can be read: it has no kernel.
+func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) error {
+	_, err := ReadEntry(l.dir, id)
+	return err
+}
+
 // Remove takes the entry away.
 func (l *Loader) Remove(ctx context.Context, id string) error {
 	if err := boot.CheckID(id); err != nil {

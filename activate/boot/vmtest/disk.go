@@ -134,6 +134,9 @@ func (d *Disk) Clone(t testing.TB) *Disk {
 	return c
 }
 
+// Kernel is the file of the image's kernel.
+func (d *Disk) Kernel() string { return filepath.Join(d.image.Dir, "vmlinuz") }
+
 // copyFile keeps holes.
 func copyFile(t testing.TB, from, to string) {
 	t.Helper()

@@ -13,7 +13,8 @@ import (
 
 // The contract suite of Store on real OpenZFS: the package's own test binary,
 // run in guests, in two halves side by side. Short: of the places where an
-// operation fails or is cut it meets every third; make test-long meets all.
+// operation fails or is cut it meets a few, others each time; make test-long
+// meets all.
 func TestVMZFSStoreContract(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "zfs.test")
 	cmd := exec.Command("go", "test", "-c", "-o", binary, "beadm/be/zfs")

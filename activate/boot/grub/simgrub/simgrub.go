@@ -106,7 +106,7 @@ func (m Machine) isEntry(id string) bool {
 
 var (
 	menuLine = regexp.MustCompile(`(?m)^if menuentry '.*' --id '(b[0-9a-f]{12})' `)
-	loadLine = regexp.MustCompile(`if linux "\(\$beadm_root\)"'([^']*)'([^;]*); then\s+if initrd "\(\$beadm_root\)"'([^']*)'; then`)
+	loadLine = regexp.MustCompile(`if linux "(\(\$beadm_root\)|\$beadm_dir)"'([^']*)'([^;]*); then\s+if initrd "(?:\(\$beadm_root\)|\$beadm_dir)"'([^']*)'; then`)
 )
 
 // menu lists the entries in the order of grub.cfg. What is not one complete
@@ -136,8 +136,11 @@ func (m Machine) menu(first, second string) []entry {
 }
 
 func loadOf(match []string) load {
-	l := load{kernel: match[1], initrd: match[3]}
-	for _, w := range strings.Fields(match[2]) {
+	l := load{kernel: match[2], initrd: match[4]}
+	if match[1] == "$beadm_dir" {
+		l.kernel, l.initrd = "/beadm"+l.kernel, "/beadm"+l.initrd
+	}
+	for _, w := range strings.Fields(match[3]) {
 		l.args = append(l.args, strings.Trim(w, "'"))
 	}
 	return l

@@ -1,4 +1,4 @@
-package sdboot
+package kernels
 
 import "golang.org/x/sys/unix"
 

@@ -1,6 +1,6 @@
 //go:build linux || freebsd
 
-package sdboot
+package kernels
 
 import "golang.org/x/sys/unix"
 

@@ -1,0 +1,79 @@
+package activate
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"beadm/be"
+)
+
+// checkFstab says why the fstab of the boot environment mounted at dir would
+// have another root mounted than that which the loader is told of. None is no
+// error, nor is one without /.
+func checkFstab(dir string, told func() (be.RootRef, error)) error {
+	text, err := readInRoot(dir, "/etc/fstab")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("its fstab cannot be read: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if !isRootLine(strings.Fields(line)) {
+			continue
+		}
+		// It is not asked for in vain: that costs a run of zfs(8).
+		ref, err := told()
+		if err != nil {
+			return err
+		}
+		if err := sameRoot(line, ref); err != nil {
+			return fmt.Errorf("its fstab names another root: %w; correct that line, or take it out", err)
+		}
+	}
+	return nil
+}
+
+func isRootLine(f []string) bool {
+	return len(f) >= 3 && !strings.HasPrefix(f[0], "#") && strings.HasPrefix(f[1], "/") && path.Clean(fstabUnescape.Replace(f[1])) == "/"
+}
+
+var fstabUnescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
+// sameRoot says why a line of an fstab (fstab(5)) is that of a root that is not
+// ref. What a name means that only the running system could resolve, like
+// LABEL= or a device's, is believed; so is subvolid=, since subvol= has to
+// agree with it. Stores whose roots are block devices are not looked at.
+func sameRoot(line string, ref be.RootRef) error {
+	f := strings.Fields(line)
+	if !isRootLine(f) || ref.FS != "zfs" && ref.FS != "btrfs" {
+		return nil
+	}
+	source := strings.ReplaceAll(fstabUnescape.Replace(f[0]), `"`, "")
+	if kinds := strings.Split(f[2], ","); !slices.Contains(kinds, ref.FS) && !slices.Contains(kinds, "auto") {
+		return fmt.Errorf("%s on / is %s, and this is %s", source, f[2], ref.FS)
+	}
+	if ref.FS == "zfs" {
+		if want := ref.Label + strings.TrimSuffix(ref.Prefix, "@"); source != want {
+			return fmt.Errorf("%s is on /, and this is %s", source, want)
+		}
+		return nil
+	}
+	if uuid, ok := strings.CutPrefix(source, "UUID="); ok && !strings.EqualFold(uuid, ref.FSUUID) {
+		return fmt.Errorf("the file system %s is on /, and this is %s", uuid, ref.FSUUID)
+	}
+	if len(f) < 4 {
+		return nil
+	}
+	for _, o := range strings.Split(f[3], ",") {
+		subvol, ok := strings.CutPrefix(o, "subvol=")
+		if subvol = path.Clean("/" + fstabUnescape.Replace(subvol)); ok && subvol != ref.Prefix {
+			return fmt.Errorf("the subvolume %s is on /, and this is %s", subvol, ref.Prefix)
+		}
+	}
+	return nil
+}

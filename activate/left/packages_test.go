@@ -1,0 +1,85 @@
+//go:build linux
+
+package left
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"beadm/be/rooted"
+)
+
+// asked opens root and reads its packages.
+func asked(t *testing.T, root string, read func(p *packages) error) func(path string) bool {
+	t.Helper()
+	r, err := rooted.Open(root)
+	check(t, err)
+	t.Cleanup(func() { r.Close() })
+	p, err := readPackages(context.Background(), r)
+	check(t, err)
+	if read != nil {
+		check(t, read(p))
+	}
+	return func(path string) bool {
+		t.Helper()
+		owned, err := p.owns(path)
+		check(t, err)
+		return owned
+	}
+}
+
+func wantOwned(t *testing.T, owns func(string) bool, want bool, paths ...string) {
+	t.Helper()
+	for _, p := range paths {
+		if owns(p) != want {
+			t.Errorf("%s: a package's: %v", p, !want)
+		}
+	}
+}
+
+// recordedRPM is what rpm 4.18.0 answered (rpm -qa --qf, the package's
+// rpmFormat) of a package built and installed for the purpose, and the line of
+// a package without files.
+const recordedRPM = `8 17 8d0d4c8a1e6ab75ae2f81abf1e1e66ce1ab7be53c7b8f245a41907fc45b3a801 /etc/sample/sample.conf
+8 0  /usr/lib/sample
+8 0  /usr/lib/sample/a b
+8 0 73cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac /usr/lib/sample/a b/c d
+8 0 b57b236c9bcd2a61fcd627b69ae2d7a6eb5bc13f2dc25311348ee08df43bc0c4 /usr/lib/sample/code
+8 0  /usr/lib/sample/link
+8 0  /var/lib/sample
+8 64  /var/lib/sample/data.db
+(none) (none) (none) (none)
+`
+
+func TestRPM(t *testing.T) {
+	root := t.TempDir()
+	conf := filepath.Join(root, "etc/sample/sample.conf")
+	check(t, os.MkdirAll(filepath.Dir(conf), 0o755))
+	check(t, os.WriteFile(conf, []byte("conf\n"), 0o644))
+	owns := asked(t, root, func(p *packages) error { return p.readRPMFiles(strings.NewReader(recordedRPM)) })
+	wantOwned(t, owns, true, "/usr/lib/sample/code", "/usr/lib/sample/a b/c d", "/usr/lib/sample/link", "/etc/sample/sample.conf")
+	// A ghost is what a daemon writes where the package says: somebody's data.
+	wantOwned(t, owns, false, "/var/lib/sample/data.db", "/usr/lib/sample/other", "/etc/passwd")
+	check(t, os.WriteFile(conf, []byte("edited\n"), 0o644))
+	wantOwned(t, owns, false, "/etc/sample/sample.conf")
+}
+
+// recordedPacman is the file "files" that pacman 6.0.2 wrote of a package made
+// and installed for the purpose.
+const recordedPacman = "%FILES%\netc/\netc/sample.conf\nusr/\nusr/lib/\nusr/lib/sample/\nusr/lib/sample/code\n\n" +
+	"%BACKUP%\netc/sample.conf\tb9a771b420047cfaa3543e66c78f44f6\n\n"
+
+func TestPacman(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "/var/lib/pacman/local/sample-1-1/desc", "/etc/sample.conf")
+	check(t, os.WriteFile(root+"/var/lib/pacman/local/sample-1-1/files", []byte(recordedPacman), 0o644))
+	check(t, os.WriteFile(root+"/etc/sample.conf", []byte("conf\n"), 0o644))
+	owns := asked(t, root, nil)
+	wantOwned(t, owns, true, "/usr/lib/sample/code", "/etc/sample.conf")
+	wantOwned(t, owns, false, "/usr/lib/sample/other", "/usr/lib/sample")
+	check(t, os.WriteFile(root+"/etc/sample.conf", []byte("edited\n"), 0o644))
+	wantOwned(t, owns, false, "/etc/sample.conf")
+}

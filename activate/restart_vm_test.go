@@ -12,23 +12,22 @@ import (
 	"beadm/activate/boot/vmtest"
 )
 
-// kexecTools is Debian's package, with which a restart starts the next kernel
-// past firmware and loader if it is configured so.
-func kexecTools(t *testing.T) string {
+// kexecProgram is what systemd calls for a restart by kexec, and a person too.
+func kexecProgram(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.Command("apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "kexec-tools")
-	cmd.Dir = dir
+	file := filepath.Join(t.TempDir(), "kexec")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", file, "./testdata/kexec")
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("cannot fetch kexec-tools: %v: %s", err, out)
+		t.Fatalf("cannot build the test's kexec: %v: %s", err, out)
 	}
-	return one(t, filepath.Join(dir, "kexec-tools_*.deb"))
+	return file
 }
 
-// TestVMRestartsPastTheLoader: on a machine whose every restart is by kexec, a
-// trial begins and ends through the firmware all the same; nothing of that is
-// left when it is taken back; and after a jump that nothing can stop status
-// says what was not tried.
+// TestVMRestartsPastTheLoader: on a machine where a restart is by kexec if a
+// kernel is loaded, a trial begins and ends through the firmware all the same;
+// nothing of that is left when it is taken back; and after a jump that nothing
+// can stop status says what was not tried.
 func TestVMRestartsPastTheLoader(t *testing.T) {
 	if os.Getenv("BEADM_LONG") == "" {
 		t.Skip("NOT RUN: it boots six times; make test-long runs it")
@@ -38,14 +37,15 @@ func TestVMRestartsPastTheLoader(t *testing.T) {
 	d := vmtest.NewDisk(t, vmtest.Btrfs)
 	// The kernel has to be heard: it is what starts without the firmware.
 	d.Loader("grub/grub.cfg", "quiet loglevel=3", "loglevel=6")
-	v := d.Start(vmtest.Options{Payload: map[string]string{"/usr/local/sbin/beadm": beadm, "/root/kexec-tools.deb": kexecTools(t)}})
+	v := d.Start(vmtest.Options{Payload: map[string]string{"/usr/local/sbin/beadm": beadm, "/usr/sbin/kexec": kexecProgram(t)}})
 	v.Install()
 	v.Must(short, "mkdir -p /etc/beadm; printf 'confirm.hold = 5s\nconfirm.within = 600s\npanic = 5\n' >/etc/beadm/beadm.conf")
 	v.Must(long, "mount /boot/beadm; beadm setup "+withGRUB+" && rm /usr/local/sbin/beadm")
-	v.Must(long, `dpkg -i /root/kexec-tools.deb
-printf 'LOAD_KEXEC=true\nKERNEL_IMAGE=/boot/vmlinuz\nINITRD=/boot/initrd.img\nAPPEND=\nUSE_GRUB_CONFIG=false\n' >/etc/default/kexec
-systemctl daemon-reload; systemctl start kexec kexec-load`)
-	const load = "kexec -l /boot/vmlinuz --initrd=/boot/initrd.img --reuse-cmdline"
+	// A service as that of kexec-tools, of which a shutdown asks more than of
+	// the real one.
+	v.Must(long, `printf '[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\nExecStop=/usr/sbin/kexec -l\n' >/etc/systemd/system/kexec-load.service
+systemctl daemon-reload; systemctl start kexec-load`)
+	const load = "kexec -l"
 	jumps := func(command string) {
 		t.Helper()
 		mark := v.Mark()
@@ -65,6 +65,7 @@ systemctl daemon-reload; systemctl start kexec kexec-load`)
 		v.WaitShell(long)
 		v.Must(short, "findmnt /boot/beadm >/dev/null || mount /boot/beadm")
 	}
+	v.Must(short, load)
 	jumps("systemctl reboot")
 
 	v.Must(long, "mount /boot/beadm; beadm create new")
@@ -82,9 +83,9 @@ systemctl daemon-reload; systemctl start kexec kexec-load`)
 	restarts("debian")
 	contains(t, "the old system", v.Must(short, "findmnt -no SOURCE /; beadm status"), "[/@debian]", "state:    failed", "the trial of new at ")
 
-	v.Must(long, "beadm activate new; systemctl show -P ExecStop kexec-load | grep /bin/true; beadm activate -T")
-	out, _ := v.Run(short, "find /run/systemd/system -name '*beadm-armed*'; ls -d /run/systemd/system/kexec*.d; systemctl show -P ExecStop kexec-load kexec; systemctl show -P RefuseManualStart kexec.target")
-	if strings.Contains(out, "beadm-armed") || strings.Contains(out, "/bin/true") || !strings.Contains(out, "/etc/init.d/kexec-load") || !strings.HasSuffix(strings.TrimSpace(out), "no") {
+	v.Must(long, "beadm activate new; systemctl show -P ExecStop kexec-load | grep /bin/true; ! systemctl show -P ExecStop kexec-load | grep -e -l; beadm activate -T")
+	out, _ := v.Run(short, "find /run/systemd/system -name '*beadm-armed*'; ls -d /run/systemd/system/kexec*.d; systemctl show -P ExecStop kexec-load; systemctl show -P RefuseManualStart kexec.target")
+	if strings.Contains(out, "beadm-armed") || strings.Contains(out, "/bin/true") || !strings.Contains(out, "kexec -l") || !strings.HasSuffix(strings.TrimSpace(out), "no") {
 		t.Errorf("left of the trial that was taken back:\n%s", out)
 	}
 

@@ -3,6 +3,7 @@
 # sudo make demo      one patch cycle with failback, shown and checked
 # sudo make test-vm   real ZFS, real boot loaders, real reboots, in QEMU
 # sudo make test-long the same, the long faults, more power cuts, and ZFS cut at every place
+# sudo make bench     what users wait for, beside a baseline, as JSON
 SHELL := /bin/sh
 # A Go that go.mod accepts, fetched if there is none: testdata/go.sh.
 go = GO="$$(GO='$(GO)' sh testdata/go.sh)" &&
@@ -10,7 +11,7 @@ PREFIX ?= /usr
 DESTDIR ?=
 BIN := .build/beadm
 
-.PHONY: all build demo test test-vm test-long install vet clean
+.PHONY: all build demo test test-vm test-long bench install vet clean
 
 all: build
 
@@ -36,6 +37,11 @@ test-vm: build
 test-long: build
 	sh testdata/install-tools.sh vm
 	$(go) BEADM_LONG=1 GO="$$GO" sh testdata/suite.sh vm
+
+bench: build
+	@sh testdata/install-tools.sh native >&2
+	@[ "$${BEADM_BENCH_VM-}" = 0 ] || sh testdata/install-tools.sh vm >&2
+	@$(go) GO="$$GO" sh testdata/bench.sh
 
 install: build
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/lib/beadm/init

@@ -88,6 +88,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		if err := s.Loader.Probe(ctx); err != nil {
 			return fmt.Errorf("cannot arm a trial of %s: %w", name, err)
 		}
+		if err := s.mayRestart(name); err != nil {
+			return err
+		}
 	}
 	if err := s.roomFor(ctx, "activate "+name); err != nil {
 		return err

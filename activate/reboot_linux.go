@@ -13,8 +13,9 @@ import (
 	"beadm/be"
 )
 
-// Reboot restarts the host through its firmware: a kernel loaded by kexec
-// would jump past the loader, which holds the trial's token.
+// Reboot restarts the host through its firmware: a kernel loaded by kexec, or a
+// root that soft-reboot enters, is past the loader, which holds the trial's
+// token.
 func Reboot(ctx context.Context) error {
 	if loaded, _ := os.ReadFile("/sys/kernel/kexec_loaded"); strings.TrimSpace(string(loaded)) == "1" {
 		if out, err := exec.CommandContext(ctx, "kexec", "-u").CombinedOutput(); err != nil {
@@ -22,7 +23,7 @@ func Reboot(ctx context.Context) error {
 		}
 	}
 	cmd := exec.CommandContext(ctx, "systemctl", "reboot")
-	cmd.Env = append(os.Environ(), "SYSTEMCTL_SKIP_AUTO_KEXEC=1")
+	cmd.Env = append(os.Environ(), "SYSTEMCTL_SKIP_AUTO_KEXEC=1", "SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot reboot: %w: %s", err, out)
 	}

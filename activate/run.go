@@ -106,6 +106,7 @@ func (s *Session) enter(ctx context.Context, name string, do func(dir string) er
 	}
 	s.Report.Step("run the command in " + name)
 	doErr = do(dir)
+	s.remember(true) // it may have run for hours
 	return doErr, s.unmountStaged(context.WithoutCancel(ctx), name, dir, false)
 }
 

@@ -246,7 +246,7 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 		case passed:
 			why = "another was chosen at the boot menu"
 		case ls.Trial == id:
-			why = "the loader could not take its token, or another boot environment was chosen past beadm's menu"
+			why = "the loader could not take its token, or the system was started past beadm's menu"
 		}
 		s.State.Trial, s.State.NotTried = nil, &state.NotTried{Name: name, At: time.Now().UTC(), Why: why}
 		if err := s.save(); err != nil {

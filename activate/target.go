@@ -63,8 +63,10 @@ type Session struct {
 // is nil, which is no error.
 func (t *Target) Look(ctx context.Context) (*Session, error) {
 	s := &Session{Target: t, State: &state.State{Version: state.Version}}
+	s.remember(true)
 	exists, err := t.Store.VolumeExists(ctx, be.StateVolume)
 	if err != nil {
+		s.Close()
 		return nil, err
 	}
 	if !exists {
@@ -142,9 +144,18 @@ func (s *Session) lock() error {
 		return err
 	}
 	s.unlock = unlock
+	s.remember(true) // what was read before the lock, too
 	// What was read before the lock may be another writer's past.
 	s.State, err = s.Dir.Load()
 	return err
+}
+
+// remember has a store that is slow to ask answer from memory for the time of a
+// session; once more, it looks again.
+func (s *Session) remember(on bool) {
+	if r, ok := s.Store.(be.Rememberer); ok {
+		r.Remember(on)
+	}
 }
 
 func (s *Session) mountState(ctx context.Context) error {
@@ -205,6 +216,7 @@ func (t *Target) private(dir string) error {
 
 // Close releases the lock and unmounts what this session mounted.
 func (s *Session) Close() {
+	defer s.remember(false)
 	if s.unlock != nil {
 		if !s.dryRun {
 			// Without it there is less comfort on a full disk, and no harm.
@@ -232,11 +244,12 @@ func (s *Session) Close() {
 	s.hold = nil
 }
 
-// save keeps the state durably. Hibernation is inhibited before it says that a
-// trial is armed or runs, and until it says that none is.
+// save keeps the state durably. Hibernation and restarts past the loader are
+// inhibited before it says that a trial is armed or runs, and until it says
+// that none is.
 func (s *Session) save() error {
 	if s.State.Trial != nil {
-		if err := s.inhibitHibernation(); err != nil {
+		if err := errors.Join(s.inhibitHibernation(), s.inhibitJumps()); err != nil {
 			return err
 		}
 	}
@@ -244,7 +257,7 @@ func (s *Session) save() error {
 		return err
 	}
 	if s.State.Trial == nil {
-		if err := s.allowHibernation(); err != nil {
+		if err := errors.Join(s.allowHibernation(), s.allowJumps()); err != nil {
 			s.Report.Warn("%v", err)
 		}
 	}

@@ -180,3 +180,11 @@ type Store interface {
 	// power cut too (zpool sync, syncfs).
 	Flush(ctx context.Context) error
 }
+
+// Rememberer is a Store that is slow to ask, as ZFS is by its programs. Remember
+// has it answer from memory, from now on and until a change is made through it,
+// what it was asked once; every call forgets what is remembered. It is for the
+// time of one command only: what others change meanwhile is not seen.
+type Rememberer interface {
+	Remember(on bool)
+}

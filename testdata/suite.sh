@@ -35,6 +35,7 @@ native)
 	suite "vet linux" $GO vet ./...
 	suite "vet freebsd" env GOOS=freebsd $GO vet ./...
 	suite "vet illumos" env GOOS=illumos $GO vet ./...
+	suite "vet bench, vm" $GO vet -tags bench,vm ./...
 	suite "formatted" env GO="$GO" sh -c 'test -z "$("$($GO env GOROOT)/bin/gofmt" -l $(git ls-files "*.go"))"'
 	for pkg in $($GO list ./...); do
 		suite "$pkg" $GO test -count=1 "$pkg"
@@ -42,8 +43,10 @@ native)
 	suite "demo" bash testdata/demo/run.sh
 	;;
 vm)
+	limit=60m
+	[ -z "${BEADM_LONG-}" ] || limit=180m
 	for pkg in $($GO list -tags vm -f '{{if .TestGoFiles}}{{.ImportPath}} {{.TestGoFiles}}{{end}}{{if .XTestGoFiles}} {{.ImportPath}} {{.XTestGoFiles}}{{end}}' ./... | grep '_vm_test.go' | cut -d' ' -f1 | sort -u); do
-		suite "$pkg (vm)" env BEADM_VM=1 $GO test -tags vm -count=1 -timeout 60m -run VM -v "$pkg"
+		suite "$pkg (vm)" env BEADM_VM=1 $GO test -tags vm -count=1 -timeout $limit -run VM -v "$pkg"
 	done
 	;;
 esac

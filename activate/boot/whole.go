@@ -202,15 +202,18 @@ func wholeArchive(ctx context.Context, in image, at int64) (end int64, packed bo
 }
 
 func unpackGzip(_ context.Context, in image, at int64) (int64, error) {
-	c := countFrom(in, at)
-	u, err := gzip.NewReader(c)
+	// Not through a counter: it is read a byte at a time.
+	file := from(in, at)
+	packed := bufio.NewReaderSize(file, bufferSize)
+	u, err := gzip.NewReader(packed)
 	if err != nil {
 		return 0, cutShort(err)
 	}
 	// What is behind need not be another of gzip.
 	u.Multistream(false)
 	err = in.drained(u)
-	return c.n, err
+	read, _ := file.Seek(0, io.SeekCurrent)
+	return at + read - int64(packed.Buffered()), err
 }
 
 func unpackBzip2(_ context.Context, in image, at int64) (int64, error) {

@@ -326,3 +326,37 @@ func TestHostIDInInitrd(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// BenchmarkCheckWhole is what activate and rollback spend on an initrd of the
+// size that MODULES=most makes, one pass a time.
+func BenchmarkCheckWhole(b *testing.B) {
+	text := make([]byte, 100<<20)
+	random := rand.New(rand.NewSource(1))
+	for i := range text {
+		// As well packed as modules and programs are.
+		text[i] = byte(random.Intn(8) * (i >> 3 & 7))
+	}
+	archive := newc("file", string(text))
+	for _, packer := range []string{"gzip", "zstd", "xz"} {
+		b.Run(packer, func(b *testing.B) {
+			cmd := exec.Command(packer, "-1", "-c")
+			cmd.Stdin = bytes.NewReader(archive)
+			packed, err := cmd.Output()
+			if err != nil {
+				b.Skipf("NOT RUN: %v", err)
+			}
+			dir := b.TempDir()
+			for name, data := range map[string][]byte{"vmlinuz": bzImage("6.1.0-1"), "initrd": packed} {
+				if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.SetBytes(int64(len(packed)))
+			for b.Loop() {
+				if _, err := CheckWhole(b.Context(), dir, "/vmlinuz", "/initrd"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

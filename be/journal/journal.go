@@ -3,9 +3,9 @@
 //
 // A Plan is a list of steps with at most one commit step. Before the commit
 // every step can be undone; from it on every step can be repeated. Run writes
-// durably, before a step and after it, how far it came; Recover reads that
-// after a crash and asks the plan itself, never only the journal, whether the
-// commit happened.
+// durably, before each step and after the commit, how far it came; Recover
+// reads that after a crash and asks the plan itself, never only the journal,
+// whether the commit happened.
 package journal
 
 import (
@@ -57,8 +57,8 @@ type Record struct {
 	Args    json.RawMessage `json:"args"`
 	Pid     int             `json:"pid"`
 	Started time.Time       `json:"started"`
-	Step    int             `json:"step"` // the last one that began; -1 before the first
-	Done    bool            `json:"done"` // whether that one also ended
+	Step    int             `json:"step"` // the last one that began; those before it ended
+	Done    bool            `json:"done"` // whether that one, if it is the commit, also ended
 	Name    string          `json:"name"` // of that step, for people
 }
 
@@ -88,14 +88,14 @@ func Run(ctx context.Context, dir *state.Dir, plan Plan, progress func(step stri
 	if plan.Commit < 0 {
 		plan.Commit = len(plan.Steps) - 1
 	}
-	if plan.Commit >= len(plan.Steps) {
+	if len(plan.Steps) == 0 || plan.Commit >= len(plan.Steps) {
 		return fmt.Errorf("cannot %s: its plan has no commit step", plan.Op)
 	}
 	args, err := json.Marshal(plan.Args)
 	if err != nil {
 		return fmt.Errorf("cannot %s: %w", plan.Op, err)
 	}
-	rec := Record{Version: 1, Op: plan.Op, Args: args, Pid: os.Getpid(), Started: time.Now().UTC(), Step: -1}
+	rec := Record{Version: 1, Op: plan.Op, Args: args, Pid: os.Getpid(), Started: time.Now().UTC(), Name: plan.Steps[0].Name}
 	save := func() error {
 		err := save(dir, rec)
 		if plan.Repeatable && state.NoSpace(err) {
@@ -107,12 +107,12 @@ func Run(ctx context.Context, dir *state.Dir, plan Plan, progress func(step stri
 		return be.E(be.Undone, "cannot %s: %w; nothing was changed", plan.Op, err)
 	}
 	for i, step := range plan.Steps {
-		rec.Step, rec.Done, rec.Name = i, false, step.Name
 		err := ctx.Err()
 		if i > plan.Commit {
 			err = nil // what is committed is finished, not abandoned
 		}
-		if err == nil {
+		if err == nil && i > 0 {
+			rec.Step, rec.Done, rec.Name = i, false, step.Name
 			err = save()
 		}
 		if err == nil {
@@ -127,6 +127,9 @@ func Run(ctx context.Context, dir *state.Dir, plan Plan, progress func(step stri
 		}
 		if err != nil {
 			return failed(ctx, dir, plan, i, err)
+		}
+		if i != plan.Commit {
+			continue // before it the next one's beginning says so, behind it a cut repeats it
 		}
 		rec.Done = true
 		if err := save(); err != nil {

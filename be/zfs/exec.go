@@ -120,6 +120,7 @@ func (s *Store) output(ctx context.Context, argv ...string) (string, error) {
 
 // change runs a command that changes the pool.
 func (s *Store) change(ctx context.Context, argv ...string) error {
+	s.memory.forget(s.root)
 	return s.do(strings.Join(argv, " "), func() error {
 		_, err := s.output(ctx, argv...)
 		return err
@@ -148,6 +149,7 @@ func (s *Store) library(ctx context.Context, what string, f func() error) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s.memory.forget(s.root)
 	return s.do(what, func() error {
 		libraryLog.Lock()
 		defer libraryLog.Unlock()

@@ -88,3 +88,60 @@ func TestCancelledIsNotAbsent(t *testing.T) {
 		t.Errorf("cancelled: %v, %v", there, err)
 	}
 }
+
+// TestRemember: while it remembers, one look answers all; a change is seen, and
+// so is what another did once it looks again.
+func TestRemember(t *testing.T) {
+	dir := t.TempDir()
+	said := filepath.Join(dir, "said")
+	s := fakeZFS(t, `[ "$1" = get ] || exit 0
+echo x >>`+filepath.Join(dir, "asked")+`
+cat `+said)
+	says := func(lines ...string) {
+		t.Helper()
+		var out strings.Builder
+		for name, d := range grow(t, lines...).by {
+			for _, p := range scanned {
+				out.WriteString(name + "\t" + p + "\t" + d.props[p].source + "\t" + d.props[p].value + "\n")
+			}
+		}
+		if err := os.WriteFile(said, []byte(out.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func(asked int, want string) {
+		t.Helper()
+		os.Remove(filepath.Join(dir, "asked"))
+		list, err := s.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, b := range list {
+			names = append(names, b.Name)
+		}
+		count, _ := os.ReadFile(filepath.Join(dir, "asked")) // not there: not once
+		if got := strings.Join(names, " "); got != want || strings.Count(string(count), "x") != asked {
+			t.Errorf("it asked %d times and lists %q; wanted %d and %q", strings.Count(string(count), "x"), got, asked, want)
+		}
+	}
+	says("p/ROOT", "p/ROOT/a")
+	names(1, "a")
+	names(1, "a")
+	s.Remember(true)
+	names(1, "a")
+	says("p/ROOT", "p/ROOT/a", "p/ROOT/b")
+	names(0, "a")
+	if tr, err := s.readForMount(t.Context(), "b"); err == nil {
+		t.Errorf("mounts what it has not heard of: %v", tr.names)
+	}
+	s.Remember(true)
+	names(1, "a b")
+	says("p/ROOT", "p/ROOT/b")
+	if err := s.change(t.Context(), "zfs", "destroy", "p/ROOT/a"); err != nil {
+		t.Fatal(err)
+	}
+	names(1, "b")
+	s.Remember(false)
+	names(1, "b")
+}

@@ -131,7 +131,15 @@ func (s *Store) mountBE(ctx context.Context, name, dir string, readOnly bool) er
 // readForMount reads one boot environment's file systems.
 func (s *Store) readForMount(ctx context.Context, name string, more ...string) (*tree, error) {
 	top := s.dataset(name)
-	t, err := s.read(ctx, "filesystem", -1, top, append(append([]string{}, mountProperties...), more...)...)
+	var t *tree
+	var err error
+	if s.memory != nil {
+		if t, err = s.scan(ctx); err == nil {
+			t = t.below(top, "filesystem")
+		}
+	} else {
+		t, err = s.read(ctx, "filesystem", -1, top, append(append([]string{}, mountProperties...), more...)...)
+	}
 	if be.KindOf(err) == be.NotFound || err == nil && t.by[top] == nil {
 		return nil, be.E(be.NotFound, "there is no boot environment %s in %s; see beadm list", name, s.root)
 	}
@@ -154,7 +162,15 @@ func (s *Store) mountSpots(ctx context.Context, t *tree, top, snap, dir string, 
 	list := spots(t, top)
 	there := map[string]bool{}
 	if snap != "" {
-		snaps, err := s.read(ctx, "snapshot", -1, top, "type")
+		var snaps *tree
+		var err error
+		if s.memory != nil && within(top, s.root) {
+			if snaps, err = s.scan(ctx); err == nil {
+				snaps = snaps.below(top, "snapshot")
+			}
+		} else {
+			snaps, err = s.read(ctx, "snapshot", -1, top, "type")
+		}
 		if err != nil {
 			return err
 		}

@@ -11,12 +11,21 @@ import (
 // scanned are the properties that a look at the whole store takes.
 var scanned = []string{
 	"type", "guid", "creation", "createtxg", "used", "usedbydataset", "written", "origin", "clones", "userrefs",
-	"mountpoint", "canmount", "readonly",
+	"mountpoint", "canmount", "readonly", "atime", "relatime", "setuid", "devices", "exec",
 	propUUID, propLibbeUUID, propDescription, propPolicy, propIncomplete, propAuto,
 }
 
-// scan reads everything below POOL/ROOT in one command.
+// scan reads everything below POOL/ROOT in one command. What it returns is the
+// caller's to change.
 func (s *Store) scan(ctx context.Context) (*tree, error) {
+	t, err := s.memory.tree(s.root, func() (*tree, error) { return s.readAll(ctx) })
+	if err != nil {
+		return nil, err
+	}
+	return t.below(s.root, "filesystem", "volume", "snapshot"), nil
+}
+
+func (s *Store) readAll(ctx context.Context) (*tree, error) {
 	t, err := s.read(ctx, "filesystem,volume,snapshot", -1, s.root, scanned...)
 	if err != nil {
 		if be.KindOf(err) == be.NotFound {

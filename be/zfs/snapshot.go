@@ -58,7 +58,13 @@ func (s *Store) take(ctx context.Context, ds, snap, name string) (be.Snapshot, e
 
 // taken lists the snapshots of a dataset with what they hold below it too.
 func (s *Store) taken(ctx context.Context, ds, name string) ([]be.Snapshot, error) {
-	t, err := s.read(ctx, "filesystem,snapshot", -1, ds, "guid", "creation", "createtxg", "used")
+	var t *tree
+	var err error
+	if s.memory != nil && within(ds, s.root) {
+		t, err = s.scan(ctx)
+	} else {
+		t, err = s.read(ctx, "filesystem,snapshot", -1, ds, "guid", "creation", "createtxg", "used")
+	}
 	if err != nil {
 		return nil, err
 	}

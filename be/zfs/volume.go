@@ -32,8 +32,14 @@ func (s *Store) VolumeExists(ctx context.Context, v be.Volume) (bool, error) {
 	return there, problem(err, "cannot look for volume %s", ds)
 }
 
+func (s *Store) readVolume(ctx context.Context, ds string) (*tree, error) {
+	return s.memory.tree(ds, func() (*tree, error) {
+		return s.read(ctx, "filesystem,volume", 0, ds, mountProperties...)
+	})
+}
+
 func (s *Store) exists(ctx context.Context, ds string) (bool, error) {
-	t, err := s.read(ctx, "filesystem,volume", 0, ds, "type")
+	t, err := s.readVolume(ctx, ds)
 	switch {
 	case be.KindOf(err) == be.NotFound:
 		return false, nil
@@ -61,6 +67,7 @@ func (s *Store) createVolume(ctx context.Context, v be.Volume, ds string) error 
 	if err != nil || there {
 		return err
 	}
+	defer s.memory.forget(ds)
 	props := map[string]string{"mountpoint": "legacy", "canmount": "noauto"}
 	if v == be.ShareVolume {
 		props["mountpoint"] = "/var/share"
@@ -103,14 +110,14 @@ func (s *Store) mountVolume(ctx context.Context, v be.Volume, ds, dir string) er
 	if now == ds {
 		return nil
 	}
-	t, err := s.read(ctx, "filesystem", 0, ds, mountProperties...)
+	t, err := s.readVolume(ctx, ds)
 	if be.KindOf(err) == be.NotFound {
 		return be.E(be.NotFound, "it does not exist; run beadm setup")
 	}
 	if err != nil {
 		return err
 	}
-	if t.by[ds] == nil {
+	if t.by[ds] == nil || t.by[ds].value("type") != "filesystem" {
 		return be.E(be.InUse, "%s is not a file system", ds)
 	}
 	if err := s.mountHere(ctx, t.by[ds], dir, false); err != nil {
@@ -146,6 +153,7 @@ func (s *Store) destroyVolume(ctx context.Context, ds string) error {
 	if m := mounted.within(ds, true); len(m) > 0 {
 		return be.E(be.InUse, "it is mounted at %s; unmount it first", m[0].dir)
 	}
+	defer s.memory.forget(ds)
 	return s.destroyRecursively(ctx, ds)
 }
 

@@ -46,6 +46,8 @@ func TestWrongNames(t *testing.T) {
 	m.refused(2, "not a directory", "mount", "new", filepath.Join(m.root, "etc/passwd"))
 	// One that is not there would be made: with what to do in it only.
 	m.refused(2, "give the command after --", "upgrade", "nosuch")
+	m.refused(2, "--fast is refused", "activate", "--fast", "new")
+	m.refused(2, "--fast is refused", "activate", "-t", "--fast", "new")
 	m.refused(2, "give the command after --", "upgrade", "new")
 
 	bad := []string{"a b", "a/b", "a\nb", "../x", ".", "-x", "@x", "a@b", ".hidden", "ä", "a\x01", strings.Repeat("a", 65), ""}

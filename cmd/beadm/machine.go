@@ -47,11 +47,15 @@ func activateCommand() *cli.Command {
 			&cli.BoolFlag{Name: "t", Usage: "boot it once and never make it the default"},
 			&cli.BoolFlag{Name: "T", Usage: "take an armed trial back"},
 			&cli.BoolFlag{Name: "permanent", Usage: "make it the default at once, without a trial"},
+			&cli.BoolFlag{Name: "fast", Usage: "refused: a restart by kexec may never come back"},
 			dryRun(),
 		}, trialFlags()...),
 		Action: func(c *cli.Context) error {
 			if c.Bool("t") && c.Bool("T") || c.Bool("t") && c.Bool("permanent") || c.Bool("T") && c.Bool("permanent") {
 				return be.E(be.Usage, "-t, -T and --permanent exclude each other")
+			}
+			if c.Bool("fast") {
+				return be.E(be.Usage, "--fast is refused: a kernel that hangs after kexec is reset by nothing, and the old boot environment would not come back; give --reboot, which goes through the firmware")
 			}
 			if c.Bool("T") {
 				a, err := args(c, 0, 1)

@@ -134,12 +134,18 @@ func newBareMachine(t *testing.T) *machine {
 	t.Helper()
 	needBtrfs(t)
 	t.Parallel() // each has a file system of its own
+	return bareMachine(t, 384<<20)
+}
+
+// bareMachine is newBareMachine with a disk of that many bytes, by itself.
+func bareMachine(t *testing.T, size int64) *machine {
+	t.Helper()
 	m := &machine{t: t, sums: map[[4]int64][sha256.Size]byte{}, beadm: program(t), top: t.TempDir(), root: t.TempDir(), loader: filepath.Join(t.TempDir(), "loader")}
 	check(t, os.Mkdir(m.loader, 0o755))
 	img := filepath.Join(t.TempDir(), "btrfs.img")
 	f, err := os.Create(img)
 	check(t, err)
-	check(t, f.Truncate(384<<20))
+	check(t, f.Truncate(size))
 	check(t, f.Close())
 	uuid, err := os.ReadFile("/proc/sys/kernel/random/uuid")
 	check(t, err)

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -186,6 +187,22 @@ func (l *Loader) put(e boot.Entry) error {
 		return be.E(be.Other, "cannot write the loader's entry for %s: %w", e.ID, err)
 	}
 	return nil
+}
+
+// CopyEntry copies the file.
+func (l *Loader) CopyEntry(ctx context.Context, from boot.Loader, id string) error {
+	other, ok := from.(*Loader)
+	if !ok {
+		return fmt.Errorf("cannot copy an entry of %s to stub", from.Name())
+	}
+	e, err := ReadEntry(other.dir, id)
+	if err != nil {
+		return err
+	}
+	if have, err := ReadEntry(l.dir, id); err == nil && reflect.DeepEqual(have, e) {
+		return nil
+	}
+	return l.Put(ctx, e)
 }
 
 // ReadEntry returns the entry of id in the loader's directory dir.

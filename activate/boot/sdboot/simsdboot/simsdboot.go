@@ -104,6 +104,8 @@ func (v Vars) Text(name efivar.Var) string {
 type Machine struct {
 	Dir  string
 	Vars Vars
+	// Partition is the ESP's GUID; empty: PartUUID.
+	Partition string
 }
 
 // Boot is one image started.
@@ -120,7 +122,11 @@ type entry struct {
 // Up leaves the variables that systemd-boot leaves for the system, without
 // starting anything.
 func (m Machine) Up() error {
-	return errors.Join(m.Vars.SetText(efivar.Info, "systemd-boot 252.39"), m.Vars.SetText(efivar.PartUUID, PartUUID))
+	partition := m.Partition
+	if partition == "" {
+		partition = PartUUID
+	}
+	return errors.Join(m.Vars.SetText(efivar.Info, "systemd-boot 252.39"), m.Vars.SetText(efivar.PartUUID, partition))
 }
 
 // PowerOn returns what runs in the end. An entry that fails to start gives the

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,7 +53,9 @@ func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
 		if err != nil {
 			return state.LoaderConfig{}, err
 		}
-		return state.LoaderConfig{Kind: kind, FSUUID: uuid}, nil
+		// Without a GPT the file system's UUID has to do.
+		part, _ := partition.PartUUID(dir)
+		return state.LoaderConfig{Kind: kind, FSUUID: uuid, PartUUID: part}, nil
 	case "stub":
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -64,6 +67,34 @@ func loaderConfig(kind, dir string) (state.LoaderConfig, error) {
 		return state.LoaderConfig{Kind: kind, Dir: abs, Args: []string{}}, nil
 	}
 	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot or stub", kind)
+}
+
+// loaderMirrors are the further places that --loader-mirror names: nil if it
+// was not given, and none if it says so.
+func loaderMirrors(first state.LoaderConfig, dirs []string) ([]state.LoaderConfig, error) {
+	if len(dirs) == 0 {
+		return nil, nil
+	}
+	mirrors := []state.LoaderConfig{}
+	if len(dirs) == 1 && dirs[0] == "none" {
+		return mirrors, nil
+	}
+	for _, dir := range dirs {
+		if dir == "" || dir == "none" {
+			return nil, be.E(be.Usage, "--loader-mirror takes a directory, or once none")
+		}
+		m, err := loaderConfig(first.Kind, dir)
+		if err != nil {
+			return nil, fmt.Errorf("--loader-mirror %s: %w", dir, err)
+		}
+		for _, other := range append([]state.LoaderConfig{first}, mirrors...) {
+			if m.Place().Name() == other.Place().Name() {
+				return nil, be.E(be.Usage, "--loader-mirror %s: its partition %s is named twice", dir, m.Place().Name())
+			}
+		}
+		mirrors = append(mirrors, m)
+	}
+	return mirrors, nil
 }
 
 // isBoot says whether dir is bootDir, whatever its name, or on the file system
@@ -91,19 +122,27 @@ func isBoot(dir, bootDir, root string) bool {
 func openLoader(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
 	switch conf.Kind {
 	case "grub":
-		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
+		if err := mountLoader(conf, mountAt); err != nil {
 			return nil, err
 		}
-		return grub.New(grub.Config{Dir: mountAt}), nil
+		cfg := grub.Config{Dir: mountAt}
+		if conf.OneOf {
+			cfg.Self = conf.Place().Name()
+			cfg.Reached = grub.ReachedAs(cfg.Self)
+		}
+		return grub.New(cfg), nil
 	case "systemd-boot":
-		if err := mountLoader(conf.FSUUID, mountAt); err != nil {
+		if err := mountLoader(conf, mountAt); err != nil {
 			return nil, err
 		}
 		// In the first moment of a boot nobody has mounted it. Where it cannot
 		// be, the loader says so itself, and what it wanted it for.
 		_ = efivar.MountFS()
-		return sdboot.New(sdboot.Config{Dir: mountAt}), nil
+		return sdboot.New(sdboot.Config{Dir: mountAt, OneOf: conf.OneOf}), nil
 	case "stub":
+		if _, err := os.Stat(conf.Dir); conf.OneOf && err != nil {
+			return nil, be.E(be.NoStore, "the loader's directory is not there: %w", err)
+		}
 		return stub.New(stub.Config{Dir: conf.Dir}), nil
 	}
 	return nil, be.E(be.NoStore, "the state names a loader %q, which this beadm does not know: use the beadm that set it up", conf.Kind)
@@ -111,11 +150,13 @@ func openLoader(ctx context.Context, conf state.LoaderConfig, mountAt string) (b
 
 // mountLoader mounts the loader's partition unless another beadm has it at
 // the same place already.
-func mountLoader(uuid, dir string) error {
-	if at, err := partition.At(dir); err == nil && at == uuid {
-		return nil
+func mountLoader(conf state.LoaderConfig, dir string) error {
+	if at, err := partition.At(dir); err == nil && at == conf.FSUUID {
+		if part, err := partition.PartUUID(dir); conf.PartUUID == "" || err == nil && strings.EqualFold(part, conf.PartUUID) {
+			return nil
+		}
 	}
-	return partition.Mount(uuid, dir)
+	return partition.Mount(conf.PartUUID, conf.FSUUID, dir)
 }
 
 // bySystemdBoot says whether systemd-boot started this system.

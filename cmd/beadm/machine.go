@@ -312,6 +312,7 @@ func setupCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "loader", Usage: "`KIND`: grub, systemd-boot, or stub for a guest; without it what started this system"},
 			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration; without it /boot/beadm for GRUB, the ESP for systemd-boot"},
+			&cli.StringSliceFlag{Name: "loader-mirror", Usage: "the same on another disk's `DIR`, repeatable: all of them, or none; without it those that were"},
 			&cli.StringFlag{Name: "binary", Usage: "install `FILE` in place of the running program"},
 			dryRun(),
 		},
@@ -330,7 +331,11 @@ func setupCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				return t.Setup(c.Context, activate.SetupOptions{Loader: conf, Binary: c.String("binary"), DryRun: c.Bool("dry-run")})
+				mirrors, err := loaderMirrors(conf, c.StringSlice("loader-mirror"))
+				if err != nil {
+					return err
+				}
+				return t.Setup(c.Context, activate.SetupOptions{Loader: conf, Mirrors: mirrors, Binary: c.String("binary"), DryRun: c.Bool("dry-run")})
 			})
 		},
 	}

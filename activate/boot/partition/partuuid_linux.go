@@ -25,25 +25,30 @@ func PartUUID(dir string) (string, error) {
 	if err != nil {
 		return "", be.E(be.NoStore, "%s is not on a partition", dir)
 	}
-	number, err := readNumber(filepath.Join(sys, "partition"))
-	if err != nil {
-		return "", be.E(be.NoStore, "%s is on %s, which is no partition of a disk", dir, filepath.Base(sys))
-	}
-	disk := filepath.Dir(sys)
-	sector, err := readNumber(filepath.Join(disk, "queue", "logical_block_size"))
-	if err != nil {
-		return "", fmt.Errorf("cannot read the disk of %s: %w", dir, err)
-	}
-	f, err := os.Open("/dev/" + strings.ReplaceAll(filepath.Base(disk), "!", "/"))
-	if err != nil {
-		return "", fmt.Errorf("cannot read the disk of %s: %w", dir, err)
-	}
-	defer f.Close()
-	id, err := gptPartition(f, int64(sector), number)
+	id, err := partUUID(sys)
 	if err != nil {
 		return "", be.E(be.NoStore, "cannot tell which partition %s is on: %w", dir, err)
 	}
 	return id, nil
+}
+
+// partUUID is that of the partition with this directory in sysfs.
+func partUUID(sys string) (string, error) {
+	number, err := readNumber(filepath.Join(sys, "partition"))
+	if err != nil {
+		return "", fmt.Errorf("%s is no partition of a disk", filepath.Base(sys))
+	}
+	disk := filepath.Dir(sys)
+	sector, err := readNumber(filepath.Join(disk, "queue", "logical_block_size"))
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open("/dev/" + strings.ReplaceAll(filepath.Base(disk), "!", "/"))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return gptPartition(f, int64(sector), number)
 }
 
 func readNumber(file string) (int, error) {

@@ -106,7 +106,18 @@ func (s *Session) keepPrimary() error {
 	if s.dryRun {
 		return nil
 	}
-	return s.setPrimary(m.Primary())
+	moved := s.State.Loaders.Primary != "" && s.State.Loaders.Primary != m.Primary()
+	if err := s.setPrimary(m.Primary()); err != nil {
+		return err
+	}
+	if moved && s.State.Loader.Kind != "systemd-boot" {
+		// The token of the trial that is armed was on the other one.
+		ctx := context.Background()
+		if err := errors.Join(m.Disarm(ctx), m.ClearTried(ctx)); err != nil {
+			s.Report.Warn("%v", err)
+		}
+	}
+	return nil
 }
 
 func (s *Session) setPrimary(name string) error {

@@ -46,6 +46,9 @@ func (l *Loader) CopyEntry(ctx context.Context, from boot.Loader, id string) err
 	return l.kernels().Drop(l.texts)
 }
 
+// FollowDefault is SetDefault: the token is in env.
+func (l *Loader) FollowDefault(ctx context.Context, id string) error { return l.SetDefault(ctx, id) }
+
 // withSelf has a grub.cfg tell every kernel which of several partitions it was
 // read from: self is what the partition is called.
 func withSelf(config []byte, self string) []byte {

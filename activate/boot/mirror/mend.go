@@ -3,7 +3,6 @@ package mirror
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"beadm/be"
@@ -41,10 +40,7 @@ func (l *Loader) mend(ctx context.Context, m Member) error {
 		return err
 	}
 	if damaged || have.Default != want.Default {
-		if l.cfg.SharedToken && want.Trial != "" {
-			return fmt.Errorf("its default is %s and not %s, and waits for the end of the trial that is armed: writing it would take the token", have.Default, want.Default)
-		}
-		if err := m.Copy.SetDefault(ctx, want.Default); err != nil {
+		if err := m.Copy.FollowDefault(ctx, want.Default); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,9 @@ type Copy interface {
 	// if it is so already. It fails if from, a loader of the same kind, has no
 	// whole one.
 	CopyEntry(ctx context.Context, from boot.Loader, id string) error
+
+	// FollowDefault is SetDefault but for a token that is not in this copy.
+	FollowDefault(ctx context.Context, id string) error
 }
 
 // Member is one place for a loader.

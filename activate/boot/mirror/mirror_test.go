@@ -193,6 +193,7 @@ func TestReturnsStale(t *testing.T) {
 		d.ok(l.Put(ctx, loadertest.Entry("d", "D")))
 		d.calm()
 		d.away[0] = false
+		d.started = -1 // nothing tells
 		l = d.loader(nil)
 		if s, err := l.State(ctx); err != nil || s != (boot.State{Default: idB}) {
 			t.Errorf("the disk that is back is believed: %+v %v", s, err)
@@ -220,6 +221,25 @@ func TestReturnsStale(t *testing.T) {
 			t.Errorf("%+v %v", p, err)
 		}
 	})
+}
+
+// TestOldToken: the default is the same still, the token is not to be there.
+func TestOldToken(t *testing.T) {
+	d := newDisks(t, false)
+	d.ok(d.installed("a", "b").Arm(t.Context(), idB))
+	d.away[0] = true
+	if p, err := d.start(1); err != nil || p != a {
+		t.Fatalf("%+v %v", p, err)
+	}
+	d.ready()
+	d.away[0] = false
+	if p := d.plays(0); p != trialB {
+		t.Fatalf("the old token is not there: %+v", p)
+	}
+	d.ready()
+	if p := d.plays(0); p != a {
+		t.Errorf("the disk that is back boots %+v", p)
+	}
 }
 
 // TestArmRefusesWhereItIsNotStarted: a token that nobody will take is none.

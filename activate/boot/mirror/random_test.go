@@ -25,7 +25,7 @@ func TestRandom(t *testing.T) {
 			fresh := [2]bool{true, true}
 			allowed := []string{idA} // defaults, of which one boots
 			trial := ""              // armed, perhaps
-			for range rapid.IntRange(1, 12).Draw(rt, "length") {
+			for range rapid.IntRange(5, 40).Draw(rt, "length") {
 				id := loadertest.ID(rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(rt, "be"))
 				disk := rapid.IntRange(0, 1).Draw(rt, "disk")
 				switch op := rapid.SampledFrom([]string{"away", "back", "start", "put", "arm", "disarm", "default", "remove"}).Draw(rt, "op"); op {
@@ -53,6 +53,9 @@ func TestRandom(t *testing.T) {
 						trial = ""
 					}
 				default:
+					// Where only a disk is there that was away when something was
+					// changed, nobody knows better than it does.
+					known := fresh[0] && !d.away[0] || fresh[1] && !d.away[1]
 					for i := range 2 {
 						fresh[i] = !d.away[i]
 					}
@@ -61,7 +64,7 @@ func TestRandom(t *testing.T) {
 					if err != nil {
 						rt.Fatal(err)
 					}
-					if !slices.Contains(allowed, s.Default) || s.Trial != "" && s.Trial != trial {
+					if known && (!slices.Contains(allowed, s.Default) || s.Trial != "" && s.Trial != trial) {
 						rt.Fatalf("the state is %+v, want a default of %q and perhaps the trial of %q", s, allowed, trial)
 					}
 					// Whoever opens it knows what is true now.

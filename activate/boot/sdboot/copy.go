@@ -63,6 +63,25 @@ func (l *Loader) CopyEntry(ctx context.Context, from boot.Loader, id string) err
 	return l.putTexts(id, texts[1], texts[0])
 }
 
+// FollowDefault writes the default of this ESP and leaves the variables, the
+// token among them, as they are.
+func (l *Loader) FollowDefault(ctx context.Context, id string) error {
+	if err := l.wholeEntry(id); err != nil {
+		return err
+	}
+	conf, err := l.conf()
+	if err != nil {
+		return err
+	}
+	if err := l.cfg.Disk.Sync(l.dir); err != nil {
+		return be.E(be.Other, "cannot make %s the default: %w", id, err)
+	}
+	if err := l.writeConfDefault(conf, id); err != nil {
+		return err
+	}
+	return l.cfg.Disk.Sync(l.dir)
+}
+
 // Started says whether systemd-boot started this system from this ESP.
 func (l *Loader) Started() bool {
 	theirs, ours, err := l.partitions()

@@ -205,6 +205,9 @@ func (l *Loader) CopyEntry(ctx context.Context, from boot.Loader, id string) err
 	return l.Put(ctx, e)
 }
 
+// FollowDefault is SetDefault: the token is in env.
+func (l *Loader) FollowDefault(ctx context.Context, id string) error { return l.SetDefault(ctx, id) }
+
 // ReadEntry returns the entry of id in the loader's directory dir.
 func ReadEntry(dir, id string) (boot.Entry, error) {
 	if err := boot.CheckID(id); err != nil {

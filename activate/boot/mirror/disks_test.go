@@ -115,7 +115,7 @@ func (d *disks) ready() *mirror.Loader {
 	if err := l.Mend(d.t.Context()); err != nil {
 		d.t.Fatal(err)
 	}
-	if s, err := l.State(d.t.Context()); err == nil && s.Trial == "" {
+	if s, err := l.State(d.t.Context()); err == nil && s.Trial == "" && s.Tried == "" {
 		d.primary = l.Successor(d.t.Context())
 		l.Use(d.primary)
 	}

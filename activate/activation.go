@@ -585,7 +585,7 @@ func kernelArgs(cmdline []byte) []string {
 		// it are the administrator's.
 		inTrial = inTrial || name == boot.ArgTrial
 		switch name {
-		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial, boot.ArgPassed:
+		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial, boot.ArgPassed, boot.ArgLoader:
 			continue
 		}
 		trial := false

@@ -48,6 +48,24 @@ var slow = []string{
 func armed(t *testing.T) *vmtest.Disk {
 	t.Helper()
 	start := time.Now()
+	d := quick(t)
+	v := d.Boot(vmtest.Options{})
+	v.WaitShell(90 * time.Second)
+	v.Must(long, "mount /boot/beadm && beadm setup && rm /usr/local/sbin/beadm && beadm create new")
+	was := time.Now()
+	v.Must(long, "beadm activate new")
+	t.Logf("activate: %.0f s", time.Since(was).Seconds())
+	// What the trial has to bring over: a lock, and more than goes into a full disk.
+	v.Must(short, "usermod -L alice; mkdir -p /root/.ssh; head -c 300000 /dev/urandom | base64 >/root/.ssh/authorized_keys; umount /boot/beadm; sync")
+	v.Send("poweroff -ff")
+	v.WaitOff(short)
+	t.Logf("the armed machine was ready after %.0f s", time.Since(start).Seconds())
+	return d
+}
+
+// quick is a disk whose init is a shell, with beadm at hand and not set up.
+func quick(t *testing.T) *vmtest.Disk {
+	t.Helper()
 	beadm := program(t)
 	d := vmtest.NewDisk(t, vmtest.Btrfs)
 	d.Loader("grub/grub.cfg", "quiet loglevel=3", "loglevel=6 systemd.show_status=false")
@@ -65,17 +83,6 @@ func armed(t *testing.T) *vmtest.Disk {
 			must(t, os.Symlink("/dev/null", filepath.Join(root, "etc/systemd/system", unit)))
 		}
 	})
-	v := d.Boot(vmtest.Options{})
-	v.WaitShell(90 * time.Second)
-	v.Must(long, "mount /boot/beadm && beadm setup && rm /usr/local/sbin/beadm && beadm create new")
-	was := time.Now()
-	v.Must(long, "beadm activate new")
-	t.Logf("activate: %.0f s", time.Since(was).Seconds())
-	// What the trial has to bring over: a lock, and more than goes into a full disk.
-	v.Must(short, "usermod -L alice; mkdir -p /root/.ssh; head -c 300000 /dev/urandom | base64 >/root/.ssh/authorized_keys; umount /boot/beadm; sync")
-	v.Send("poweroff -ff")
-	v.WaitOff(short)
-	t.Logf("the armed machine was ready after %.0f s", time.Since(start).Seconds())
 	return d
 }
 

@@ -96,6 +96,9 @@ func (t *Target) kernelChanged(ctx context.Context) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
+	if err := s.keepPrimary(); err != nil {
+		return err
+	}
 	running, err := s.running(ctx)
 	if err != nil {
 		return err

@@ -41,6 +41,9 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.keepPrimary(); err != nil {
+		return nil, err
+	}
 	if dryRun {
 		return nil, s.wouldRecover(ctx, rec)
 	}
@@ -62,6 +65,7 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 			did = append(did, "the relocation of shared directories was ended")
 		}
 	}
+	s.alikeLoaders(ctx)
 	ls, err := s.Loader.State(ctx)
 	if err != nil {
 		return did, err

@@ -62,7 +62,7 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	}
 	// What a command left in the middle says what the trial's end means: a
 	// confirmation that was cut behind its commit is one.
-	trouble := s.recoverSwitch(ctx)
+	trouble := errors.Join(s.keepPrimary(), s.recoverSwitch(ctx))
 	st := s.State
 	ls, err := s.Loader.State(ctx)
 	if err != nil {
@@ -110,6 +110,16 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		trouble = errors.Join(trouble, err)
 	case ls.Tried != "":
 		trouble = errors.Join(trouble, s.Loader.ClearTried(ctx))
+	}
+
+	other := s.startedFromOther()
+	s.alikeLoaders(ctx)
+	if claimsTrial && !isTrial && claimed == running.ID() && other != "" && s.mirrorsTrouble == nil && running.UUID != st.Default && t.Root == "/" {
+		// A disk that was away came back with the token of an old trial, and the
+		// firmware started from it: nobody would watch this one. Its loader has
+		// the right default now.
+		s.record("reset", running.Name, "started by an old token on "+other)
+		return res, trialError(true, fmt.Errorf("the loader on %s had the token of an old trial of %s, which is over", other, running.Name))
 	}
 
 	noShare := s.mountShare(ctx, running, isTrial)

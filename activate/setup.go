@@ -21,8 +21,11 @@ import (
 // SetupOptions are those of beadm setup.
 type SetupOptions struct {
 	Loader state.LoaderConfig
-	Binary string // the program to put into the boot environment; empty: the running one
-	DryRun bool
+	// Mirrors are further places of the loader, on other disks: nil leaves them
+	// as they were.
+	Mirrors []state.LoaderConfig
+	Binary  string // the program to put into the boot environment; empty: the running one
+	DryRun  bool
 }
 
 // Setup makes a host ready: the state file system, our init in the running
@@ -52,6 +55,9 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 		}
 		t.Report.Would("put beadm into " + running.Name + " as " + initPath)
 		t.Report.Would("install the configuration of " + opts.Loader.Kind + " with " + running.Name + " as the default")
+		for _, m := range opts.Mirrors {
+			t.Report.Would("install it also on " + m.Place().Name())
+		}
 		return nil
 	}
 	t.Report.Step("create the state file system")
@@ -102,10 +108,16 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if conf.Kernels == "" && conf.Kind == s.State.Loader.Kind {
 		conf.Kernels = was
 	}
+	if err := s.placeLoaders(conf, opts.Mirrors); err != nil {
+		return err
+	}
 	if s.Loader, err = s.openLoader(ctx, conf); err != nil {
 		return err
 	}
 	s.State.Loader = conf
+	if m := s.mirrored(); m != nil {
+		s.State.Loaders.Primary = m.Primary()
+	}
 	entry, err := s.entry(ctx, running, t.Root)
 	if err != nil {
 		return err
@@ -135,6 +147,7 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 		}
 	}
 	s.mendEntries(ctx)
+	s.alikeLoaders(ctx)
 	if s.State.Default == "" {
 		s.State.Default = running.UUID
 	}
@@ -160,6 +173,9 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 		s.Report.Warn("no trial can be armed yet: %v", err)
 	} else if err != nil {
 		return fmt.Errorf("beadm is set up, but no trial can be armed: %w", err)
+	}
+	if s.mirrorsTrouble != nil {
+		return fmt.Errorf("beadm is set up, but not on every disk: %w", s.mirrorsTrouble)
 	}
 	s.record("setup", running.Name, conf.Kind)
 	return nil

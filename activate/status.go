@@ -14,21 +14,23 @@ import (
 
 // Status is what beadm status shows; its JSON is the published form.
 type Status struct {
-	State    string             `json:"state"` // idle, armed, trying, once, failed
-	Running  string             `json:"running"`
-	Default  string             `json:"default"`
-	Next     string             `json:"next"` // what boots next
-	Previous string             `json:"previous,omitempty"`
-	Trial    *TrialStatus       `json:"trial,omitempty"`
-	Failure  *state.Failure     `json:"failure,omitempty"`
-	NotTried *state.NotTried    `json:"not_tried,omitempty"`
-	Owed     string             `json:"owed,omitempty"`
-	Trouble  *state.Trouble     `json:"trouble,omitempty"`        // what the last boot went on without
-	Left     *state.Left        `json:"left,omitempty"`           // what the last switch left behind unasked
-	Open     string             `json:"open_operation,omitempty"` // recover ends it
-	Setup    bool               `json:"setup"`
-	Loader   string             `json:"loader,omitempty"`
-	Checks   []state.CheckState `json:"checks,omitempty"` // of the running boot environment's last trial
+	State    string          `json:"state"` // idle, armed, trying, once, failed
+	Running  string          `json:"running"`
+	Default  string          `json:"default"`
+	Next     string          `json:"next"` // what boots next
+	Previous string          `json:"previous,omitempty"`
+	Trial    *TrialStatus    `json:"trial,omitempty"`
+	Failure  *state.Failure  `json:"failure,omitempty"`
+	NotTried *state.NotTried `json:"not_tried,omitempty"`
+	Owed     string          `json:"owed,omitempty"`
+	Trouble  *state.Trouble  `json:"trouble,omitempty"`        // what the last boot went on without
+	Left     *state.Left     `json:"left,omitempty"`           // what the last switch left behind unasked
+	Open     string          `json:"open_operation,omitempty"` // recover ends it
+	Setup    bool            `json:"setup"`
+	Loader   string          `json:"loader,omitempty"`
+	// Loaders are the places of a loader that is on several disks.
+	Loaders []LoaderStatus     `json:"loaders,omitempty"`
+	Checks  []state.CheckState `json:"checks,omitempty"` // of the running boot environment's last trial
 	// Conflicts of switches made at boot that nobody has acknowledged.
 	Conflicts []state.Conflict `json:"conflicts,omitempty"`
 	// ShareSnapshots are those of the shared data that belong to the failure,
@@ -99,6 +101,7 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 		return out, err
 	}
 	out.Unstartable = s.unstartable(ctx)
+	out.Loaders = s.loaders(ctx)
 	out.Todo = s.todo(out)
 	return out, nil
 }
@@ -134,6 +137,14 @@ func (s *Session) todo(st Status) (do []string) {
 	}
 	if len(st.Unstartable) > 0 {
 		say("beadm recover writes the boot menu anew")
+	}
+	for _, l := range st.Loaders {
+		switch {
+		case l.Missing:
+			say("bring the disk with %s back, which the next command mends, or have another in its place and name all but the first again: beadm setup --loader-mirror DIR", l.Place)
+		case l.Trouble != "":
+			say("mend the loader on %s: beadm recover, or beadm setup", l.Place)
+		}
 	}
 	if l := st.Left; l != nil {
 		say("beadm mount -s ro %s shows what was left in it; beadm status --acknowledge ends that notice", l.From)

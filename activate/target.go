@@ -57,6 +57,11 @@ type Session struct {
 	conflicts []state.Conflict
 	hold      *hold
 	undo      []func()
+	// Of a loader that is on several disks: which one was to be asked when it
+	// was opened, and what was wrong with others.
+	openedAs       string
+	saidOfMirrors  []string
+	mirrorsTrouble error
 }
 
 // Look opens the target for reading. Before setup the State is empty and Dir
@@ -124,16 +129,25 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 		return nil, err
 	}
 	if dryRun {
+		if err := s.keepPrimary(); err != nil {
+			s.Close()
+			return nil, err
+		}
 		if rec, err := journal.Open(s.Dir); err == nil && rec != nil {
 			s.Report.Would("recover " + rec.Op + ", which was interrupted, first")
 		}
 		return s, nil
 	}
 	s.sweep(ctx)
+	if err := s.keepPrimary(); err != nil {
+		s.Close()
+		return nil, err
+	}
 	if err := s.recoverJournal(ctx); err != nil {
 		s.Close()
 		return nil, err
 	}
+	s.alikeLoaders(ctx)
 	s.settleShareNow(ctx)
 	return s, nil
 }
@@ -173,24 +187,6 @@ func (s *Session) mountState(ctx context.Context) error {
 		return fmt.Errorf("cannot mount the state file system: %w", err)
 	}
 	return nil
-}
-
-func (s *Session) openLoader(ctx context.Context, conf state.LoaderConfig) (boot.Loader, error) {
-	dir := s.path("loader")
-	if err := s.private(dir); err != nil {
-		return nil, err
-	}
-	if err := s.holdMounts(); err != nil {
-		return nil, err
-	}
-	s.hold.begin()
-	defer s.hold.end()
-	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
-	l, err := s.OpenLoader(ctx, conf, dir)
-	if err != nil {
-		return nil, err
-	}
-	return committedLoader{l}, nil
 }
 
 func (s *Session) holdMounts() (err error) {

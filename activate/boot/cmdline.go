@@ -9,7 +9,24 @@ const (
 	// ArgPassed is =ID of the boot environment whose token was consumed for
 	// this boot, and another was chosen from the menu.
 	ArgPassed = "beadm.passed"
+	// ArgLoader is what the partition is called whose loader started the kernel,
+	// where there are several.
+	ArgLoader = "beadm.loader"
 )
+
+// LoadedFrom is the value of ArgLoader on a command line, or empty.
+func LoadedFrom(b []byte) string {
+	name := ""
+	for _, word := range words(string(b)) {
+		if word == "--" {
+			break
+		}
+		if value, ok := strings.CutPrefix(word, ArgLoader+"="); ok {
+			name = value
+		}
+	}
+	return name
+}
 
 // Passed is the ID in ArgPassed of a command line, or empty. It is a claim,
 // too.

@@ -195,6 +195,9 @@ type State struct {
 	// Conflicts of switches made at boot, until they are acknowledged.
 	Conflicts []Conflict `json:"conflicts,omitempty"`
 	Left      *Left      `json:"left,omitempty"`
+	// Loaders is for several places of the loader. It is a key of its own, which
+	// a beadm that knows of one place only keeps as it is.
+	Loaders *Loaders `json:"loaders,omitempty"`
 
 	unknown map[string]json.RawMessage
 }
@@ -210,6 +213,43 @@ type LoaderConfig struct {
 	// Kernels says where GRUB reads them from: "root", "loader", or "auto",
 	// which is the same as nothing.
 	Kernels string `json:"kernels,omitempty"`
+
+	PartUUID string `json:"-"` // of its partition, where Loaders says it
+	OneOf    bool   `json:"-"` // it is one of several: this system need not have been started from it
+}
+
+// Loaders are the places of a loader that is on several disks.
+type Loaders struct {
+	Places []LoaderPlace `json:"places"` // that of LoaderConfig first
+	// Primary is the name of the place that is asked what boots, and armed.
+	Primary string `json:"primary,omitempty"`
+}
+
+// LoaderPlace is one partition, or one directory.
+type LoaderPlace struct {
+	Dir      string `json:"dir,omitempty"`
+	FSUUID   string `json:"fs_uuid,omitempty"`
+	PartUUID string `json:"part_uuid,omitempty"` // of a GPT partition
+}
+
+// Name is unique among places, unless file systems were copied between disks
+// without a GPT.
+func (p LoaderPlace) Name() string {
+	for _, name := range []string{p.PartUUID, p.FSUUID} {
+		if name != "" {
+			return name
+		}
+	}
+	return p.Dir
+}
+
+// Place is where c is.
+func (c LoaderConfig) Place() LoaderPlace { return LoaderPlace{c.Dir, c.FSUUID, c.PartUUID} }
+
+// At is c at one of several places.
+func (c LoaderConfig) At(p LoaderPlace) LoaderConfig {
+	c.Dir, c.FSUUID, c.PartUUID, c.OneOf = p.Dir, p.FSUUID, p.PartUUID, true
+	return c
 }
 
 // Know returns the record of uuid, made if there is none.
@@ -284,7 +324,7 @@ var fullState = func() any {
 	return plain{
 		Default: "x", Previous: "x", Last: "x", Trial: &Trial{}, Failures: []Failure{{}},
 		Owed: []Owed{{}}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{}, Trouble: &Trouble{},
-		Conflicts: []Conflict{{}}, Left: &Left{},
+		Conflicts: []Conflict{{}}, Left: &Left{}, Loaders: &Loaders{},
 	}
 }()
 

@@ -159,13 +159,25 @@ func (kernelLog) Left(out, in string, places []left.Place) {
 	kernelSays(4, "left behind, in %s and not in %s: %s", out, in, left.Few(places, 5)) // KERN_WARNING
 }
 
+// mirrorTime is how long a boot waits for disks with further copies of the
+// loader, for all of them together: one of them may be dead.
+const mirrorTime = 10 * time.Second
+
+var mirrorDeadline time.Time
+
 // openLoaderAtBoot waits for the loader's disk, which the kernel may not have
 // found yet.
 func openLoaderAtBoot(store be.Store) func(context.Context, state.LoaderConfig, string) (boot.Loader, error) {
 	open := openLoader(store)
 	return func(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
-		below := conf.Below
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+		below, deadline := conf.Below, time.Now().Add(30*time.Second)
+		if conf.OneOf {
+			if mirrorDeadline.IsZero() {
+				mirrorDeadline = time.Now().Add(mirrorTime)
+			}
+			deadline = mirrorDeadline
+		}
+		for ; ; time.Sleep(500 * time.Millisecond) {
 			l, err := open(ctx, conf, mountAt)
 			if err == nil || time.Now().After(deadline) {
 				return l, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,7 +109,9 @@ func (o loaderOptions) config(store be.Store) (state.LoaderConfig, error) {
 		if err != nil {
 			return state.LoaderConfig{}, err
 		}
-		return state.LoaderConfig{Kind: kind, FSUUID: uuid, Below: partition.Below(dir), Token: o.token, Kernels: o.kernels}, nil
+		// Without a GPT the file system's UUID has to do.
+		part, _ := partition.PartUUID(dir)
+		return state.LoaderConfig{Kind: kind, FSUUID: uuid, PartUUID: part, Below: partition.Below(dir), Token: o.token, Kernels: o.kernels}, nil
 	case "stub":
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -120,6 +123,38 @@ func (o loaderOptions) config(store be.Store) (state.LoaderConfig, error) {
 		return state.LoaderConfig{Kind: kind, Dir: abs, Args: []string{}}, nil
 	}
 	return state.LoaderConfig{}, be.E(be.Usage, "there is no loader %q: give grub, systemd-boot, zfsbootmenu, freebsd, illumos or stub", kind)
+}
+
+// mirrors are the further places that --loader-mirror names: nil if it was not
+// given, and none if it says so.
+func (o loaderOptions) mirrors(store be.Store, first state.LoaderConfig, dirs []string) ([]state.LoaderConfig, error) {
+	if len(dirs) == 0 {
+		return nil, nil
+	}
+	mirrors := []state.LoaderConfig{}
+	if len(dirs) == 1 && dirs[0] == "none" {
+		return mirrors, nil
+	}
+	if o.token == grub.TokenBootNext {
+		return nil, be.E(be.Usage, "--trial-token bootnext is not for a loader on several disks, of which one is armed")
+	}
+	for _, dir := range dirs {
+		if dir == "" || dir == "none" {
+			return nil, be.E(be.Usage, "--loader-mirror takes a directory, or once none")
+		}
+		o.kind, o.dir = first.Kind, dir
+		m, err := o.config(store)
+		if err != nil {
+			return nil, fmt.Errorf("--loader-mirror %s: %w", dir, err)
+		}
+		for _, other := range append([]state.LoaderConfig{first}, mirrors...) {
+			if m.Place().Name() == other.Place().Name() {
+				return nil, be.E(be.Usage, "--loader-mirror %s: its partition %s is named twice", dir, m.Place().Name())
+			}
+		}
+		mirrors = append(mirrors, m)
+	}
+	return mirrors, nil
 }
 
 // isBoot says whether dir is bootDir, whatever its name, or on the file system
@@ -149,25 +184,34 @@ func openLoader(store be.Store) func(context.Context, state.LoaderConfig, string
 	return func(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
 		switch conf.Kind {
 		case "grub":
-			if err := mountLoader(conf.FSUUID, mountAt); err != nil {
+			if err := mountLoader(conf, mountAt); err != nil {
 				return nil, err
 			}
 			// In the first moment of a boot nobody has mounted it. Where it
 			// cannot be, the loader says so itself, if it wanted it.
 			_ = efivar.MountFS()
-			return grub.New(grub.Config{Dir: mountAt, Token: conf.Token, Kernels: conf.Kernels, Hook: true}), nil
+			cfg := grub.Config{Dir: mountAt, Token: conf.Token, Kernels: conf.Kernels, Hook: true}
+			if conf.OneOf {
+				cfg.Self = conf.Place().Name()
+				cfg.Reached = grub.ReachedAs(cfg.Self)
+				cfg.Token = grub.TokenEnv // of one disk, as the others must not have it
+			}
+			return grub.New(cfg), nil
 		case "systemd-boot":
-			if err := mountLoader(conf.FSUUID, mountAt); err != nil {
+			if err := mountLoader(conf, mountAt); err != nil {
 				return nil, err
 			}
 			_ = efivar.MountFS()
-			return sdboot.New(sdboot.Config{Dir: mountAt}), nil
+			return sdboot.New(sdboot.Config{Dir: mountAt, OneOf: conf.OneOf}), nil
 		case "zfsbootmenu":
 			_ = efivar.MountFS()
 			return zbm.New(zbm.Config{Root: conf.Dir}), nil
 		case fbsd.Name, illumos.Name:
 			return poolLoader(conf.Kind, store), nil
 		case "stub":
+			if _, err := os.Stat(conf.Dir); conf.OneOf && err != nil {
+				return nil, be.E(be.NoStore, "the loader's directory is not there: %w", err)
+			}
 			return stub.New(stub.Config{Dir: conf.Dir}), nil
 		}
 		return nil, be.E(be.NoStore, "the state names a loader %q, which this beadm does not know: use the beadm that set it up", conf.Kind)
@@ -185,11 +229,13 @@ func poolLoader(kind string, store be.Store) *bootenv.Loader {
 
 // mountLoader mounts the loader's partition unless another beadm has it at
 // the same place already.
-func mountLoader(uuid, dir string) error {
-	if at, err := partition.At(dir); err == nil && at == uuid {
-		return nil
+func mountLoader(conf state.LoaderConfig, dir string) error {
+	if at, err := partition.At(dir); err == nil && at == conf.FSUUID {
+		if part, err := partition.PartUUID(dir); conf.PartUUID == "" || err == nil && strings.EqualFold(part, conf.PartUUID) {
+			return nil
+		}
 	}
-	return partition.Mount(uuid, dir)
+	return partition.Mount(conf.PartUUID, conf.FSUUID, dir)
 }
 
 // bySystemdBoot says whether systemd-boot started this system.

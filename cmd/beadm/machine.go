@@ -319,6 +319,7 @@ func setupCommand() *cli.Command {
 			&cli.StringFlag{Name: "loader-dir", Usage: "`DIR` on the FAT or ext file system that holds the loader's configuration; without it /boot/beadm for GRUB, the ESP for systemd-boot"},
 			&cli.StringFlag{Name: "kernels", Usage: "where GRUB reads kernels: `auto`, root or loader; without it as set up before"},
 			&cli.StringFlag{Name: "trial-token", Usage: "`WHAT` is taken away before a trial is started: env, by GRUB, bootnext, by the firmware, or auto, what works here"},
+			&cli.StringSliceFlag{Name: "loader-mirror", Usage: "the same on another disk's `DIR`, repeatable: all of them, or none; without it those that were"},
 			&cli.StringFlag{Name: "binary", Usage: "install `FILE` in place of the running program"},
 			dryRun(),
 		},
@@ -333,13 +334,18 @@ func setupCommand() *cli.Command {
 				})
 			}
 			return change(c, "", func(t *activate.Target, _ *outcome) error {
-				conf, err := loaderOptions{
+				opts := loaderOptions{
 					goos: runtime.GOOS, kind: c.String("loader"), dir: c.String("loader-dir"), kernels: c.String("kernels"), token: c.String("trial-token"),
-				}.config(t.Store)
+				}
+				conf, err := opts.config(t.Store)
 				if err != nil {
 					return err
 				}
-				return t.Setup(c.Context, activate.SetupOptions{Loader: conf, Binary: c.String("binary"), DryRun: c.Bool("dry-run")})
+				mirrors, err := opts.mirrors(t.Store, conf, c.StringSlice("loader-mirror"))
+				if err != nil {
+					return err
+				}
+				return t.Setup(c.Context, activate.SetupOptions{Loader: conf, Mirrors: mirrors, Binary: c.String("binary"), DryRun: c.Bool("dry-run")})
 			})
 		},
 	}

@@ -40,6 +40,9 @@ func (l suiteLoader) in(e boot.Entry) boot.Entry {
 	}
 	return e
 }
+func (l suiteLoader) CheckEntry(ctx context.Context, id string, _ be.RootRef) error {
+	return l.Loader.CheckEntry(ctx, id, be.RootRef{FS: "zfs", Label: "tank", Prefix: "/ROOT/" + id + "@"})
+}
 func (l suiteLoader) Install(ctx context.Context, e boot.Entry) error {
 	return l.Loader.Install(ctx, l.in(e))
 }

@@ -87,7 +87,7 @@ func entryText(e boot.Entry, from origin) ([]byte, error) {
 if menuentry %s --id '%s' --class gnu-linux --class os --unrestricted {
 %s	if [ "$beadm_id" = '%s' ]; then
 		if %s; then
-			if linux %s%s; then
+			if linux %s%s $beadm_loader; then
 				if initrd %s; then
 					boot
 				fi
@@ -101,7 +101,7 @@ if menuentry %s --id '%s' --class gnu-linux --class os --unrestricted {
 			set beadm_passed="%s=$beadm_shown"
 		fi
 		if %s; then
-			if linux %s%s $beadm_passed; then
+			if linux %s%s $beadm_loader $beadm_passed; then
 				if initrd %s; then
 					boot
 				fi

@@ -70,6 +70,10 @@ type Config struct {
 	ESP       string
 	Drives    func(esp string) ([]efivar.HardDrive, error)
 
+	// Self is what the partition is called in the argument that says which of
+	// several a kernel was started from (boot.ArgLoader). Empty: none is given.
+	Self string
+
 	// Kernels says where kernels are read from: KernelsRoot, KernelsLoader, or
 	// KernelsAuto, which is the same as nothing.
 	Kernels string

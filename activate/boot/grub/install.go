@@ -52,7 +52,7 @@ func (l *Loader) Install(ctx context.Context, def boot.Entry) error {
 	if err := l.repairEnv(id); err != nil {
 		return err
 	}
-	if err := d.Replace(l.path("grub.cfg"), configText(medium.uuid, l.cfg.Timeout)); err != nil {
+	if err := d.Replace(l.path("grub.cfg"), withSelf(configText(medium.uuid, l.cfg.Timeout), l.cfg.Self)); err != nil {
 		return be.E(be.NoStore, "cannot set up GRUB: %w", err)
 	}
 	if l.cfg.Hook {

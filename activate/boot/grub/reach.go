@@ -93,9 +93,33 @@ func hooked(dir string) bool {
 // grub.cfg, whatever can be seen of that.
 func Vouched(ctx context.Context, dir string) error { return nil }
 
+// ReachedAs is DefaultReached for one of several partitions: that the running
+// kernel was started by an entry of ours counts for the one it names.
+func ReachedAs(self string) func(ctx context.Context, dir string) error {
+	return func(ctx context.Context, dir string) error {
+		cmdline, _ := os.ReadFile("/proc/cmdline")
+		switch from := boot.LoadedFrom(cmdline); {
+		case from == self:
+			return nil
+		case from == "":
+			return DefaultReached(ctx, dir)
+		}
+		return reachedByFiles(dir)
+	}
+}
+
 // DefaultReached believes that GRUB comes to our grub.cfg if a stub on the
 // partition says so, or if the running kernel was started by an entry of ours.
 func DefaultReached(ctx context.Context, dir string) error {
+	if b, err := os.ReadFile("/proc/cmdline"); err == nil {
+		if id, _ := boot.Cmdline(b); id != "" {
+			return nil
+		}
+	}
+	return reachedByFiles(dir)
+}
+
+func reachedByFiles(dir string) error {
 	if hooked(dir) {
 		return nil
 	}
@@ -105,11 +129,6 @@ func DefaultReached(ctx context.Context, dir string) error {
 			if f := strings.Fields(line); len(f) == 2 && f[0] == "configfile" && strings.HasSuffix(f[1], "/beadm/grub.cfg") {
 				return nil
 			}
-		}
-	}
-	if b, err := os.ReadFile("/proc/cmdline"); err == nil {
-		if id, _ := boot.Cmdline(b); id != "" {
-			return nil
 		}
 	}
 	return be.E(be.NoStore, "GRUB does not come to %s yet: have the grub.cfg that it reads first (on UEFI EFI/<distribution>/grub.cfg, on BIOS one on this partition, after grub-install --boot-directory=%s) begin with \"configfile\" of that file, and restart once", filepath.Join(dir, "beadm", "grub.cfg"), dir)

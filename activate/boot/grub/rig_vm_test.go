@@ -122,6 +122,7 @@ type machine struct {
 	readOnly bool
 	until    string // on the console: turn it off then
 	keys     []keys
+	second   *machine // a second disk
 }
 
 // build makes the disk from a directory that is the root of its FAT
@@ -226,6 +227,14 @@ func (m *machine) power(t *testing.T) string {
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,tb-size=64", "-m", "128", "-machine", "q35",
 		"-nodefaults", "-nographic", "-serial", "stdio", "-monitor", "none", "-drive", drive)
+	if m.second != nil {
+		link := filepath.Join(filepath.Dir(m.img), "second.img")
+		os.Remove(link)
+		if err := os.Symlink(m.second.img, link); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Args = append(cmd.Args, "-drive", "file=second.img,if=virtio,format=raw,cache=writethrough")
+	}
 	cmd.Dir = filepath.Dir(m.img) // QEMU splits a path at commas
 	out := &console{until: m.until, seen: cancel}
 	cmd.Stdout, cmd.Stderr = out, out

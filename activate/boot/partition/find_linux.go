@@ -16,7 +16,9 @@ import (
 
 // Find returns the device that holds the file system with this UUID, and what
 // it is. Two of them are an error: writing to the wrong one would arm nothing.
-func Find(uuid string) (device, fs string, err error) {
+// With part, the UUID of a GPT partition, only that one counts: a file system
+// that was copied from disk to disk has the same UUID on both.
+func Find(part, uuid string) (device, fs string, err error) {
 	blocks, err := filepath.Glob("/sys/class/block/*")
 	if err != nil {
 		return "", "", err
@@ -44,6 +46,15 @@ func Find(uuid string) (device, fs string, err error) {
 			half = dev
 			continue
 		}
+		if part != "" {
+			sys, err := filepath.EvalSymlinks(block)
+			if err != nil {
+				continue
+			}
+			if have, err := partUUID(sys); err != nil || !strings.EqualFold(have, part) {
+				continue
+			}
+		}
 		if device != "" {
 			return "", "", be.E(be.NoStore, "both %s and %s hold a file system with the UUID %s: give one another UUID", device, dev, uuid)
 		}
@@ -51,6 +62,9 @@ func Find(uuid string) (device, fs string, err error) {
 	}
 	if device == "" && half != "" {
 		return "", "", be.E(be.NoStore, "the loader's file system with the UUID %s is on a mirror of which %s is a member, and that mirror is not assembled", uuid, half)
+	}
+	if device == "" && part != "" {
+		return "", "", be.E(be.NoStore, "the partition %s with the loader's file system %s is not there", part, uuid)
 	}
 	if device == "" {
 		return "", "", be.E(be.NoStore, "no partition holds the loader's file system with the UUID %s", uuid)
@@ -79,10 +93,10 @@ func At(dir string) (uuid string, err error) {
 	return uuid, nil
 }
 
-// Mount mounts the file system with this UUID at dir, in the open for root
+// Mount mounts the file system that Find finds at dir, in the open for root
 // alone.
-func Mount(uuid, dir string) error {
-	device, fs, err := Find(uuid)
+func Mount(part, uuid, dir string) error {
+	device, fs, err := Find(part, uuid)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func TestFind(t *testing.T) {
 	loop := strings.TrimSpace(string(out))
 	t.Cleanup(func() { exec.Command("losetup", "-d", loop).Run() })
 	uuid := id[:4] + "-" + id[4:]
-	if device, fs, err := Find(strings.ToLower(uuid)); err != nil || device != loop || fs != "vfat" {
+	if device, fs, err := Find("", strings.ToLower(uuid)); err != nil || device != loop || fs != "vfat" {
 		t.Errorf("found %q %q %v, want %q", device, fs, err, loop)
 	}
 	dev, err := os.OpenFile(loop, os.O_WRONLY, 0)
@@ -48,7 +48,7 @@ func TestFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if device, _, err := Find(uuid); err == nil || !strings.Contains(err.Error(), "not assembled") {
+	if device, _, err := Find("", uuid); err == nil || !strings.Contains(err.Error(), "not assembled") {
 		t.Errorf("half of a mirror was found as %q: %v", device, err)
 	}
 }

@@ -15,7 +15,7 @@ func At(dir string) (string, error) {
 }
 
 // Mount needs Linux, so far.
-func Mount(uuid, dir string) error {
+func Mount(part, uuid, dir string) error {
 	return be.E(be.NoStore, "this loader is not known on this system yet")
 }
 

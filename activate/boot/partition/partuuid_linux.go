@@ -63,6 +63,12 @@ func gptDrive(sys string) (efivar.HardDrive, error) {
 	return gptPartition(f, int64(sector), number)
 }
 
+// partUUID is that of the partition with this directory in sysfs.
+func partUUID(sys string) (string, error) {
+	drive, err := gptDrive(sys)
+	return drive.GUID, err
+}
+
 func readNumber(file string) (int, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {

@@ -106,15 +106,17 @@ func (l *Loader) started() error {
 		}
 		return be.E(be.NoStore, "this system was not started by systemd-boot but %s: have the firmware start systemd-boot (bootctl install) and restart once", what)
 	}
-	theirs, err := l.text(efivar.PartUUID)
+	theirs, ours, err := l.partitions()
 	if err != nil {
 		return err
 	}
-	ours, err := l.cfg.PartUUID(l.cfg.Dir)
-	if err != nil {
-		return be.E(be.Unbootable, "cannot see whether systemd-boot reads %s: %w", l.cfg.Dir, err)
-	}
-	if !strings.EqualFold(theirs, ours) {
+	switch {
+	case strings.EqualFold(theirs, ours):
+	case l.cfg.OneOf:
+		if !l.holdsLoader() {
+			return be.E(be.NoStore, "there is no systemd-boot on it: bootctl --esp-path=DIR install, with DIR where it is mounted, puts it there")
+		}
+	default:
 		return be.E(be.Unbootable, "systemd-boot was started from the partition %q and reads that one, but %s is on the partition %q: give the ESP that was started from", theirs, l.cfg.Dir, ours)
 	}
 	if b, err := l.vars.Read(efivar.Features); err == nil && len(b) == 8 && binary.LittleEndian.Uint64(b)&efivar.FeatureOneShot == 0 {

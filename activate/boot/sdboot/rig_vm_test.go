@@ -63,7 +63,10 @@ func command(t *testing.T, name string, args ...string) {
 }
 
 // machine is the disk and the firmware's memory of one.
-type machine struct{ disk, vars string }
+type machine struct {
+	disk, vars string
+	second     string // disk; empty: none
+}
 
 // build makes a disk of w's ESP, and variables that hold w's. The firmware
 // starts systemd-boot from where `bootctl install` puts it, and, when that
@@ -71,7 +74,7 @@ type machine struct{ disk, vars string }
 func build(t *testing.T, w *world) machine {
 	t.Helper()
 	dir := t.TempDir()
-	m := machine{filepath.Join(dir, "disk.img"), filepath.Join(dir, "vars.fd")}
+	m := machine{disk: filepath.Join(dir, "disk.img"), vars: filepath.Join(dir, "vars.fd")}
 	if err := os.WriteFile(m.disk, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -162,8 +165,11 @@ func (m machine) power(t *testing.T) (options, console string) {
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,tb-size=64", "-m", "256", "-machine", "q35",
 		"-nodefaults", "-nographic", "-serial", "stdio", "-monitor", "none",
 		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+ovmfCode,
-		"-drive", "if=pflash,format=raw,unit=1,file="+filepath.Base(m.vars),
+		"-drive", "if=pflash,format=raw,unit=1,file="+m.vars,
 		"-drive", "file="+filepath.Base(m.disk)+",if=virtio,format=raw,cache=writethrough")
+	if m.second != "" {
+		cmd.Args = append(cmd.Args, "-drive", "file="+filepath.Base(m.second)+",if=virtio,format=raw,cache=writethrough")
+	}
 	cmd.Dir = filepath.Dir(m.disk) // QEMU splits a path at commas
 	out, err := cmd.CombinedOutput()
 	console = ansi.ReplaceAllString(string(out), "")

@@ -65,6 +65,10 @@ type Config struct {
 	// Free, if nil, asks the file system how many bytes can still be written.
 	Free func(dir string) (int64, error)
 
+	// OneOf: this is one of several ESPs, and need not be the one that this
+	// system was started from.
+	OneOf bool
+
 	// Disk does the effects, those on variables too.
 	Disk durable.Disk
 }
@@ -236,17 +240,23 @@ func (l *Loader) put(ctx context.Context, e boot.Entry) error {
 	if err := l.kernels().Bring(e.ID, src, l.texts); err != nil {
 		return err
 	}
+	return l.putTexts(e.ID, normal, trial)
+}
+
+// putTexts writes the files of an entry whose kernel is in place, and drops
+// what nothing names any more.
+func (l *Loader) putTexts(id string, normal, trial []byte) error {
 	type file struct {
 		path string
 		text []byte
 	}
-	list := []file{{l.templatePath(e.ID), trial}}
-	if _, err := os.Lstat(l.trialPath(e.ID)); err == nil {
-		list = append(list, file{l.trialPath(e.ID), trial}) // it may be armed
+	list := []file{{l.templatePath(id), trial}}
+	if _, err := os.Lstat(l.trialPath(id)); err == nil {
+		list = append(list, file{l.trialPath(id), trial}) // it may be armed
 	}
-	for _, f := range append(list, file{l.entryPath(e.ID), normal}) {
+	for _, f := range append(list, file{l.entryPath(id), normal}) {
 		if err := l.cfg.Disk.Replace(f.path, f.text); err != nil {
-			return be.E(be.Other, "cannot write systemd-boot's entry for %s: %w", e.ID, err)
+			return be.E(be.Other, "cannot write systemd-boot's entry for %s: %w", id, err)
 		}
 	}
 	return l.kernels().Drop(l.texts)

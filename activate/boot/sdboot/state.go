@@ -142,7 +142,9 @@ func (l *Loader) Arm(ctx context.Context, id string) error {
 	if have, err := durable.Read(l.trialPath(id), maxFile); err == nil && bytes.Equal(have, text) && s.Trial == id && was == (record{id, true}) {
 		return l.cfg.Disk.Sync(l.dir)
 	}
-	if err := l.rehearse(); err != nil {
+	if s.Trial == id {
+		// On another ESP it was armed, and rehearsed, already.
+	} else if err := l.rehearse(); err != nil {
 		return err
 	}
 	if err := l.cfg.Disk.Replace(l.trialPath(id), text); err != nil {

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -187,6 +188,25 @@ func (l *Loader) put(e boot.Entry) error {
 	}
 	return nil
 }
+
+// CopyEntry copies the file.
+func (l *Loader) CopyEntry(ctx context.Context, from boot.Loader, id string) error {
+	other, ok := from.(*Loader)
+	if !ok {
+		return fmt.Errorf("cannot copy an entry of %s to stub", from.Name())
+	}
+	e, err := ReadEntry(other.dir, id)
+	if err != nil {
+		return err
+	}
+	if have, err := ReadEntry(l.dir, id); err == nil && reflect.DeepEqual(have, e) {
+		return nil
+	}
+	return l.Put(ctx, e)
+}
+
+// FollowDefault is SetDefault: the token is in env.
+func (l *Loader) FollowDefault(ctx context.Context, id string) error { return l.SetDefault(ctx, id) }
 
 // ReadEntry returns the entry of id in the loader's directory dir.
 func ReadEntry(dir, id string) (boot.Entry, error) {

@@ -25,6 +25,8 @@ type Options struct {
 	ReadOnly bool              // the disk refuses writes
 	FailSave int64             // GRUB cannot write this sector of 512 bytes, the system after it can; 0: none
 	Watchdog bool              // the machine has a hardware watchdog; it has none otherwise
+	Second   string            // file of a second disk: LoaderDisk
+	StartsBy int               // 2: the firmware starts from the second disk
 	Append   string            // not empty: no loader, this kernel command line with the image's kernel
 }
 
@@ -97,6 +99,13 @@ func (d *Disk) Boot(opts Options) *VM {
 			t.Fatal(err)
 		}
 		args = append(args, "-drive", "file="+tar+",if=virtio,format=raw,readonly=on")
+	}
+	if opts.Second != "" {
+		device := "virtio-blk-pci,drive=second"
+		if opts.StartsBy == 2 {
+			device += ",bootindex=0"
+		}
+		args = append(args, "-drive", "file="+strings.ReplaceAll(opts.Second, ",", ",,")+",if=none,id=second,format=raw,cache=writeback", "-device", device)
 	}
 	v.cmd = exec.Command("qemu-system-x86_64", args...)
 	out, err := v.cmd.StdoutPipe()

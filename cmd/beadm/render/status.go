@@ -67,6 +67,24 @@ func StatusText(w io.Writer, s activate.Status) error {
 	if t := s.Trial; t != nil && !t.Ends.IsZero() {
 		say("trial:    %s is on trial until %s, then %s comes back", t.BE, when(t.Ends), t.From)
 	}
+	for _, l := range s.Loaders {
+		what := "mirror, "
+		if l.Asked {
+			what = "asked and armed, "
+		}
+		if l.Started {
+			what += "this system started from it, "
+		}
+		switch {
+		case l.Missing:
+			what += "MISSING: " + l.Trouble
+		case l.Trouble != "":
+			what += "WRONG: " + l.Trouble
+		default:
+			what += "ok"
+		}
+		say("loader:   on %s: %s", l.Place, what)
+	}
 	for _, name := range s.ShareSnapshots {
 		say("share:    its snapshot of the switch is %s", name)
 	}

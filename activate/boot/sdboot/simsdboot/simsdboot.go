@@ -25,6 +25,8 @@ const PartUUID = "beadbead-0000-4000-8000-000000000001"
 type Machine struct {
 	Dir  string
 	Vars simfirmware.Vars
+	// Partition is the ESP's GUID; empty: PartUUID.
+	Partition string
 }
 
 // Boot is one image started.
@@ -41,7 +43,11 @@ type entry struct {
 // Up leaves the variables that systemd-boot leaves for the system, without
 // starting anything.
 func (m Machine) Up() error {
-	return errors.Join(m.Vars.SetText(efivar.Info, "systemd-boot 252.39"), m.Vars.SetText(efivar.PartUUID, PartUUID))
+	partition := m.Partition
+	if partition == "" {
+		partition = PartUUID
+	}
+	return errors.Join(m.Vars.SetText(efivar.Info, "systemd-boot 252.39"), m.Vars.SetText(efivar.PartUUID, partition))
 }
 
 // PowerOn returns what runs in the end. An entry that fails to start gives the

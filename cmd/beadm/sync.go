@@ -134,7 +134,7 @@ func syncListCommand() *cli.Command {
 			}
 			return readOnly(c, func(t *activate.Target) (render.List, error) {
 				list, err := t.Synclist(c.Context, name)
-				return render.List{Rules: list.Rules}, err
+				return render.List(list), err
 			}, render.Synclist)
 		},
 	}

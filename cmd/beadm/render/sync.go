@@ -43,20 +43,8 @@ type List struct {
 // Synclist writes a list as synclist(5) has it, with where its lines come from
 // as comments.
 func Synclist(w io.Writer, list List) error {
-	from := ""
-	for _, r := range list.Rules {
-		source := r.Source
-		if source != from {
-			fmt.Fprintf(w, "# %s\n", rooted.Printable(source))
-			from = source
-		}
-		if r.Action == synclist.Exclude {
-			fmt.Fprintf(w, "!%s\n", r.Pattern)
-			continue
-		}
-		fmt.Fprintf(w, "%s %s\n", r.Pattern, r.Action)
-	}
-	return nil
+	_, err := io.WriteString(w, synclist.List(list).String())
+	return err
 }
 
 // Conflicts writes what is open, and how to go on.

@@ -478,7 +478,7 @@ func (s *Session) lookInto(ctx context.Context, b be.BE, f func(dir string) erro
 			return err
 		}
 		if err := s.Store.Mount(ctx, b.Name, dir, true); err != nil {
-			return be.E(be.Unbootable, "cannot activate %s: its root cannot be mounted: %w", b.Name, err)
+			return be.E(be.Unbootable, "the root of %s cannot be mounted: %w", b.Name, err)
 		}
 		defer s.Store.Unmount(context.WithoutCancel(ctx), b.Name, true)
 	}

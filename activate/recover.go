@@ -193,6 +193,8 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 		return rebuilt(rec, s.renamePlan)
 	case "sync run":
 		return rebuilt(rec, func(a syncArgs) journal.Plan { return s.syncPlan(a, false, nil) })
+	case "sync resolve":
+		return rebuilt(rec, func(a resolveArgs) journal.Plan { return s.resolvePlan(a, nil) })
 	case "share init":
 		return rebuilt(rec, func(a shareInitArgs) journal.Plan { return s.shareInitPlan(a, nil) })
 	case "activate":

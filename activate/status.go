@@ -8,6 +8,7 @@ import (
 
 	"beadm/be"
 	"beadm/be/journal"
+	"beadm/be/rooted"
 	"beadm/be/state"
 	"beadm/share"
 )
@@ -162,7 +163,7 @@ func (s *Session) todo(st Status) (do []string) {
 	case st.NotTried != nil:
 		say("beadm activate %s tries it again; beadm status --acknowledge ends this notice", st.NotTried.Name)
 	case len(st.Conflicts) > 0:
-		say("look at what is in conflict, then beadm status --acknowledge")
+		say("beadm sync diff %s shows what is in conflict, beadm sync resolve decides; beadm status --acknowledge ends this notice", rooted.Printable(st.Conflicts[0].Path))
 	case st.Running != st.Default && st.Running != "":
 		say("a reboot starts %s; beadm activate --permanent %s keeps this one", st.Default, st.Running)
 	}

@@ -331,8 +331,6 @@ func (a *Archive) settle(x *index, p *planner, mark manifest.ID) error {
 		}
 	}
 	k.Pending = nil
-	for _, item := range (Report{Items: p.items}).Conflicts() {
-		k.Conflicts = append(k.Conflicts, item)
-	}
+	p.noteConflicts()
 	return a.save(x)
 }

@@ -73,7 +73,7 @@ type known struct {
 	Base      manifest.ID    `json:"base,omitempty"`
 	Had       map[string]had `json:"had,omitempty"` // by run
 	Pending   *pending       `json:"pending,omitempty"`
-	Conflicts []Item         `json:"conflicts,omitempty"` // open since the last switches into it
+	Conflicts []OpenConflict `json:"conflicts,omitempty"` // by path; of the switches into it
 }
 
 // had says how much of a run a boot environment has had; a missing one is

@@ -234,13 +234,11 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 		p.say(path, Left, reason)
 	case decide.Conflict:
 		item := p.say(path, Conflict, reason)
-		if action == synclist.Merge {
-			saved, err := p.beside(path, four.New)
-			if err != nil {
-				return err
-			}
-			item.Saved = saved
+		saved, err := p.beside(path, four.New)
+		if err != nil {
+			return err
 		}
+		item.Saved = saved
 	case decide.Remove:
 		p.ops = append(p.ops, &op{kind: opRemove, path: path})
 		p.say(path, Removed, reason)

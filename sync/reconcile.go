@@ -169,13 +169,3 @@ func sortItems(items []Item) {
 		return 0
 	})
 }
-
-// OpenConflicts are the items of past switches into a boot environment that
-// somebody should look at.
-func (a *Archive) OpenConflicts(uuid be.UUID) ([]Item, error) {
-	x, err := a.load()
-	if err != nil {
-		return nil, err
-	}
-	return slices.Clone(x.know(uuid).Conflicts), nil
-}

@@ -214,6 +214,13 @@ func (a *Archive) sweep(x *index) error {
 				keep[id] = true
 			}
 		}
+		for _, c := range k.Conflicts {
+			for _, e := range []*manifest.Entry{c.Base, c.Outgoing} {
+				if e != nil {
+					blobs[e.Hash] = true
+				}
+			}
+		}
 		if k.Pending != nil {
 			keep[k.Pending.Upto] = true
 			for _, p := range k.Pending.Paths {

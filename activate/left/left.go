@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"beadm/be/rooted"
 	"beadm/sync/synclist"
 )
 
@@ -110,10 +110,10 @@ func (f found) add(p string, bytes int64) {
 	}
 	place := f[at]
 	if place == nil {
-		place = &Place{Path: printable(p)}
+		place = &Place{Path: rooted.Printable(p)}
 		f[at] = place
 	} else {
-		place.Path = printable(at)
+		place.Path = rooted.Printable(at)
 	}
 	place.Files++
 	place.Bytes += bytes
@@ -135,24 +135,4 @@ func (f found) sorted() []Place {
 		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(b.Files, a.Files), strings.Compare(a.Path, b.Path))
 	})
 	return list
-}
-
-// printable is a path as Place.Path has it.
-func printable(p string) string {
-	var b strings.Builder
-	for i := 0; i < len(p); {
-		r, n := utf8.DecodeRuneInString(p[i:])
-		switch {
-		case r == utf8.RuneError && n <= 1, r < ' ', r == 0x7f, r >= 0x80 && r < 0xa0:
-			for _, c := range []byte(p[i : i+n]) {
-				fmt.Fprintf(&b, `\x%02x`, c)
-			}
-		case r == '\\':
-			b.WriteString(`\\`)
-		default:
-			b.WriteString(p[i : i+n])
-		}
-		i += n
-	}
-	return b.String()
 }

@@ -162,6 +162,15 @@ func cuts() []aCut {
 			},
 		},
 		{
+			name: "sync resolve", before: func(m *machine) { inConflict(m); m.ok("activate", "-T") }, args: []string{"sync", "resolve", "--to", "new", "--take", "outgoing", "/etc/app.conf"},
+			tryAgain: func(m *machine) bool { return strings.Contains(m.ok("sync", "conflicts", "--to", "new"), "app.conf") },
+			done: func(m *machine) {
+				if got := read(m.t, filepath.Join(m.top, "@be-new/etc/app.conf")); got != "3\ncommon\n" {
+					m.t.Errorf("app.conf: %q", got)
+				}
+			},
+		},
+		{
 			name: "upgrade", before: func(m *machine) { m.addShell(); m.ok("create", "new") },
 			args: []string{"upgrade", "new", "--", "/bin/sh", "-c", "echo 2 >/usr/lib/os"},
 			done: func(m *machine) { m.ok("activate", "new") },
@@ -324,7 +333,7 @@ func (m *machine) nothingLeft(c aCut, where string) {
 			return err // of a trial that failed; the next reconcile into it tidies up
 		}
 		temporary := strings.HasPrefix(name, "@beadm-partial") || strings.HasPrefix(dir, "@beadm-snapshots") && (strings.HasPrefix(name, "beadm-activate-") || strings.HasPrefix(name, "beadm-sync-")) ||
-			strings.HasPrefix(dir, "@beadm/") && (strings.HasPrefix(name, ".") || name == "journal.json" || name == "share.json") || strings.Contains(name, ".beadm-") && name != ".beadm-staged" && name != ".beadm-old"
+			strings.HasPrefix(dir, "@beadm/") && (strings.HasPrefix(name, ".") || name == "journal.json" || name == "share.json") || strings.Contains(name, ".beadm-") && name != ".beadm-staged" && name != ".beadm-old" && !strings.HasPrefix(name, ".beadm-kept-")
 		if temporary {
 			m.t.Errorf("%s: left over: %s", where, rel)
 		}

@@ -74,6 +74,8 @@ func TestJSON(t *testing.T) {
 	is(value("unmount", "new"), "unmount", "be", "new")
 	is(value("sync", "status", "--to", "new"), "sync status", "dry_run", true)
 	is(value("sync", "run", "--to", "new"), "sync run", "be", "new")
+	value("sync", "list")
+	value("sync", "conflicts", "--to", "new")
 	is(value("rename", "new", "newer"), "rename", "be", "new")
 	is(value("upgrade", "-n", "newer", "--", "/bin/true"), "upgrade", "be", "newer")
 	is(value("activate", "newer"), "activate", "be", "newer")

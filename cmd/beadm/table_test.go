@@ -33,6 +33,8 @@ func TestEveryCommandInEveryState(t *testing.T) {
 		{"status", [7]int{}},
 		{"history", [7]int{}},
 		{"share status", [7]int{}},
+		{"sync list", [7]int{}},
+		{"sync conflicts", [7]int{}},
 		{"recover", [7]int{}},
 		{"boot", [7]int{}},
 		{"confirm", [7]int{}},

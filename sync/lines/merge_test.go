@@ -71,3 +71,49 @@ func TestAsDiff3(t *testing.T) {
 		t.Error("the same line changed on both sides is merged")
 	}
 }
+
+// patch(1) makes new of old by what Unified shows.
+func TestUnifiedByPatch(t *testing.T) {
+	if _, err := exec.LookPath("patch"); err != nil {
+		t.Skip("NOT RUN: no patch here")
+	}
+	dir := t.TempDir()
+	rapid.Check(t, func(t *rapid.T) {
+		line := rapid.SampledFrom([]string{"a", "b", "c", "", "-x", "+y", "@@ -1 +1 @@", "--- z"})
+		file := rapid.Custom(func(t *rapid.T) []byte {
+			l := rapid.SliceOfN(line, 0, 30).Draw(t, "lines")
+			s := strings.Join(l, "\n")
+			if len(l) > 0 && rapid.Bool().Draw(t, "ended") {
+				s += "\n"
+			}
+			return []byte(s)
+		})
+		old, new := file.Draw(t, "old"), file.Draw(t, "new")
+		text, err := Unified(old, new, "old", "new")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (text == "") != (string(old) == string(new)) {
+			t.Fatalf("of %q and %q: %q", old, new, text)
+		}
+		if text == "" {
+			return
+		}
+		path := filepath.Join(dir, "old")
+		if err := os.WriteFile(path, old, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("patch", "--quiet", "--fuzz=0", "-o", filepath.Join(dir, "out"), path)
+		cmd.Stdin = strings.NewReader(text)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("patch: %v: %s\n%s", err, out, text)
+		}
+		got, err := os.ReadFile(filepath.Join(dir, "out"))
+		if err != nil && len(new) > 0 {
+			t.Fatal(err)
+		}
+		if string(got) != string(new) {
+			t.Fatalf("patch made %q, not %q, by\n%s", got, new, text)
+		}
+	})
+}

@@ -1,7 +1,6 @@
 package left
 
 import (
-	"beadm/be/rooted"
 	"path"
 	"strings"
 	"testing"
@@ -118,15 +117,5 @@ func TestPlacesAreFew(t *testing.T) {
 	}
 	if len(list) > mostPlaces+1 || total != 3*mostPlaces || !strings.HasPrefix(list[0].String(), "/home (") {
 		t.Errorf("%d places, %d files, first %s", len(list), total, list[0])
-	}
-}
-
-func TestPrintable(t *testing.T) {
-	for in, want := range map[string]string{
-		"/a/ä b": "/a/ä b", "/a\nb": `/a\x0ab`, "/\x1b[2J": `/\x1b[2J`, "/\xff\xfe": `/\xff\xfe`, `/a\x0a`: `/a\\x0a`, "/\u009b": `/\xc2\x9b`,
-	} {
-		if got := rooted.Printable(in); got != want {
-			t.Errorf("%q is %q, not %q", in, got, want)
-		}
 	}
 }

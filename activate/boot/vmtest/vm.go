@@ -101,7 +101,7 @@ func (d *Disk) Boot(opts Options) *VM {
 		args = append(args, "-drive", "file="+tar+",if=virtio,format=raw,readonly=on")
 	}
 	if opts.Second != "" {
-		device := "virtio-blk-pci,drive=second"
+		device := "virtio-blk-pci,drive=second,addr=0x1e" // behind the first: that is vda
 		if opts.StartsBy == 2 {
 			device += ",bootindex=0"
 		}

@@ -102,8 +102,9 @@ func (m *machine) kill() {
 		m.t.Fatalf("cannot unmount %q", left)
 	}
 	// A command of another test may have copied our mounts into a mount
-	// namespace of its own, and for so long they live.
-	for range 100 {
+	// namespace of its own, and for so long they live: long, on a machine that
+	// has much to do.
+	for range 1200 {
 		fd, err := unix.Open(m.device, unix.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC, 0)
 		if err == nil {
 			unix.Close(fd)

@@ -77,7 +77,7 @@ func TestVMTrialByBootNext(t *testing.T) {
 	restart("systemctl reboot", "@debian") // PID 1 ends: the kernel panics, and resets
 	contains(t, "status", v.Must(short, "beadm status"), "FAILED", "userland")
 	nothing()
-	v.Must(long, "beadm create third && beadm activate third")
+	v.Must(long, "beadm status --acknowledge && beadm create third && beadm activate third")
 	restart("systemctl reboot", "@be-third")
 	waitIdle(t, v, long)
 	nothing()

@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +45,9 @@ func (p *planner) noteConflicts() {
 	for _, item := range (Report{Items: p.items}).Conflicts() {
 		name := string(item.Path)
 		c := OpenConflict{Item: item, From: p.sw.From, At: time.Now().UTC(), Base: p.base.Get(name), Outgoing: p.newest.Get(name)}
+		if e, decided := p.carried[item.Path]; decided {
+			c.Outgoing = e
+		}
 		if i := k.conflict(name); i >= 0 {
 			k.Conflicts[i] = c
 		} else {
@@ -260,7 +265,12 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 			return kept, err
 		}
 		defer in.Close()
-		s, err := root.Stage(d.Path, in, want.Attr())
+		sum := sha256.New()
+		s, err := root.Stage(d.Path, io.TeeReader(in, sum), want.Attr())
+		if err == nil && d.Take == TakeOutgoing && hex.EncodeToString(sum.Sum(nil)) != want.Hash {
+			s.Discard()
+			return kept, errors.New("the content is not what was recorded: it is damaged")
+		}
 		if err := a.name(root, s, d.Path, err); err != nil {
 			return kept, err
 		}

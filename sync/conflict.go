@@ -243,6 +243,11 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 			return "", err
 		}
 	}
+	if now != nil && now.Type == manifest.Link {
+		if kept, err = a.keepLink(root, d.Path, now); err != nil {
+			return "", err
+		}
+	}
 	if err := root.MkdirAll(path.Dir(d.Path), 0o755); err != nil {
 		return kept, err
 	}
@@ -295,6 +300,17 @@ func (a *Archive) name(root *rooted.Root, s *rooted.Staged, p string, err error)
 		return err
 	}
 	return nil
+}
+
+// keepLink keeps a link that is about to be replaced.
+func (a *Archive) keepLink(root *rooted.Root, p string, now *manifest.Entry) (string, error) {
+	sum := sha256.Sum256([]byte(now.Target))
+	name := besideName(p, hex.EncodeToString(sum[:]))
+	if target, err := root.Readlink(name); err == nil && target == string(now.Target) {
+		return name, nil // by a Resolve that was cut
+	}
+	s, err := root.StageSymlink(string(now.Target), name, int(now.UID), int(now.GID))
+	return name, a.name(root, s, name, err)
 }
 
 // keepBeside copies what is about to be replaced to a name of its own, not more

@@ -234,3 +234,15 @@ func TestResolveReadsBack(t *testing.T) {
 	w.want("NEW", "etc/motd", "one\n2\n")
 	w.open("NEW", "/etc/motd", "/etc/tree/a")
 }
+
+// A link that is replaced is kept as one.
+func TestResolveKeepsALink(t *testing.T) {
+	w := inConflict(t)
+	w.ok(os.Remove(w.path("NEW", "etc/motd")))
+	w.ok(os.Symlink("/srv/motd", w.path("NEW", "etc/motd")))
+	kept := w.decide("NEW", "/etc/motd", TakeOutgoing, "")
+	if to, err := os.Readlink(w.path("NEW", kept)); kept == "" || to != "/srv/motd" {
+		t.Errorf("kept %q, to %q: %v", kept, to, err)
+	}
+	w.want("NEW", "etc/motd", "one\nTWO\n")
+}

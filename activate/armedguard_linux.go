@@ -44,7 +44,7 @@ func (s *Session) mayRestart(name string) error {
 // inhibitJumps has systemd refuse what guardedUnits names until allowJumps, or
 // the end of this boot: it is in /run. A guest's restart is its host's.
 func (s *Session) inhibitJumps() error {
-	if s.Root != "/" || !initIsSystemd() {
+	if !s.ofHost() || !initIsSystemd() {
 		return nil
 	}
 	did, err := putGuards(runtimeUnits)
@@ -59,7 +59,7 @@ func (s *Session) inhibitJumps() error {
 
 // allowJumps takes away what inhibitJumps wrote, if there is something.
 func (s *Session) allowJumps() error {
-	if s.Root != "/" {
+	if !s.ofHost() {
 		return nil
 	}
 	did, err := dropGuards(runtimeUnits)

@@ -149,7 +149,13 @@ func (s *Session) createPlan(args createArgs) journal.Plan {
 				return err
 			},
 			Undo: func(ctx context.Context) error {
-				_, err := s.Store.Destroy(ctx, args.Name, false)
+				b, err := s.find(ctx, args.Name)
+				if err == nil && b.UUID != args.UUID && !b.Incomplete {
+					return nil // another tool's, made since: never this one's
+				}
+				if err == nil {
+					_, err = s.Store.Destroy(ctx, args.Name, false)
+				}
 				if be.KindOf(err) == be.NotFound {
 					return nil
 				}

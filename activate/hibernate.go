@@ -25,14 +25,14 @@ AllowSuspendThenHibernate=no
 `
 
 func (s *Session) inhibitHibernation() error {
-	if s.Root != "/" || !initIsSystemd() {
+	if !s.ofHost() || !initIsSystemd() {
 		return nil
 	}
 	return putNoHibernation(noHibernation)
 }
 
 func (s *Session) allowHibernation() error {
-	if s.Root != "/" {
+	if !s.ofHost() {
 		return nil
 	}
 	return dropNoHibernation(noHibernation)

@@ -16,7 +16,7 @@ const noticeFile = "/run/motd.d/beadm"
 // failed trial that nobody has read, a boot that could not do all. Without any
 // the file goes away. A guest is watched by its host.
 func (s *Session) notice() error {
-	if s.Root != "/" || runtime.GOOS != "linux" {
+	if runtime.GOOS != "linux" || !s.ofHost() {
 		return nil
 	}
 	var lines []string

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"beadm/activate/boot"
 	"beadm/activate/left"
@@ -62,6 +63,7 @@ type Session struct {
 	openedAs       string
 	saidOfMirrors  []string
 	mirrorsTrouble error
+	host           *bool // what ofHost said
 }
 
 // Look opens the target for reading. Before setup the State is empty and Dir
@@ -159,6 +161,7 @@ func (s *Session) lock() error {
 	}
 	s.unlock = unlock
 	s.remember(true) // what was read before the lock, too
+	s.ofHost()       // now: what it lists the command wants as well
 	// What was read before the lock may be another writer's past.
 	s.State, err = s.Dir.Load()
 	return err
@@ -238,6 +241,21 @@ func (s *Session) Close() {
 	s.hold.end()
 	s.hold.release()
 	s.hold = nil
+}
+
+// ofHost says that the state is of the system that this process runs in, whose
+// /run tells of it: not of a guest, and not of another store that is changed
+// from here. A store that cannot say is taken for the host's.
+func (s *Session) ofHost() bool {
+	if s.Root != "/" {
+		return false
+	}
+	if s.host == nil {
+		all, err := s.Store.List(context.Background())
+		is := err != nil || slices.ContainsFunc(all, func(b be.BE) bool { return b.Running })
+		s.host = &is
+	}
+	return *s.host
 }
 
 // save keeps the state durably. Hibernation and restarts past the loader are

@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +45,9 @@ func (p *planner) noteConflicts() {
 	for _, item := range (Report{Items: p.items}).Conflicts() {
 		name := string(item.Path)
 		c := OpenConflict{Item: item, From: p.sw.From, At: time.Now().UTC(), Base: p.base.Get(name), Outgoing: p.newest.Get(name)}
+		if e, decided := p.carried[item.Path]; decided {
+			c.Outgoing = e
+		}
 		if i := k.conflict(name); i >= 0 {
 			k.Conflicts[i] = c
 		} else {
@@ -238,6 +243,11 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 			return "", err
 		}
 	}
+	if now != nil && now.Type == manifest.Link {
+		if kept, err = a.keepLink(root, d.Path, now); err != nil {
+			return "", err
+		}
+	}
 	if err := root.MkdirAll(path.Dir(d.Path), 0o755); err != nil {
 		return kept, err
 	}
@@ -260,7 +270,12 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 			return kept, err
 		}
 		defer in.Close()
-		s, err := root.Stage(d.Path, in, want.Attr())
+		sum := sha256.New()
+		s, err := root.Stage(d.Path, io.TeeReader(in, sum), want.Attr())
+		if err == nil && d.Take == TakeOutgoing && hex.EncodeToString(sum.Sum(nil)) != want.Hash {
+			s.Discard()
+			return kept, errors.New("the content is not what was recorded: it is damaged")
+		}
 		if err := a.name(root, s, d.Path, err); err != nil {
 			return kept, err
 		}
@@ -285,6 +300,17 @@ func (a *Archive) name(root *rooted.Root, s *rooted.Staged, p string, err error)
 		return err
 	}
 	return nil
+}
+
+// keepLink keeps a link that is about to be replaced.
+func (a *Archive) keepLink(root *rooted.Root, p string, now *manifest.Entry) (string, error) {
+	sum := sha256.Sum256([]byte(now.Target))
+	name := besideName(p, hex.EncodeToString(sum[:]))
+	if target, err := root.Readlink(name); err == nil && target == string(now.Target) {
+		return name, nil // by a Resolve that was cut
+	}
+	s, err := root.StageSymlink(string(now.Target), name, int(now.UID), int(now.GID))
+	return name, a.name(root, s, name, err)
 }
 
 // keepBeside copies what is about to be replaced to a name of its own, not more

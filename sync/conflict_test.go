@@ -3,6 +3,7 @@ package reconcile
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -188,4 +189,60 @@ func TestResolveOfAccounts(t *testing.T) {
 	w.has("NEW", "etc/passwd", "dave:x:1002:1002::/home/dave:/bin/sh")
 	w.decide("NEW", "/etc/passwd", TakeIncoming, "")
 	w.open("NEW")
+}
+
+// What two boot environments ago was changed by hand is the outgoing side, not
+// what the packages of the one between have there.
+func TestOutgoingSideIsWhatWasCarried(t *testing.T) {
+	w := newWorld(t)
+	w.write("OLD", "etc/beadm/synclist", "/etc/motd\n")
+	w.write("OLD", "etc/motd", "shipped\n")
+	w.begin("OLD")
+	w.clone("OLD", "MID", true)
+	w.clone("OLD", "NEW", true)
+	w.write("MID", "etc/motd", "shipped by MID's release\n")
+	w.write("NEW", "etc/motd", "shipped by NEW's release\n")
+	w.write("OLD", "etc/motd", "by hand\n")
+	w.switchTo("OLD", "MID", false)
+	w.open("MID", "/etc/motd")
+	w.switchTo("MID", "NEW", false)
+	w.open("NEW", "/etc/motd")
+	list, err := w.a.Conflicts(w.id("NEW"))
+	w.ok(err)
+	s, err := w.a.Sides(list[0], w.root("NEW"))
+	w.ok(err)
+	if got := string(s.Outgoing.Data); got != "by hand\n" || got != w.read("NEW", string(list[0].Saved)) {
+		t.Errorf("outgoing is %q, beside it stands %q", got, w.read("NEW", string(list[0].Saved)))
+	}
+	w.decide("NEW", "/etc/motd", TakeOutgoing, "")
+	w.want("NEW", "etc/motd", "by hand\n")
+}
+
+// A side that is damaged in the store is not put in place.
+func TestResolveReadsBack(t *testing.T) {
+	w := inConflict(t)
+	c, err := w.a.Conflict(w.id("NEW"), "/etc/motd")
+	w.ok(err)
+	blob := filepath.Join(w.a.dir, "blobs", c.Outgoing.Hash[:2], c.Outgoing.Hash)
+	w.ok(os.Chmod(filepath.Dir(blob), 0o700))
+	w.ok(os.Chmod(blob, 0o600))
+	w.ok(os.WriteFile(blob, []byte("one\nTWX\n"), 0o600))
+	_, err = w.a.Resolve(Decision{BE: w.id("NEW"), Root: w.root("NEW"), Path: "/etc/motd", Take: TakeOutgoing})
+	if err == nil || !strings.Contains(err.Error(), "recorded") {
+		t.Errorf("damaged content was taken: %v", err)
+	}
+	w.want("NEW", "etc/motd", "one\n2\n")
+	w.open("NEW", "/etc/motd", "/etc/tree/a")
+}
+
+// A link that is replaced is kept as one.
+func TestResolveKeepsALink(t *testing.T) {
+	w := inConflict(t)
+	w.ok(os.Remove(w.path("NEW", "etc/motd")))
+	w.ok(os.Symlink("/srv/motd", w.path("NEW", "etc/motd")))
+	kept := w.decide("NEW", "/etc/motd", TakeOutgoing, "")
+	if to, err := os.Readlink(w.path("NEW", kept)); kept == "" || to != "/srv/motd" {
+		t.Errorf("kept %q, to %q: %v", kept, to, err)
+	}
+	w.want("NEW", "etc/motd", "one\nTWO\n")
 }

@@ -34,7 +34,10 @@ type planner struct {
 	items []Item
 	ops   []*op
 	moved map[manifest.Text]*moved
-	paths []string // all that were looked at
+	// What came of the paths decided, which may be older than newest: from a
+	// boot environment that ran before, or without what was set aside.
+	carried map[manifest.Text]*manifest.Entry
+	paths   []string // all that were looked at
 }
 
 type opKind int
@@ -215,6 +218,7 @@ func since(steps []step, e *manifest.Entry) []step {
 }
 
 func (p *planner) carryOut(path string, action synclist.Action, verdict decide.Verdict, reason string, four decide.Path, grown []step) error {
+	p.carried[manifest.Text(path)] = four.New
 	move := func(after, base *manifest.Entry) *moved {
 		m := &moved{Path: manifest.Text(path), After: after, Base: base, Consumed: four.New}
 		p.moved[manifest.Text(path)] = m

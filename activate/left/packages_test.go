@@ -65,6 +65,16 @@ func TestRPM(t *testing.T) {
 	wantOwned(t, owns, false, "/var/lib/sample/data.db", "/usr/lib/sample/other", "/etc/passwd")
 	check(t, os.WriteFile(conf, []byte("edited\n"), 0o644))
 	wantOwned(t, owns, false, "/etc/sample/sample.conf")
+	// Shipped as data, without a word that it will be written to.
+	db := filepath.Join(root, "var/lib/sample/first.db")
+	check(t, os.MkdirAll(filepath.Dir(db), 0o755))
+	check(t, os.WriteFile(db, []byte("conf\n"), 0o644))
+	owns = asked(t, root, func(p *packages) error {
+		return p.readRPMFiles(strings.NewReader("8 0 8d0d4c8a1e6ab75ae2f81abf1e1e66ce1ab7be53c7b8f245a41907fc45b3a801 /var/lib/sample/first.db\n"))
+	})
+	wantOwned(t, owns, true, "/var/lib/sample/first.db")
+	check(t, os.WriteFile(db, []byte("of years\n"), 0o644))
+	wantOwned(t, owns, false, "/var/lib/sample/first.db")
 }
 
 // recordedPacman is the file "files" that pacman 6.0.2 wrote of a package made

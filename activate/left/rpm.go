@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -74,6 +75,12 @@ var rpmDigests = map[string]func() hash.Hash{
 	"(none)": md5.New, "1": md5.New, "8": sha256.New, "9": sha512.New384, "10": sha512.New, "11": sha256.New224,
 }
 
+// mayGrow is of where a package puts files that are written to, whether it says
+// so or not: with a digest that no longer holds they are somebody's.
+func mayGrow(path string) bool {
+	return slices.ContainsFunc([]string{"/etc/", "/home/", "/opt/", "/root/", "/srv/", "/var/"}, func(dir string) bool { return strings.HasPrefix(path, dir) })
+}
+
 func (p *packages) readRPMFiles(r io.Reader) error {
 	return scanLines(r, func(line string) {
 		f := strings.SplitN(line, " ", 4)
@@ -83,7 +90,7 @@ func (p *packages) readRPMFiles(r io.Reader) error {
 		flags, err := strconv.ParseUint(f[1], 10, 32)
 		switch {
 		case err != nil || flags&rpmGhost != 0:
-		case flags&rpmConfig != 0 && f[2] != "":
+		case f[2] != "" && (flags&rpmConfig != 0 || mayGrow(f[3])):
 			p.conf[f[3]] = digest{rpmDigests[f[0]], f[2]}
 		default:
 			p.add(f[3])

@@ -134,3 +134,33 @@ func TestCommitting(t *testing.T) {
 		t.Errorf("told: %v", told)
 	}
 }
+
+// Whatever of its records a cut left behind what was done: each step began or
+// not, ended or not, and the commit's end was written or not.
+func TestEveryRecordEndsInOldOrNew(t *testing.T) {
+	for step := range 4 {
+		for _, did := range []bool{false, true} {
+			for _, done := range []bool{false, true} {
+				if done && (step != 2 || !did) {
+					continue // no other end is written
+				}
+				d, w := dir(t), &world{}
+				for i := range step {
+					w.set[i] = true
+				}
+				w.set[step] = did
+				rec := Record{Version: 1, Op: "test", Step: step, Done: done}
+				if err := save(d, rec); err != nil {
+					t.Fatal(err)
+				}
+				finished, err := Recover(t.Context(), d, &rec, w.plan(-1))
+				if err != nil || finished != (step > 2 || step == 2 && did) {
+					t.Errorf("step %d, did %v, done %v: finished %v, %v", step, did, done, finished, err)
+				}
+				if finished && w.set != [4]bool{true, true, true, true} || !finished && w.set != [4]bool{} {
+					t.Errorf("step %d, did %v, done %v: left %v", step, did, done, w.set)
+				}
+			}
+		}
+	}
+}

@@ -6,36 +6,57 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
-// HostID is the hostid of the system that the pool belongs to, as the label of
-// the first of its disks says that can be read: an initramfs with another one
-// does not import it. 0 is none. It costs one run of zpool(8) and one read.
+// HostID is the hostid of the system that the pool belongs to, as the newest
+// label of its disks says: an initramfs with another one does not import it.
+// 0 is none. It costs one run of zpool(8) and one read a disk.
 func (s *Store) HostID(ctx context.Context) (uint32, error) {
 	out, err := s.output(ctx, "zpool", "list", "-HvPL", s.pool)
 	if err != nil {
 		return 0, problem(err, "cannot list the disks of pool %s", s.pool)
 	}
+	id, err := newestHost(out, s.pool, readLabel)
+	return id, problem(err, "cannot read the hostid of pool %s", s.pool)
+}
+
+// away are the states of a disk whose label ZFS does not write (zpoolconcepts(7)).
+var away = []string{"OFFLINE", "FAULTED", "REMOVED", "UNAVAIL"}
+
+// newestHost reads the disks of a list: what was written to one while another
+// was away holds.
+func newestHost(list, pool string, read func(disk string) ([]byte, error)) (hostid uint32, err error) {
+	var newest uint64
+	found := false
 	err = errors.New("it has no disk")
-	for _, word := range strings.Fields(out) {
-		if !strings.HasPrefix(word, "/dev/") {
+	for line := range strings.Lines(list) {
+		f := strings.Fields(line)
+		if len(f) == 0 || !strings.HasPrefix(f[0], "/dev/") || slices.ContainsFunc(f, func(w string) bool { return slices.Contains(away, w) }) {
 			continue
 		}
-		var label []byte
-		if label, err = readLabel(word); err != nil {
+		label, rerr := read(f[0])
+		if rerr != nil {
+			err = rerr
 			continue
 		}
-		var name string
-		var id uint32
-		if name, id, err = labelHost(label); err == nil && name == s.pool {
-			return id, nil
+		name, id, txg, lerr := labelHost(label)
+		if lerr == nil && name != pool { // a spare or a cache device has another label
+			lerr = fmt.Errorf("the label of %s is not the pool's", f[0])
 		}
-		if err == nil { // a spare or a cache device has another label
-			err = fmt.Errorf("the label of %s is not the pool's", word)
+		if lerr != nil {
+			err = lerr
+			continue
+		}
+		if !found || txg > newest {
+			found, newest, hostid = true, txg, id
 		}
 	}
-	return 0, problem(err, "cannot read the hostid of pool %s", s.pool)
+	if found {
+		return hostid, nil
+	}
+	return 0, err
 }
 
 // Where the first label of a disk has its configuration (OpenZFS,
@@ -55,10 +76,10 @@ const (
 // module/nvpair/nvpair.c): four bytes of which the first says so, version and
 // flags; then pairs of encoded size, decoded size, name, kind, number of
 // elements and value, the last with sizes of zero.
-func labelHost(b []byte) (pool string, hostid uint32, err error) {
+func labelHost(b []byte) (pool string, hostid uint32, txg uint64, err error) {
 	broken := errors.New("the label is not one of ZFS, or damaged")
 	if len(b) < 12 || b[0] != 1 {
-		return "", 0, broken
+		return "", 0, 0, broken
 	}
 	at := 12
 	for {
@@ -69,7 +90,7 @@ func labelHost(b []byte) (pool string, hostid uint32, err error) {
 			break
 		}
 		if size < 20 || at+size > len(b) {
-			return "", 0, broken
+			return "", 0, 0, broken
 		}
 		r.b = r.b[:size-8]
 		name := r.string()
@@ -80,13 +101,15 @@ func labelHost(b []byte) (pool string, hostid uint32, err error) {
 		case name == "hostid" && kind == kindUint64 && n == 1:
 			r.uint32()
 			hostid = r.uint32()
+		case name == "txg" && kind == kindUint64 && n == 1:
+			txg = uint64(r.uint32())<<32 | uint64(r.uint32())
 		}
 		at += size
 	}
 	if pool == "" {
-		return "", 0, broken
+		return "", 0, 0, broken
 	}
-	return pool, hostid, nil
+	return pool, hostid, txg, nil
 }
 
 // xdr reads values; what is not there is zero.

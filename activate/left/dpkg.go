@@ -11,16 +11,25 @@ import (
 const dpkgDir = "/var/lib/dpkg"
 
 // readDpkg reads Debian's database (dpkg(1): its files info/*.list,
-// diversions, status).
+// info/*.md5sums, diversions, status).
 func (p *packages) readDpkg(context.Context) error {
 	if _, err := p.db.Stat(dpkgDir + "/info"); gone(err) {
 		return nil
 	}
 	err := p.db.Scan(dpkgDir+"/info", nil, func(path string, info rooted.Info) error {
-		if !info.IsRegular() || !strings.HasSuffix(path, ".list") {
+		switch {
+		case !info.IsRegular():
 			return nil
+		case strings.HasSuffix(path, ".list"):
+			return p.lines(path, p.add)
+		case strings.HasSuffix(path, ".md5sums"):
+			return p.lines(path, func(line string) {
+				if sum, file, ok := strings.Cut(line, "  "); ok && mayGrow("/"+file) {
+					p.conf["/"+file] = digest{md5.New, sum}
+				}
+			})
 		}
-		return p.lines(path, p.add)
+		return nil
 	})
 	if err != nil {
 		return err

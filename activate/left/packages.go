@@ -10,6 +10,7 @@ import (
 	"hash/maphash"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"beadm/be/rooted"
@@ -23,7 +24,7 @@ type packages struct {
 	root  *rooted.Root // without that
 	seed  maphash.Seed
 	files map[uint64]struct{}
-	conf  map[string]digest // configuration files as they were shipped
+	conf  map[string]digest // of configuration files, and where files grow, as they were shipped
 }
 
 type digest struct {
@@ -73,6 +74,12 @@ func (p *packages) unchanged(path string, sum digest) (bool, error) {
 		return false, err
 	}
 	return hex.EncodeToString(h.Sum(nil)) == sum.hex, nil
+}
+
+// mayGrow is of where a package puts files that are written to, whether it says
+// so or not: with a digest that no longer holds they are somebody's.
+func mayGrow(path string) bool {
+	return slices.ContainsFunc([]string{"/etc/", "/home/", "/opt/", "/root/", "/srv/", "/var/"}, func(dir string) bool { return strings.HasPrefix(path, dir) })
 }
 
 // merged are the directories that a merged /usr has links for.

@@ -93,3 +93,20 @@ func TestPacman(t *testing.T) {
 	check(t, os.WriteFile(root+"/etc/sample.conf", []byte("edited\n"), 0o644))
 	wantOwned(t, owns, false, "/etc/sample.conf")
 }
+
+// A file that a package ships and a daemon then writes to is the daemon's.
+func TestDpkgDataThatGrew(t *testing.T) {
+	root := t.TempDir()
+	put(t, root, "/var/lib/sample/first.db", "/usr/lib/sample/code", "/var/lib/dpkg/status")
+	check(t, os.MkdirAll(root+"/var/lib/dpkg/info", 0o755))
+	check(t, os.WriteFile(root+"/var/lib/dpkg/info/sample.list", []byte("/usr/lib/sample/code\n/var/lib/sample/first.db\n"), 0o600))
+	// printf x | md5sum
+	check(t, os.WriteFile(root+"/var/lib/dpkg/info/sample.md5sums",
+		[]byte("9dd4e461268c8034f5c8564e155c67a6  usr/lib/sample/code\n9dd4e461268c8034f5c8564e155c67a6  var/lib/sample/first.db\n"), 0o600))
+	wantOwned(t, asked(t, root, nil), true, "/var/lib/sample/first.db", "/usr/lib/sample/code")
+	for _, p := range []string{"/var/lib/sample/first.db", "/usr/lib/sample/code"} {
+		check(t, os.WriteFile(root+p, []byte("of years\n"), 0o600))
+	}
+	wantOwned(t, asked(t, root, nil), false, "/var/lib/sample/first.db")
+	wantOwned(t, asked(t, root, nil), true, "/usr/lib/sample/code")
+}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -73,12 +72,6 @@ const (
 // FILEDIGESTALGO has them; of old packages it has none, which is MD5.
 var rpmDigests = map[string]func() hash.Hash{
 	"(none)": md5.New, "1": md5.New, "8": sha256.New, "9": sha512.New384, "10": sha512.New, "11": sha256.New224,
-}
-
-// mayGrow is of where a package puts files that are written to, whether it says
-// so or not: with a digest that no longer holds they are somebody's.
-func mayGrow(path string) bool {
-	return slices.ContainsFunc([]string{"/etc/", "/home/", "/opt/", "/root/", "/srv/", "/var/"}, func(dir string) bool { return strings.HasPrefix(path, dir) })
 }
 
 func (p *packages) readRPMFiles(r io.Reader) error {

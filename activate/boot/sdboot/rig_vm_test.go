@@ -165,7 +165,7 @@ func (m machine) power(t *testing.T) (options, console string) {
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg,tb-size=64", "-m", "256", "-machine", "q35",
 		"-nodefaults", "-nographic", "-serial", "stdio", "-monitor", "none",
 		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+ovmfCode,
-		"-drive", "if=pflash,format=raw,unit=1,file="+m.vars,
+		"-drive", "if=pflash,format=raw,unit=1,file="+filepath.Base(m.vars),
 		"-drive", "file="+filepath.Base(m.disk)+",if=virtio,format=raw,cache=writethrough")
 	if m.second != "" {
 		cmd.Args = append(cmd.Args, "-drive", "file="+filepath.Base(m.second)+",if=virtio,format=raw,cache=writethrough")

@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -11,11 +12,21 @@ import (
 
 // layers are what the devices of a pool are made of.
 func layers(devices []string) (names []string, err error) {
+	var gone error
+	seen := false
 	for _, dev := range devices {
 		var st unix.Stat_t
-		if err := unix.Stat(dev, &st); err != nil {
+		err := unix.Stat(dev, &st)
+		if errors.Is(err, unix.ENOENT) {
+			// Pulled out, which the pool notices at the next error of it, or known
+			// to it by a name of the initramfs.
+			gone = errors.Join(gone, fmt.Errorf("%s: %w", dev, err))
+			continue
+		}
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", dev, err)
 		}
+		seen = true
 		if st.Mode&unix.S_IFMT != unix.S_IFBLK {
 			continue
 		}
@@ -28,6 +39,9 @@ func layers(devices []string) (names []string, err error) {
 			return nil, err
 		}
 		names = append(names, below...)
+	}
+	if !seen {
+		return nil, gone
 	}
 	return names, nil
 }

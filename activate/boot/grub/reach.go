@@ -2,6 +2,7 @@ package grub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,6 +68,20 @@ func (l *Loader) hook(m medium) error {
 			return be.E(be.NoStore, "cannot read %s: %w", file, err)
 		}
 		text := string(b)
+		if l.cfg.Self != "" && filepath.Dir(filepath.Dir(filepath.Dir(file))) != filepath.Clean(l.cfg.Dir) {
+			// It is not on our partition: another of several may be called there
+			// already, and is to be called first still.
+			if text, err = hookBehind(text, m); err != nil {
+				return be.E(be.NoStore, "cannot put the call of our configuration into %s: %w", file, err)
+			}
+			if text == string(b) {
+				continue
+			}
+			if err := l.cfg.Disk.Replace(file, []byte(text)); err != nil {
+				return be.E(be.NoStore, "cannot put the call of our configuration into %s: %w", file, err)
+			}
+			continue
+		}
 		if before, rest, ok := strings.Cut(text, hookBegin); ok {
 			if _, after, ok := strings.Cut(rest, hookEnd); ok {
 				text = before + after
@@ -77,6 +92,22 @@ func (l *Loader) hook(m medium) error {
 		}
 	}
 	return nil
+}
+
+// hookBehind puts hookText behind the calls that are in a stub: what the first
+// does not find, the next looks for.
+func hookBehind(text string, m medium) (string, error) {
+	if strings.Contains(text, hookText(m)) {
+		return text, nil
+	}
+	at := 0
+	if i := strings.LastIndex(text, hookEnd); i >= 0 {
+		at = i + len(hookEnd)
+	}
+	if text = text[:at] + hookText(m) + text[at:]; len(text) > maxHooked {
+		return "", errors.New("there are too many calls of ours in it: take those of partitions that are gone out")
+	}
+	return text, nil
 }
 
 // hooked says whether a stub on the partition has our call.

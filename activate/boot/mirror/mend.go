@@ -41,7 +41,11 @@ func (l *Loader) mend(ctx context.Context, m Member) error {
 	}
 	if damaged || have.Default != want.Default {
 		if err := m.Copy.FollowDefault(ctx, want.Default); err != nil {
-			return err
+			// Perhaps for a kernel that is there and damaged, which CopyEntry does
+			// not read where the entry is right. It boots by another so far.
+			if m.Copy.Remove(ctx, want.Default) != nil || m.Copy.CopyEntry(ctx, l.primary.Copy, want.Default) != nil || m.Copy.FollowDefault(ctx, want.Default) != nil {
+				return err
+			}
 		}
 	}
 	ids, err := l.Entries(ctx)

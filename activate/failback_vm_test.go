@@ -30,6 +30,7 @@ func TestVMFailback(t *testing.T) {
 		after string // the same, once the trial is armed
 		fail  bool   // the loader cannot write its token
 		cut   string // cut the power when the console says this
+		long  bool   // only with BEADM_LONG: TestVMFaults has it on a smaller machine
 		wants []string
 	}{
 		{
@@ -39,6 +40,7 @@ func TestVMFailback(t *testing.T) {
 		},
 		{
 			name:  "its root cannot be mounted",
+			long:  true,
 			after: "sed -i s,root=ZFS=rpool/ROOT/new,root=ZFS=rpool/ROOT/nonesuch, /boot/beadm/beadm/entries/*.cfg; grep -l nonesuch /boot/beadm/beadm/entries/*.cfg; sync",
 			wants: []string{"FAILED", "new", "did not reach userland"},
 		},
@@ -49,6 +51,7 @@ func TestVMFailback(t *testing.T) {
 		},
 		{
 			name:  "power is cut while it starts",
+			long:  true,
 			cut:   "beadm: trial of new",
 			wants: []string{"FAILED", "new", "reset before it was confirmed"},
 		},
@@ -59,6 +62,9 @@ func TestVMFailback(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.long && os.Getenv("BEADM_LONG") == "" {
+				t.Skip("NOT RUN: it is in make test-long")
+			}
 			t.Parallel()
 			start := time.Now()
 			d := base.Clone(t)

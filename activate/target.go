@@ -260,11 +260,16 @@ func (s *Session) ofHost() bool {
 
 // save keeps the state durably. Hibernation and restarts past the loader are
 // inhibited before it says that a trial is armed or runs, and until it says
-// that none is.
+// that none is. Nothing is armed without that; but what became of a trial that
+// runs is kept whatever fails.
 func (s *Session) save() error {
-	if s.State.Trial != nil {
-		if err := errors.Join(s.inhibitHibernation(), s.inhibitJumps()); err != nil {
+	if t := s.State.Trial; t != nil {
+		err := errors.Join(s.inhibitHibernation(), s.inhibitJumps())
+		if err != nil && t.Phase != state.Trying {
 			return err
+		}
+		if err != nil {
+			s.Report.Warn("%v", err)
 		}
 	}
 	if err := s.Dir.Save(s.State); err != nil {

@@ -2,17 +2,13 @@ package zfs
 
 import (
 	"bytes"
-	"os"
 	"testing"
 )
 
 // The label is that of a pool on Debian 12's OpenZFS 2.1.11, whose /etc/hostid
 // was be ad be ad (testdata/vm/zfs.sh makes one).
 func TestLabelHost(t *testing.T) {
-	label, err := os.ReadFile("testdata/label-openzfs-2.1.11.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
+	label := recorded(t, "label-openzfs-2.1.11.bin")
 	pool, id, _, err := labelHost(label)
 	if pool != "rpool" || id != 0xadbeadbe || err != nil {
 		t.Errorf("%q %08x %v", pool, id, err)
@@ -43,10 +39,7 @@ func TestLabelHost(t *testing.T) {
 
 // A disk that was away has the label of before: of another host, say.
 func TestNewestHost(t *testing.T) {
-	label, err := os.ReadFile("testdata/label-openzfs-2.1.11.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
+	label := recorded(t, "label-openzfs-2.1.11.bin")
 	at := bytes.Index(label, []byte("txg\x00")) + len("txg\x00") + 4 + 4 + 7
 	newer := bytes.Clone(label)
 	newer[at]++
@@ -69,10 +62,7 @@ func TestNewestHost(t *testing.T) {
 }
 
 func FuzzLabelHost(f *testing.F) {
-	label, err := os.ReadFile("testdata/label-openzfs-2.1.11.bin")
-	if err != nil {
-		f.Fatal(err)
-	}
+	label := recorded(f, "label-openzfs-2.1.11.bin")
 	f.Add(label)
 	f.Fuzz(func(t *testing.T, b []byte) { labelHost(b) })
 }

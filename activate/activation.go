@@ -284,11 +284,19 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 			// What these two bring into the new boot environment stays when the
 			// activation is undone: it is what `sync run` would bring, and the
 			// records say that it is there.
-			journal.Step{Name: "bring in the links to the shared data", Do: func(ctx context.Context) error { return s.adoptShare(ctx, a.Name, newDir) }},
+			journal.Step{
+				Name: "bring in the links to the shared data",
+				Do: func(ctx context.Context) error {
+					return errors.Join(s.adoptShare(ctx, a.Name, newDir), stillMounted(a.Name, newDir))
+				},
+			},
 			journal.Step{
 				Name: "reconcile the files of the synclist",
 				Do: func(ctx context.Context) error {
-					return s.reconcileRunning(ctx, a.FromUUID, a.UUID, snapDir, newDir, a.Strict)
+					if err := s.reconcileRunning(ctx, a.FromUUID, a.UUID, snapDir, newDir, a.Strict); err != nil {
+						return err
+					}
+					return stillMounted(a.Name, newDir)
 				},
 				Undo: func(ctx context.Context) error { s.tidy(ctx, a.Name, newDir); return nil },
 			},
@@ -299,7 +307,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 					if err != nil {
 						return err
 					}
-					return s.putEntry(ctx, b, newDir)
+					return errors.Join(s.putEntry(ctx, b, newDir), stillMounted(a.Name, newDir))
 				},
 				Undo: func(ctx context.Context) error {
 					if a.HadEntry {
@@ -467,6 +475,15 @@ func (s *Session) entry(ctx context.Context, b be.BE, dir string) (boot.Entry, e
 // not activated.
 func (s *Session) checkBootable(ctx context.Context, b be.BE) error {
 	return s.lookInto(ctx, b, func(dir string) error { return s.bootableAt(ctx, b, dir) })
+}
+
+// stillMounted says that what was written to dir went into the boot environment
+// name: had somebody unmounted it, it would be nowhere.
+func stillMounted(name, dir string) error {
+	if !isMountPoint(dir) {
+		return be.E(be.InUse, "%s was unmounted from %s meanwhile: activate it again", name, dir)
+	}
+	return nil
 }
 
 // lookInto calls f with where b is mounted, read-only if it is not yet.

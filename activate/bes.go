@@ -249,7 +249,7 @@ func (s *Session) mayDestroy(b be.BE, force bool) error {
 		return be.E(be.InUse, "cannot destroy %s: it is running", b.Name)
 	case b.UUID != "" && b.UUID == st.Default:
 		return be.E(be.InUse, "cannot destroy %s: it is the default; activate another first", b.Name)
-	case b.Mountpoint != "" && !force:
+	case b.Mountpoint != "" && !force && !s.swept(b.Mountpoint):
 		return be.E(be.InUse, "cannot destroy %s: it is mounted at %s; unmount it, or give -f", b.Name, b.Mountpoint)
 	}
 	return nil

@@ -109,7 +109,9 @@ func (t *Target) lookAt(ctx context.Context, name string) (*Session, be.BE, erro
 	return s, b, nil
 }
 
-// inBE calls f with the root of a boot environment, to be read.
+// inBE calls f with the root of a boot environment, to be read. One that does
+// not run is mounted, which waits for no other command: the error is of kind
+// Locked while one is at work.
 func (t *Target) inBE(ctx context.Context, name string, f func(s *Session, b be.BE, root string) error) error {
 	s, b, err := t.lookAt(ctx, name)
 	if err != nil {
@@ -121,6 +123,11 @@ func (t *Target) inBE(ctx context.Context, name string, f func(s *Session, b be.
 	}
 	if b.Running {
 		return f(s, b, s.Root)
+	}
+	// What it is mounted for and unmounted, others mount, too.
+	s.dryRun = true
+	if err := s.lock(); err != nil {
+		return err
 	}
 	return s.lookInto(ctx, b, func(dir string) error { return f(s, b, dir) })
 }

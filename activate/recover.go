@@ -15,8 +15,9 @@ import (
 
 // Recover undoes or finishes what an earlier command or boot left open. It
 // returns what it did, in sentences; none if there was nothing. With dryRun
-// it only says what there is.
-func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
+// it only says what there is. What giveUp, a boot environment, wrote and is owed
+// is not brought over any more; empty gives nothing up.
+func (t *Target) Recover(ctx context.Context, giveUp string, dryRun bool) ([]string, error) {
 	s, err := t.Look(ctx)
 	if err != nil {
 		return nil, err
@@ -45,6 +46,12 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 		return nil, err
 	}
 	if dryRun {
+		if giveUp != "" {
+			if _, _, err := s.owedBut(ctx, giveUp); err != nil {
+				return nil, err
+			}
+			s.Report.Would("give up what " + giveUp + " wrote and is not brought over")
+		}
 		return nil, s.wouldRecover(ctx, rec)
 	}
 	s.sweep(ctx)
@@ -77,36 +84,19 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 			return did, err
 		}
 	}
-	running, err := s.running(ctx)
+	given, err := s.giveUp(ctx, giveUp)
 	if err != nil {
 		return did, err
 	}
-	if tr := s.State.Trial; tr != nil && tr.Phase == state.Trying && tr.BE != running.UUID {
-		// A boot that could not read the loader left it open.
-		f, err := s.settle(ctx, running, ls)
-		if err != nil {
-			return did, err
-		}
-		if f != nil {
-			did = append(did, "the trial of "+f.Name+" was recorded as failed: "+f.Reason)
-		}
+	did = append(did, given...)
+	more, err := s.catchUp(ctx)
+	did = append(did, more...)
+	if err != nil {
+		return did, err
 	}
-	if len(s.State.Owed) > 0 {
-		debts := s.State.Owed
-		left, trouble := s.takeOver(ctx, running, be.NewToken(), debts)
-		s.State.Owed = left
-		if err := s.save(); err != nil {
-			return did, err
-		}
-		for _, o := range left {
-			return did, be.E(be.Recovery, "cannot bring over what %s wrote: %s", s.nameOf(ctx, o.From), o.Why)
-		}
-		if trouble != nil {
-			return did, be.E(be.Recovery, "%w", trouble)
-		}
-		for _, o := range debts {
-			did = append(did, "brought over what "+s.nameOf(ctx, o.From)+" wrote")
-		}
+	for _, o := range s.State.Owed {
+		name := s.nameOf(ctx, o.From)
+		return did, be.E(be.Recovery, "cannot bring over what %s wrote: %s; if that cannot be mended, beadm recover --give-up %s does without, and what it changed of accounts is lost, too", name, o.Why, name)
 	}
 	for _, name := range s.mendEntries(ctx) {
 		did = append(did, "the boot menu can start "+name+" again")
@@ -136,7 +126,14 @@ func (s *Session) wouldRecover(ctx context.Context, rec *journal.Record) error {
 	if lostToken(s.State.Trial, ls) {
 		s.Report.Would("forget the trial of " + s.nameOf(ctx, s.State.Trial.BE) + ", which is not armed")
 	}
-	for _, o := range s.State.Owed {
+	running, err := s.running(ctx)
+	if err != nil {
+		return err
+	}
+	if over(s.State.Trial, running.UUID, ls) {
+		s.Report.Would("record that the trial of " + s.nameOf(ctx, s.State.Trial.BE) + " failed")
+	}
+	for _, o := range s.unsettled(running.UUID) {
 		s.Report.Would("bring over what " + s.nameOf(ctx, o.From) + " wrote")
 	}
 	stale, err := s.stale(ctx)

@@ -302,10 +302,18 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 		s.State.Failures = append(failures[:len(failures):len(failures)], f)
 	}
 	s.State.Trial = nil
+	owed := s.State.Owed
+	if s.State.Last == t.BE && t.BE != running.UUID && !slices.ContainsFunc(owed, func(o state.Owed) bool { return o.From == t.BE }) {
+		// In the same write: a cut from here on must not make of a failed
+		// trial's run one whose whole is carried.
+		s.State.Owed = append(owed[:len(owed):len(owed)], state.Owed{
+			From: t.BE, To: running.UUID, Why: "the boot did not come so far", At: time.Now().UTC(), SecurityOnly: v.Reason != state.ReasonOperator,
+		})
+	}
 	// The state first: were the token's trace cleared first, a cut would leave
 	// a trial of which nobody could say whether it was tried.
 	if err := s.save(); err != nil {
-		s.State.Trial, s.State.Failures = t, failures
+		s.State.Trial, s.State.Failures, s.State.Owed = t, failures, owed
 		return &f, err
 	}
 	s.record("failed", name, v.Reason+": "+v.Detail)

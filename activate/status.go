@@ -59,7 +59,8 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	}
 	defer s.Close()
 	out := Status{State: s.State.Word(), Setup: s.Dir != nil, Loader: s.State.Loader.Kind, NotTried: s.State.NotTried, Failure: s.State.UnreadFailure(), Conflicts: s.State.Conflicts}
-	if running, err := s.running(ctx); err == nil {
+	running, err := s.running(ctx)
+	if err == nil {
 		out.Running = running.Name
 		if k := s.State.BEs[running.UUID]; k != nil {
 			out.Checks = k.Checks
@@ -86,7 +87,14 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 		}
 	}
 	var owed []string
-	for _, o := range s.State.Owed {
+	debts := s.State.Owed
+	if running.UUID != "" {
+		debts = s.unsettled(running.UUID)
+		if ls, err := s.Loader.State(ctx); err == nil && over(s.State.Trial, running.UUID, ls) {
+			owed = append(owed, "the trial of "+s.nameOf(ctx, s.State.Trial.BE)+" is over, and the boot did not come so far as to settle it")
+		}
+	}
+	for _, o := range debts {
 		owed = append(owed, "what "+s.nameOf(ctx, o.From)+" wrote is not in "+s.nameOf(ctx, o.To)+" yet: "+o.Why)
 	}
 	out.Owed = strings.Join(owed, "; ")

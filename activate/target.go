@@ -151,6 +151,16 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 	}
 	s.alikeLoaders(ctx)
 	s.settleShareNow(ctx)
+	if s.isBehind(ctx) {
+		did, err := s.catchUp(ctx)
+		for _, what := range did {
+			s.Report.Note("recovered first: %s", what)
+			s.record("recover", "", what)
+		}
+		if err != nil {
+			s.Report.Warn("%v", err)
+		}
+	}
 	return s, nil
 }
 

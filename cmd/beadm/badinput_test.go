@@ -265,6 +265,8 @@ func TestTwoAtOnce(t *testing.T) {
 		{"rename", "new", "x"}, {"describe", "new", "x"}, {"rollback"}, {"confirm"}, {"recover"}, {"share", "init"}, {"sync", "run", "--to", "new"},
 		{"run", "new"}, {"setup", "/mnt"}, {"create", "-n", "x"}, {"activate", "-n", "new"}, {"sync", "status", "--to", "new"},
 		{"status", "--acknowledge"}, {"setup", "--loader", "stub", "--loader-dir", m.loader}, {"boot"},
+		// These mount it, and unmount it when they are done.
+		{"sync", "list", "--from", "new"},
 	} {
 		m.refused(11, "pid 4711 (beadm upgrade) is at work on this store", args...)
 	}

@@ -255,14 +255,20 @@ func recoverCommand() *cli.Command {
 	return &cli.Command{
 		Name: "recover", Usage: "finish or undo what was interrupted",
 		Description: "Every command that changes something does this first by itself.",
-		Flags:       []cli.Flag{dryRun()},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "give-up", Usage: "do without what `BE` wrote and cannot be brought over"}, dryRun(),
+		},
 		Action: func(c *cli.Context) error {
 			if _, err := args(c, 0, 0); err != nil {
 				return err
 			}
+			giveUp, err := named(c, "give-up")
+			if err != nil {
+				return err
+			}
 			return change(c, "", func(t *activate.Target, out *outcome) error {
 				t.AnyHost = true
-				did, err := t.Recover(c.Context, c.Bool("dry-run"))
+				did, err := t.Recover(c.Context, giveUp, c.Bool("dry-run"))
 				out.Done = did
 				for _, what := range did {
 					if !c.Bool("json") {

@@ -151,6 +151,9 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 	}
 	s.alikeLoaders(ctx)
 	s.settleShareNow(ctx)
+	if err := s.finishRestore(); err != nil {
+		s.Report.Warn("%v", err)
+	}
 	return s, nil
 }
 

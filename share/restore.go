@@ -84,13 +84,51 @@ func Restore(ctx context.Context, o RestoreOptions) (Restored, error) {
 			err = wrap(be.Other, "cannot make it durable", live.SyncFS())
 		}
 		if err != nil {
-			return res, be.E(be.KindOf(err), "cannot restore %s: %w", p, err)
+			return res, be.E(be.KindOf(err), "cannot restore %s: %w", rooted.Printable(p), err)
 		}
 	}
 	if len(res.SetAside) > 0 {
 		res.Directory = r.aside
 	}
 	return res, nil
+}
+
+// Holds says, as an error, which of the paths cannot be restored from the
+// snapshot mounted at snap.
+func Holds(snap string, paths []string) error {
+	root, err := rooted.Open(snap)
+	if err != nil {
+		return be.E(be.NotFound, "cannot restore: %w", err)
+	}
+	defer root.Close()
+	for _, p := range paths {
+		parts, err := partsOf(p)
+		if err == nil {
+			var dir *os.File
+			if dir, err = openIn(root, parts[:len(parts)-1]); err == nil {
+				_, err = lstat(dir, parts[len(parts)-1])
+				dir.Close()
+			}
+			if err != nil {
+				err = be.E(be.NotFound, "the snapshot does not have it")
+			}
+		}
+		if err != nil {
+			return be.E(be.KindOf(err), "cannot restore %s: %w", rooted.Printable(p), err)
+		}
+	}
+	return nil
+}
+
+// partsOf are the names that a path in the shared dataset leads through.
+func partsOf(p string) ([]string, error) {
+	parts := strings.Split(strings.Trim(path.Clean(p), "/"), "/")
+	for _, part := range parts {
+		if part == "" || part == "." || part == ".." || strings.HasPrefix(part, ".beadm-") {
+			return nil, be.E(be.Usage, "it is no path in the shared data")
+		}
+	}
+	return parts, nil
 }
 
 type restoring struct {
@@ -104,11 +142,9 @@ type restoring struct {
 // path restores one of the paths asked for. What leads to it must be there in
 // the snapshot, and is made anew where it is not in the dataset.
 func (r *restoring) path(snap *rooted.Root, p string) error {
-	parts := strings.Split(strings.Trim(path.Clean(p), "/"), "/")
-	for _, part := range parts {
-		if part == "." || part == ".." || strings.HasPrefix(part, ".beadm-") {
-			return be.E(be.Usage, "it is no path in the shared data")
-		}
+	parts, err := partsOf(p)
+	if err != nil {
+		return err
 	}
 	src, err := copier.OpenDir(snap, "/")
 	if err != nil {

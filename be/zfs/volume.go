@@ -163,7 +163,7 @@ func (s *Store) SnapshotVolume(ctx context.Context, v be.Volume, snap string) (b
 	if err != nil {
 		return be.Snapshot{}, err
 	}
-	if err = checkSnapshotName(snap); err == nil {
+	if err = be.CheckSnapshotName(snap); err == nil {
 		var sn be.Snapshot
 		if sn, err = s.take(ctx, ds, snap, ""); err == nil {
 			return sn, nil
@@ -188,7 +188,7 @@ func (s *Store) DestroyVolumeSnapshot(ctx context.Context, v be.Volume, snap str
 	if err != nil {
 		return err
 	}
-	if err = checkSnapshotName(snap); err == nil {
+	if err = be.CheckSnapshotName(snap); err == nil {
 		err = s.destroyRecursively(ctx, ds+"@"+snap)
 	}
 	return problem(err, "cannot destroy snapshot %s@%s", ds, snap)
@@ -200,7 +200,7 @@ func (s *Store) MountVolumeSnapshot(ctx context.Context, v be.Volume, snap, dir 
 	if err != nil {
 		return err
 	}
-	if err = checkSnapshotName(snap); err == nil {
+	if err = be.CheckSnapshotName(snap); err == nil {
 		err = s.mountTree(ctx, ds, snap, dir, true)
 	}
 	return problem(err, "cannot mount snapshot %s@%s", ds, snap)

@@ -13,6 +13,7 @@ func shareCommand() *cli.Command {
 	return &cli.Command{
 		Name: "share", Usage: "keep mail, spools, logs and temporary files in one place for all boot environments",
 		Subcommands: []*cli.Command{
+			shareListCommand(), shareSnapshotCommand(), shareRestoreCommand(),
 			{
 				Name: "init", Usage: "move the directories into /var/share while the system runs", ArgsUsage: "[PATH...]",
 				Description: "Without PATH: the profile, which share status lists. Who holds files open in\nthem is named, and nothing is moved, unless --stop or --stop-all lets it be\nstopped; it is started again afterwards.",

@@ -276,3 +276,17 @@ func newer(r *rooted.Root, at string, since time.Time) bool {
 	t, err := changed(dir, at[i+1:])
 	return err != nil || !t.Before(since)
 }
+
+// HasOld says whether the root keeps trees that Commit would delete.
+func HasOld(root string) (bool, error) {
+	r, err := rooted.Open(root)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	list, err := r.ReadDir(OldDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return len(list) > 0, err
+}

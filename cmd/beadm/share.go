@@ -13,7 +13,7 @@ func shareCommand() *cli.Command {
 	return &cli.Command{
 		Name: "share", Usage: "keep mail, spools, logs and temporary files in one place for all boot environments",
 		Subcommands: []*cli.Command{
-			shareListCommand(), shareSnapshotCommand(), shareRestoreCommand(),
+			shareListCommand(), shareSnapshotCommand(), shareRestoreCommand(), shareCommitCommand(),
 			{
 				Name: "init", Usage: "move the directories into /var/share while the system runs", ArgsUsage: "[PATH...]",
 				Description: "Without PATH: the profile, which share status lists. Who holds files open in\nthem is named, and nothing is moved, unless --stop or --stop-all lets it be\nstopped; it is started again afterwards.",
@@ -80,5 +80,26 @@ func shareCommand() *cli.Command {
 			},
 		},
 		Action: needSubcommand,
+	}
+}
+
+func shareCommitCommand() *cli.Command {
+	return &cli.Command{
+		Name: "commit", Usage: "delete the directories as they were before they were shared",
+		Description: "Every boot environment keeps them in /var/.beadm-old until then.",
+		Flags:       []cli.Flag{dryRun()},
+		Action: func(c *cli.Context) error {
+			if _, err := args(c, 0, 0); err != nil {
+				return err
+			}
+			return change(c, "", func(t *activate.Target, out *outcome) error {
+				had, err := t.CommitShare(c.Context, c.Bool("dry-run"))
+				if err != nil {
+					return err
+				}
+				out.Result = map[string][]string{"deleted_in": had}
+				return nil
+			})
+		},
 	}
 }

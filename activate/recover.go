@@ -197,6 +197,8 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 		return rebuilt(rec, func(a resolveArgs) journal.Plan { return s.resolvePlan(a, nil) })
 	case "share init":
 		return rebuilt(rec, func(a shareInitArgs) journal.Plan { return s.shareInitPlan(a, nil) })
+	case "share remove":
+		return rebuilt(rec, func(a shareRemoveArgs) journal.Plan { return s.shareRemovePlan(a, nil) })
 	case "activate":
 		return rebuilt(rec, s.activatePlan)
 	case "confirm":

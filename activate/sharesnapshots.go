@@ -213,7 +213,9 @@ func (t *Target) RestoreShare(ctx context.Context, name string, paths []string, 
 	}
 	now := time.Now()
 	if !dryRun {
-		res.Before = share.SnapshotName(beforeRestore, now)
+		if res.Before, err = s.newSnapshotName(ctx, now); err != nil {
+			return res, err
+		}
 		if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, res.Before); err != nil {
 			return res, be.E(be.KindOf(err), "cannot restore before there is a snapshot of what is: %w", err)
 		}
@@ -235,6 +237,20 @@ func (t *Target) RestoreShare(ctx context.Context, name string, paths []string, 
 		return res, be.E(be.InUse, "not restored, because another program has it locked: %s; do it again", strings.Join(allPrintable(res.Locked), ", "))
 	}
 	return res, nil
+}
+
+// newSnapshotName is of what is before a restore; two may be in one second.
+func (s *Session) newSnapshotName(ctx context.Context, at time.Time) (string, error) {
+	for ; ; at = at.Add(time.Second) {
+		name := share.SnapshotName(beforeRestore, at)
+		_, err := s.shareSnapshot(ctx, name)
+		if be.KindOf(err) == be.NotFound {
+			return name, nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
 }
 
 func allPrintable(paths []string) []string {

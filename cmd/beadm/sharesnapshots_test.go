@@ -83,38 +83,3 @@ func TestEatenMailbox(t *testing.T) {
 	m.ok("share", "snapshot", "--destroy", name)
 	m.refused(3, "there is no snapshot", "share", "snapshot", "-d", name)
 }
-
-// What was there before is kept in every boot environment until it is given up.
-func TestShareCommit(t *testing.T) {
-	m := newMachine(t)
-	m.refused(10, "there is no shared data", "share", "commit")
-	m.ok("create", "before")
-	m.ok("share", "init")
-	m.ok("activate", "before") // which gives it the links
-	m.refused(4, "while a trial is armed", "share", "commit")
-	m.ok("activate", "-T")
-	m.ok("create", "after")
-	old := filepath.Join(m.root, "var/.beadm-old/mail/alice")
-	if read(t, old) != "first mail\n" {
-		t.Fatal("nothing was kept")
-	}
-	before := m.snapshotWorld()
-	out := m.ok("share", "commit", "-n")
-	for _, name := range []string{"debian", "before", "after"} {
-		if !strings.Contains(out, "would delete /var/.beadm-old of "+name+"\n") {
-			t.Errorf("share commit -n does not name %s:\n%s", name, out)
-		}
-	}
-	if after := m.snapshotWorld(); after != before {
-		t.Errorf("a dry run changed\n%s", differ(before, after))
-	}
-	m.ok("share", "commit")
-	if out := m.ok("share", "commit", "-n"); out != "" {
-		t.Errorf("left:\n%s", out)
-	}
-	m.mailIs("alice", "first mail\n")
-	m.ok("activate", "before")
-	m.comeUp()
-	m.is("trying", "before", "debian")
-	m.mailIs("alice", "first mail\n")
-}

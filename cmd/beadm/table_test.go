@@ -33,6 +33,7 @@ func TestEveryCommandInEveryState(t *testing.T) {
 		{"status", [7]int{}},
 		{"history", [7]int{}},
 		{"share status", [7]int{}},
+		{"share undo", [7]int{0, 4, 4, 4, 0, 0, 0}},
 		{"share commit", [7]int{10, 4, 4, 4, 10, 10, 10}},
 		{"share list", [7]int{10, 10, 10, 10, 10, 10, 10}},
 		{"sync list", [7]int{}},

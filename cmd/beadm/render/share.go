@@ -18,6 +18,20 @@ func ShareSnapshots(w io.Writer, list []activate.ShareSnapshot) error {
 	return table(w, rows)
 }
 
+// ShareStatus prints a line a path.
+func ShareStatus(w io.Writer, paths []share.Path) error {
+	for _, p := range paths {
+		line := fmt.Sprintf("%-12s %s", rooted.Printable(p.Path), p.State)
+		if p.Why != "" {
+			line += ": " + p.Why
+		}
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Restored says what a restore did, or would do.
 func Restored(w io.Writer, r activate.ShareRestored, dry bool) error {
 	would := ""

@@ -10,6 +10,7 @@ import (
 	"beadm/activate/boot"
 	"beadm/be"
 	"beadm/be/journal"
+	"beadm/be/rooted"
 	"beadm/be/state"
 )
 
@@ -64,6 +65,9 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 		} else {
 			did = append(did, "the relocation of shared directories was ended")
 		}
+	}
+	if mailbox := s.finishRestore(); mailbox != "" {
+		did = append(did, "a mailbox that was being restored is whole: "+rooted.Printable(mailbox))
 	}
 	s.alikeLoaders(ctx)
 	ls, err := s.Loader.State(ctx)

@@ -124,9 +124,7 @@ func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) err
 	if err := s.settleShare(ctx, running.UUID, nil); err != nil {
 		return err
 	}
-	if err := s.finishRestore(); err != nil {
-		s.Report.Warn("%v", err)
-	}
+	s.finishRestore()
 	if err := s.orderJournal(); err != nil {
 		return err
 	}

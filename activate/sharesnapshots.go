@@ -289,14 +289,19 @@ func (s *Session) pathInShare(ctx context.Context, p string) (string, error) {
 }
 
 // finishRestore finishes the mailbox that a restore was writing when it was
-// cut.
-func (s *Session) finishRestore() error {
+// cut, and returns its path, empty if there was none.
+func (s *Session) finishRestore() string {
 	live := s.openLive()
 	if live == nil {
-		return nil
+		return ""
 	}
 	defer live.Close()
-	return share.FinishRestore(openPath(live))
+	mailbox, err := share.FinishRestore(openPath(live))
+	if err != nil {
+		s.Report.Warn("%v", err)
+		return ""
+	}
+	return mailbox
 }
 
 // neededActivations are those whose snapshots somebody may still want.

@@ -151,9 +151,7 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 	}
 	s.alikeLoaders(ctx)
 	s.settleShareNow(ctx)
-	if err := s.finishRestore(); err != nil {
-		s.Report.Warn("%v", err)
-	}
+	s.finishRestore()
 	return s, nil
 }
 

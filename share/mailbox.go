@@ -187,24 +187,32 @@ func writeOver(live *rooted.Root, f *os.File, rec *writing) error {
 
 // FinishRestore finishes the mailbox that a Restore was writing when it was
 // cut, or takes its lock away. It runs before anybody delivers, or locks the
-// mailbox. Nothing to do is no error.
-func FinishRestore(liveDir string) error {
+// mailbox. It returns the path of the mailbox; empty if there was nothing to do.
+func FinishRestore(liveDir string) (string, error) {
 	live, err := openShare(liveDir)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer live.Close()
+	if _, err := live.Lstat(restoringDir); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
 	data, err := live.ReadFileLimit(restoringRecord, 1<<16)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return "", forgetWriting(live)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	var rec writing
 	if err := json.Unmarshal(data, &rec); err != nil {
-		return be.E(be.Recovery, "cannot read the record of a mailbox that is restored: %w", err)
+		return "", be.E(be.Recovery, "cannot read the record of a mailbox that is restored: %w", err)
 	}
+	return rec.Path, rec.finish(live)
+}
+
+// finish ends what the record is of.
+func (rec writing) finish(live *rooted.Root) error {
 	parts := strings.Split(rec.Path, "/")
 	name := parts[len(parts)-1]
 	dir, err := openIn(live, parts[:len(parts)-1])
@@ -284,6 +292,9 @@ func (w *writing) save(live *rooted.Root) error {
 
 func forgetWriting(live *rooted.Root) error {
 	effect("forget the record")
+	if err := live.SweepTemp(restoringDir); err != nil {
+		return err
+	}
 	for _, file := range []string{restoringRecord, restoringText} {
 		if err := live.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -292,7 +303,7 @@ func forgetWriting(live *rooted.Root) error {
 			return err
 		}
 	}
-	return nil
+	return live.Remove(restoringDir)
 }
 
 var errLocked = errors.New("it is locked")

@@ -80,7 +80,7 @@ func restored(t *testing.T, live string) {
 			t.Errorf("%s holds\n%s\nand should hold\n%s", file, got, want)
 		}
 	}
-	for _, gone := range []string{"mail/erin/new/2.b.host", "mail/erin/tmp/half", "mail/carol.lock", "mail/alice.lock", "mail/mh/3", ".beadm-restoring/record", ".beadm-restoring/mailbox"} {
+	for _, gone := range []string{"mail/erin/new/2.b.host", "mail/erin/tmp/half", "mail/carol.lock", "mail/alice.lock", "mail/mh/3", ".beadm-restoring"} {
 		if _, err := os.Lstat(live + "/" + gone); !os.IsNotExist(err) {
 			t.Errorf("%s is there: %v", gone, err)
 		}
@@ -189,7 +189,7 @@ func TestRestoreDiesAnywhere(t *testing.T) {
 		if !cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled() {
 			t.Fatalf("%v: %s", err, out)
 		}
-		if err := FinishRestore(live); err != nil {
+		if _, err := FinishRestore(live); err != nil {
 			t.Fatalf("after %d: %v", n, err)
 		}
 		if err := deliver(live, 1); err != nil {

@@ -33,6 +33,7 @@ func (s *Store) VolumeExists(ctx context.Context, v be.Volume) (bool, error) {
 }
 
 func (s *Store) readVolume(ctx context.Context, ds string) (*tree, error) {
+	s.readTogether(ctx)
 	return s.memory.tree(ds, func() (*tree, error) {
 		return s.read(ctx, "filesystem,volume", 0, ds, mountProperties...)
 	})

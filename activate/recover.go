@@ -10,6 +10,7 @@ import (
 	"beadm/activate/boot"
 	"beadm/be"
 	"beadm/be/journal"
+	"beadm/be/rooted"
 	"beadm/be/state"
 )
 
@@ -71,6 +72,9 @@ func (t *Target) Recover(ctx context.Context, giveUp string, dryRun bool) ([]str
 		} else {
 			did = append(did, "the relocation of shared directories was ended")
 		}
+	}
+	if mailbox := s.finishRestore(); mailbox != "" {
+		did = append(did, "a mailbox that was being restored is whole: "+rooted.Printable(mailbox))
 	}
 	s.alikeLoaders(ctx)
 	ls, err := s.Loader.State(ctx)
@@ -194,6 +198,8 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 		return rebuilt(rec, func(a resolveArgs) journal.Plan { return s.resolvePlan(a, nil) })
 	case "share init":
 		return rebuilt(rec, func(a shareInitArgs) journal.Plan { return s.shareInitPlan(a, nil) })
+	case "share remove":
+		return rebuilt(rec, func(a shareRemoveArgs) journal.Plan { return s.shareRemovePlan(a, nil) })
 	case "activate":
 		return rebuilt(rec, s.activatePlan)
 	case "confirm":

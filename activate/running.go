@@ -41,16 +41,16 @@ var ErrTrialBoot = errors.New("the trial cannot go on")
 func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	began := time.Now().UTC()
 	claimed, claimsTrial := boot.Cmdline(t.Cmdline)
-	running, err := t.running(ctx)
-	if err != nil {
-		return res, trialError(claimsTrial, err)
-	}
-	res.BE = running.Name
 	s, err := t.Look(ctx)
 	if err != nil {
 		return res, trialError(claimsTrial, err)
 	}
 	defer s.Close()
+	running, err := s.running(ctx)
+	if err != nil {
+		return res, trialError(claimsTrial, err)
+	}
+	res.BE = running.Name
 	if s.Dir == nil || s.State.Loader.Kind == "" {
 		if claimsTrial {
 			return res, trialError(true, errors.New("the state file system is gone"))

@@ -124,6 +124,7 @@ func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) err
 	if err := s.settleShare(ctx, running.UUID, nil); err != nil {
 		return err
 	}
+	s.finishRestore()
 	if err := s.orderJournal(); err != nil {
 		return err
 	}
@@ -257,17 +258,8 @@ func (s *Session) pruneShare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keep := map[string]bool{}
-	for _, f := range s.State.Failures {
-		if !f.Acknowledged {
-			keep[f.Activation] = true
-		}
-	}
-	if t := s.State.Trial; t != nil {
-		keep[t.Activation] = true
-	}
 	var errs []error
-	for _, name := range oldSnapshots(all, time.Now(), keep) {
+	for _, name := range oldSnapshots(all, time.Now(), s.neededActivations()) {
 		err := s.Store.DestroyVolumeSnapshot(ctx, be.ShareVolume, name)
 		if err != nil && be.KindOf(err) != be.NotFound {
 			errs = append(errs, err)

@@ -167,6 +167,9 @@ func (s *Session) todo(st Status) (do []string) {
 		say("beadm confirm keeps %s, beadm rollback --reboot goes back to %s", st.Trial.BE, st.Trial.From)
 	case st.Failure != nil:
 		f := st.Failure.Name
+		if len(st.ShareSnapshots) > 0 {
+			say("beadm share restore %s /var/mail brings back mail that it lost", st.ShareSnapshots[0])
+		}
 		say("beadm status --acknowledge ends this notice; beadm run %s to mend it, then beadm activate %s to try it again, or beadm destroy %s", f, f, f)
 	case st.NotTried != nil:
 		say("beadm activate %s tries it again; beadm status --acknowledge ends this notice", st.NotTried.Name)

@@ -151,6 +151,7 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 	}
 	s.alikeLoaders(ctx)
 	s.settleShareNow(ctx)
+	s.finishRestore()
 	if s.isBehind(ctx) {
 		did, err := s.catchUp(ctx)
 		for _, what := range did {
@@ -170,9 +171,12 @@ func (s *Session) lock() error {
 		return err
 	}
 	s.unlock = unlock
-	s.remember(true) // what was read before the lock, too
-	s.ofHost()       // now: what it lists the command wants as well
-	// What was read before the lock may be another writer's past.
+	// What was read before the lock may be another writer's past. Nobody wrote
+	// while this is what the kernel started first.
+	if os.Getpid() != 1 {
+		s.remember(true)
+	}
+	s.ofHost() // now: what it lists the command wants as well
 	s.State, err = s.Dir.Load()
 	return err
 }

@@ -29,6 +29,18 @@ func CheckName(name string) error {
 	return E(Usage, "the name %q is not valid: use letters, digits and . _ : + -, and begin with a letter or a digit", name)
 }
 
+// What every store can have: ZFS has no plus sign.
+var snapshotRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
+
+// CheckSnapshotName reports why name cannot name a snapshot, as an error of kind
+// Usage, or nil if it can.
+func CheckSnapshotName(name string) error {
+	if !snapshotRule.MatchString(name) {
+		return E(Usage, "the snapshot name %q is not valid: use letters, digits and . _ : -, and begin with a letter or a digit", name)
+	}
+	return nil
+}
+
 // SplitSnapshot cuts BE@SNAP at its first @. snap is empty when there is none.
 func SplitSnapshot(arg string) (name, snap string, isSnap bool) {
 	return strings.Cut(arg, "@")

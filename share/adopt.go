@@ -20,7 +20,7 @@ type Adoption struct {
 
 // Adopt gives the boot environment mounted at root, in which nothing runs, the
 // links of the shared dataset mounted at shareDir: one for each directory of
-// the profile that the dataset holds. A BE made before the relocation has
+// the profile, and of what was added to it, that the dataset holds. A BE made before the relocation has
 // directories of its own there. They are kept in OldDir until Commit, and
 // those of their files that changed since the time given are staged, for
 // Arrive: a clone's own, not the mail that was in its source when it was
@@ -42,7 +42,15 @@ func Adopt(ctx context.Context, root, shareDir, os string, since time.Time) (Ado
 		return a, err
 	}
 	defer live.Close()
-	paths, err := look(r, Profile(os))
+	names, err := added(live, "")
+	if err != nil {
+		return a, err
+	}
+	all := Profile(os)
+	for _, name := range names {
+		all = append(all, "/var/"+name)
+	}
+	paths, err := look(r, all)
 	if err != nil {
 		return a, err
 	}
@@ -275,4 +283,18 @@ func newer(r *rooted.Root, at string, since time.Time) bool {
 	defer dir.Close()
 	t, err := changed(dir, at[i+1:])
 	return err != nil || !t.Before(since)
+}
+
+// HasOld says whether the root keeps trees that Commit would delete.
+func HasOld(root string) (bool, error) {
+	r, err := rooted.Open(root)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	list, err := r.ReadDir(OldDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return len(list) > 0, err
 }

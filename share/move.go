@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,15 +100,17 @@ func Init(ctx context.Context, o Options) (Result, error) {
 // and leaves them as directories. What was in the shared dataset is kept there
 // in a hidden directory until Commit. It stops and starts as Init does.
 func Undo(ctx context.Context, o Options) (Result, error) {
-	paths := o.Paths
-	if len(paths) == 0 {
-		paths = Profile(o.OS)
-	}
 	m, err := newMove(o, "undo")
 	if err != nil {
 		return Result{}, err
 	}
 	defer m.close()
+	paths := o.Paths
+	if len(paths) == 0 {
+		if paths, err = layout(m.r, o.OS); err != nil {
+			return Result{}, err
+		}
+	}
 	list, err := look(m.r, paths)
 	if err != nil {
 		return Result{}, err
@@ -291,6 +294,10 @@ func (m *move) work(ctx context.Context) error {
 			}
 		}
 	}
+	// Before there is a link of that name: others adopt it.
+	if err := m.layOut(); err != nil {
+		return be.E(be.Other, "cannot write down what is shared: %w", err)
+	}
 	// From here on a copy is whole and durable, and every path is what it was
 	// or a link to its copy. Nothing is interrupted any more: it takes as
 	// long as two renames a directory.
@@ -317,6 +324,19 @@ func (m *move) work(ctx context.Context) error {
 		}
 		m.rec.Phase = stopping // what remains is to start the units
 		return be.E(be.Other, "cannot move everything: %w", err)
+	}
+	return nil
+}
+
+// layOut writes down the paths that are in no profile.
+func (m *move) layOut() error {
+	for _, t := range m.trees {
+		if m.rec.Op != "init" || slices.Contains(Profile(m.o.OS), "/var/"+t.name) {
+			continue
+		}
+		if err := setAdded(m.r, MountPoint, t.name, true); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -634,7 +654,10 @@ func retire(r *rooted.Root, name string) error {
 	for i := 1; exists(r, to); i++ {
 		to = dir + "/" + name + "~" + itoa(i)
 	}
-	return r.Rename(MountPoint+"/"+name, to)
+	if err := r.Rename(MountPoint+"/"+name, to); err != nil {
+		return err
+	}
+	return setAdded(r, MountPoint, name, false)
 }
 
 // dropCopies removes what was not put in place.

@@ -37,7 +37,7 @@ func dieAt(spec string) {
 	n, _ := strconv.Atoi(f[1])
 	i := 0
 	onEffect = func(what string) {
-		if i++; i == n {
+		if i++; i == n && f[0] != "deliver" {
 			unix.Kill(os.Getpid(), unix.SIGKILL)
 			select {}
 		}
@@ -54,6 +54,10 @@ func dieAt(spec string) {
 		_, err = Undo(context.Background(), o)
 	case "adopt":
 		_, err = Adopt(context.Background(), o.Root, os.Getenv("SHARE_TEST_LIVE"), "linux", time.Time{})
+	case "restore":
+		_, err = Restore(context.Background(), RestoreOptions{Snap: f[2], Live: o.Root, Paths: []string{"mail", "spool"}, Aside: "then"})
+	case "deliver":
+		err = deliver(o.Root, n)
 	case "arrive":
 		_, err = Arrive(context.Background(), o.Root, os.Getenv("SHARE_TEST_LIVE"), time.Unix(1e9, 0))
 	}

@@ -63,7 +63,11 @@ func Status(ctx context.Context, root, os string) ([]Path, error) {
 		return nil, be.E(be.NotFound, "cannot look at %s: %w", root, err)
 	}
 	defer r.Close()
-	return look(r, Profile(os))
+	paths, err := layout(r, os)
+	if err != nil {
+		return nil, err
+	}
+	return look(r, paths)
 }
 
 // MakePlan looks at the profile, or at paths if any are given, and counts what

@@ -35,7 +35,11 @@ func Stage(ctx context.Context, root, shareDir string) error {
 }
 
 func stage(ctx context.Context, r *rooted.Root, shareDir string) error {
-	paths, err := look(r, Profile("linux"))
+	all, err := layout(r, "linux")
+	if err != nil {
+		return err
+	}
+	paths, err := look(r, all)
 	if err != nil {
 		return err
 	}
@@ -185,7 +189,11 @@ func Skeleton(ctx context.Context, root string) error {
 		if err != nil || mounted {
 			return err
 		}
-		paths, err := look(r, Profile("linux"))
+		all, err := layout(r, "linux")
+		if err != nil {
+			return err
+		}
+		paths, err := look(r, all)
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"sort"
 	"strings"
 
@@ -12,15 +11,6 @@ import (
 
 	"beadm/be"
 )
-
-var snapshotRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}$`)
-
-func checkSnapshotName(snap string) error {
-	if !snapshotRule.MatchString(snap) {
-		return be.E(be.Usage, "the snapshot name %q is not valid: use letters, digits and . _ : + -, and begin with a letter or a digit", snap)
-	}
-	return nil
-}
 
 func snapshotProblem(err error, name, snap string) error {
 	if errors.Is(err, unix.ENOENT) {
@@ -75,7 +65,7 @@ func (s *Store) snapshot(ctx context.Context, e entry, snap string, auto bool) e
 // boot environment or the name of a volume. It is writable and without its
 // mark until it is whole, so that one cut off is seen, and swept by the next.
 func (s *Store) snapshotTree(ctx context.Context, src int, in base, owner, snap string, auto bool, keep func(string) bool) (err error) {
-	if err := checkSnapshotName(snap); err != nil {
+	if err := be.CheckSnapshotName(snap); err != nil {
 		return err
 	}
 	all, err := s.subdir(in.fd(), snapshotsDir)
@@ -243,7 +233,7 @@ func snapshotPath(owner, snap string) string {
 }
 
 func openSnapshot(in base, owner, snap string) (int, error) {
-	if err := checkSnapshotName(snap); err != nil {
+	if err := be.CheckSnapshotName(snap); err != nil {
 		return -1, err
 	}
 	return beneath(in.fd(), snapshotPath(owner, snap))
@@ -301,7 +291,7 @@ func (s *Store) DestroySnapshot(ctx context.Context, name, snap string) error {
 }
 
 func (s *Store) existing(in base, owner, name, snap string) error {
-	if err := checkSnapshotName(snap); err != nil {
+	if err := be.CheckSnapshotName(snap); err != nil {
 		return err
 	}
 	table, err := readMounts()

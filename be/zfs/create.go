@@ -160,7 +160,7 @@ func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, top s
 		if snap = opts.AutoSnapshot; snap == "" {
 			snap = "beadm-" + time.Now().UTC().Format("2006-01-02-150405.000")
 		}
-		if err := checkSnapshotName(snap); err != nil {
+		if err := be.CheckSnapshotName(snap); err != nil {
 			return "", err
 		}
 		if d := t.by[from+"@"+snap]; d != nil && !isSpare(t, d) {
@@ -173,7 +173,7 @@ func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, top s
 		}
 		made = from + "@" + snap
 	} else {
-		if err := checkSnapshotName(snap); err != nil {
+		if err := be.CheckSnapshotName(snap); err != nil {
 			return "", err
 		}
 		if t.by[from+"@"+snap] == nil {

@@ -96,7 +96,17 @@ func TestRemember(t *testing.T) {
 	said := filepath.Join(dir, "said")
 	s := fakeZFS(t, `[ "$1" = get ] || exit 0
 echo x >>`+filepath.Join(dir, "asked")+`
+case "$*" in *p/beadm*) cat `+dir+`/volumes;; esac
 cat `+said)
+	var volumes strings.Builder
+	for _, name := range []string{"p/beadm", "p/VARSHARE"} {
+		for _, p := range scanned {
+			volumes.WriteString(name + "\t" + p + "\t-\tfilesystem\n")
+		}
+	}
+	if err := os.WriteFile(dir+"/volumes", []byte(volumes.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	says := func(lines ...string) {
 		t.Helper()
 		var out strings.Builder

@@ -10,6 +10,7 @@ import (
 // changes while it is there. nil remembers nothing.
 type memory struct {
 	trees map[string]*tree
+	apart bool // all of them at once was tried
 }
 
 // Remember starts with an empty memory, or ends it. It is for one goroutine.

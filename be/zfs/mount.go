@@ -332,7 +332,7 @@ func (s *Store) complete(ctx context.Context, name, dir string, readOnly bool) e
 
 // MountSnapshot mounts the snapshot and those of its name below read-only.
 func (s *Store) MountSnapshot(ctx context.Context, name, snap, dir string) error {
-	err := checkSnapshotName(snap)
+	err := be.CheckSnapshotName(snap)
 	var t *tree
 	if err == nil {
 		t, err = s.readForMount(ctx, name)

@@ -35,7 +35,7 @@ func grow(t *testing.T, lines ...string) *tree {
 			fmt.Fprintf(&out, "%s\t%s\t%s\t%s\n", f[0], p, source, value)
 		}
 	}
-	tr, err := parseGet(out.String(), "p/ROOT", scanned)
+	tr, err := parseGet(out.String(), scanned, "p/ROOT")
 	if err != nil {
 		t.Fatal(err)
 	}

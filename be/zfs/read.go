@@ -72,7 +72,7 @@ func (s *Store) read(ctx context.Context, types string, depth int, ds string, pr
 	if err != nil {
 		return nil, asBE(err)
 	}
-	return parseGet(out, ds, props)
+	return parseGet(out, props, ds)
 }
 
 // asBE gives a failed command the kind that its words stand for.
@@ -90,14 +90,14 @@ func asBE(err error) error {
 // the last field, so that a tab in it does no harm. A newline in a value that
 // somebody else set could pass for lines of its own: every dataset has each
 // property exactly once, or the answer is refused.
-func parseGet(out, top string, props []string) (*tree, error) {
+func parseGet(out string, props []string, tops ...string) (*tree, error) {
 	t := &tree{by: map[string]*dataset{}}
 	for _, line := range strings.Split(strings.TrimSuffix(out, "\n"), "\n") {
 		if line == "" && out == "" {
 			break
 		}
 		f := strings.SplitN(line, "\t", 4)
-		if len(f) != 4 || f[0] != top && !strings.HasPrefix(f[0], top+"/") && !strings.HasPrefix(f[0], top+"@") || !slices.Contains(props, f[1]) {
+		if len(f) != 4 || !slices.ContainsFunc(tops, func(top string) bool { return ofTop(f[0], top) }) || !slices.Contains(props, f[1]) {
 			return nil, fmt.Errorf("zfs get says what cannot be understood: %q", line)
 		}
 		d := t.by[f[0]]
@@ -120,6 +120,11 @@ func parseGet(out, top string, props []string) (*tree, error) {
 	}
 	sort.Strings(t.names)
 	return t, nil
+}
+
+// ofTop says whether the name is top's, or that of a dataset or snapshot below.
+func ofTop(name, top string) bool {
+	return name == top || strings.HasPrefix(name, top+"/") || strings.HasPrefix(name, top+"@")
 }
 
 // parseLocal reads the same command for all properties with a source of

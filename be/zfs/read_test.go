@@ -8,7 +8,7 @@ import (
 func TestParseGet(t *testing.T) {
 	props := []string{"type", "a:text"}
 	good := "p/R\ttype\t-\tfilesystem\np/R\ta:text\tlocal\twith\ta tab\np/R/x@s\ttype\t-\tsnapshot\np/R/x@s\ta:text\tinherited from p/R\twith\ta tab\n"
-	tr, err := parseGet(good, "p/R", props)
+	tr, err := parseGet(good, props, "p/R")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,11 +29,11 @@ func TestParseGet(t *testing.T) {
 		"a second value":       good + "p/R\ttype\t-\tvolume\n",
 		"an empty line within": "\n" + good,
 	} {
-		if _, err := parseGet(text, "p/R", props); err == nil {
+		if _, err := parseGet(text, props, "p/R"); err == nil {
 			t.Errorf("%s: understood", what)
 		}
 	}
-	if tr, err := parseGet("", "p/R", props); err != nil || len(tr.names) != 0 {
+	if tr, err := parseGet("", props, "p/R"); err != nil || len(tr.names) != 0 {
 		t.Errorf("no line: %v, %v", tr, err)
 	}
 }

@@ -18,6 +18,7 @@ var scanned = []string{
 // scan reads everything below POOL/ROOT in one command. What it returns is the
 // caller's to change.
 func (s *Store) scan(ctx context.Context) (*tree, error) {
+	s.readTogether(ctx)
 	t, err := s.memory.tree(s.root, func() (*tree, error) { return s.readAll(ctx) })
 	if err != nil {
 		return nil, err
@@ -33,10 +34,56 @@ func (s *Store) readAll(ctx context.Context) (*tree, error) {
 		}
 		return nil, err
 	}
+	s.knowGUID(t)
+	return t, nil
+}
+
+func (s *Store) knowGUID(t *tree) {
 	if d := t.by[s.root]; d != nil {
 		s.guid = d.value("guid")
 	}
-	return t, nil
+}
+
+// readTogether has the memory, if it is empty, know POOL/ROOT and both volumes
+// by one command: to start one takes longer than all that it says. If it fails,
+// as it does where there is a volume missing, each is asked for by itself.
+func (s *Store) readTogether(ctx context.Context) {
+	if s.memory == nil || len(s.memory.trees) > 0 || s.memory.apart {
+		return
+	}
+	s.memory.apart = true
+	tops := []string{s.root}
+	for _, v := range []be.Volume{be.StateVolume, be.ShareVolume} {
+		ds, err := s.volume(v)
+		if err != nil || within(ds, s.root) {
+			return
+		}
+		tops = append(tops, ds)
+	}
+	argv := []string{"zfs", "get", "-Hp", "-o", "name,property,source,value", "-t", "filesystem,volume,snapshot", "-r", strings.Join(scanned, ",")}
+	out, err := s.output(ctx, append(argv, tops...)...)
+	if err != nil {
+		return
+	}
+	all, err := parseGet(out, scanned, tops...)
+	if err != nil {
+		return
+	}
+	for _, top := range tops {
+		t := &tree{by: map[string]*dataset{}}
+		for _, name := range all.names {
+			if ofTop(name, top) {
+				t.by[name] = all.by[name]
+				t.names = append(t.names, name)
+			}
+		}
+		if t.by[top] == nil {
+			clear(s.memory.trees)
+			return
+		}
+		s.memory.trees[top] = t
+	}
+	s.knowGUID(s.memory.trees[s.root])
 }
 
 // environments are the root datasets of all boot environments.

@@ -2,22 +2,12 @@ package zfs
 
 import (
 	"context"
-	"regexp"
 	"strings"
 
 	gozfs "github.com/mistifyio/go-zfs/v4"
 
 	"beadm/be"
 )
-
-var snapshotRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
-
-func checkSnapshotName(snap string) error {
-	if !snapshotRule.MatchString(snap) {
-		return be.E(be.Usage, "the snapshot name %q is not valid: use letters, digits and . _ : -, and begin with a letter or a digit", snap)
-	}
-	return nil
-}
 
 // Snapshot is one instant for the boot environment and all below it.
 func (s *Store) Snapshot(ctx context.Context, name, snap string) (be.Snapshot, error) {
@@ -26,7 +16,7 @@ func (s *Store) Snapshot(ctx context.Context, name, snap string) (be.Snapshot, e
 }
 
 func (s *Store) snapshot(ctx context.Context, name, snap string) (be.Snapshot, error) {
-	if err := checkSnapshotName(snap); err != nil {
+	if err := be.CheckSnapshotName(snap); err != nil {
 		return be.Snapshot{}, err
 	}
 	t, err := s.find(ctx, name)
@@ -102,7 +92,7 @@ func (s *Store) DestroySnapshot(ctx context.Context, name, snap string) error {
 }
 
 func (s *Store) destroySnapshot(ctx context.Context, name, snap string) error {
-	if err := checkSnapshotName(snap); err != nil {
+	if err := be.CheckSnapshotName(snap); err != nil {
 		return err
 	}
 	t, err := s.find(ctx, name)

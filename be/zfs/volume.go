@@ -33,6 +33,7 @@ func (s *Store) VolumeExists(ctx context.Context, v be.Volume) (bool, error) {
 }
 
 func (s *Store) readVolume(ctx context.Context, ds string) (*tree, error) {
+	s.readTogether(ctx)
 	return s.memory.tree(ds, func() (*tree, error) {
 		return s.read(ctx, "filesystem,volume", 0, ds, mountProperties...)
 	})
@@ -163,7 +164,7 @@ func (s *Store) SnapshotVolume(ctx context.Context, v be.Volume, snap string) (b
 	if err != nil {
 		return be.Snapshot{}, err
 	}
-	if err = checkSnapshotName(snap); err == nil {
+	if err = be.CheckSnapshotName(snap); err == nil {
 		var sn be.Snapshot
 		if sn, err = s.take(ctx, ds, snap, ""); err == nil {
 			return sn, nil
@@ -188,7 +189,7 @@ func (s *Store) DestroyVolumeSnapshot(ctx context.Context, v be.Volume, snap str
 	if err != nil {
 		return err
 	}
-	if err = checkSnapshotName(snap); err == nil {
+	if err = be.CheckSnapshotName(snap); err == nil {
 		err = s.destroyRecursively(ctx, ds+"@"+snap)
 	}
 	return problem(err, "cannot destroy snapshot %s@%s", ds, snap)
@@ -200,7 +201,7 @@ func (s *Store) MountVolumeSnapshot(ctx context.Context, v be.Volume, snap, dir 
 	if err != nil {
 		return err
 	}
-	if err = checkSnapshotName(snap); err == nil {
+	if err = be.CheckSnapshotName(snap); err == nil {
 		err = s.mountTree(ctx, ds, snap, dir, true)
 	}
 	return problem(err, "cannot mount snapshot %s@%s", ds, snap)

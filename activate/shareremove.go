@@ -1,0 +1,191 @@
+package activate
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"beadm/be"
+	"beadm/be/journal"
+	"beadm/be/state"
+	"beadm/share"
+)
+
+// ShareRemoveOptions are those of beadm share remove and share undo.
+type ShareRemoveOptions struct {
+	Paths   []string // empty: all that is shared
+	Stop    []string
+	StopAll bool
+	DryRun  bool
+}
+
+// ShareRemove puts shared directories back into every boot environment, each
+// with a copy of what is in them now: first those at rest, then the running
+// one, live. What was shared is kept, hidden, until CommitShare.
+func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (share.Result, error) {
+	var res share.Result
+	s, err := t.write(ctx, opts.DryRun)
+	if err != nil {
+		return res, err
+	}
+	defer s.Close()
+	if err := Allow(s.State, "share remove"); err != nil {
+		return res, err
+	}
+	units := shareUnits(t.Root)
+	if !opts.DryRun {
+		if err := s.recoverShare(ctx, units); err != nil {
+			return res, err
+		}
+	}
+	args := shareRemoveArgs{}
+	if args.Names, err = s.sharedNames(ctx, opts.Paths); err != nil {
+		return res, err
+	}
+	if len(args.Names) == 0 {
+		s.Report.Note("nothing is shared")
+		return res, nil
+	}
+	live := s.openLive()
+	if live == nil {
+		return res, be.E(be.InUse, "cannot put anything back: the shared data is not mounted at %s", s.liveShare())
+	}
+	defer live.Close()
+	all, err := s.Store.List(ctx)
+	if err != nil {
+		return res, err
+	}
+	for _, b := range all {
+		switch {
+		case b.Running:
+			args.UUID = b.UUID
+		case b.Incomplete:
+		case b.Mountpoint != "":
+			return res, be.E(be.InUse, "cannot put directories back into %s: it is mounted at %s; unmount it first", b.Name, b.Mountpoint)
+		case b.ReadOnly:
+			return res, be.E(be.InUse, "cannot put directories back into %s: it is read-only", b.Name)
+		default:
+			args.Others = append(args.Others, b.Name)
+		}
+	}
+	need, err := share.Weigh(ctx, openPath(live), args.Names)
+	if err != nil {
+		return res, err
+	}
+	if s.Store.Caps().Kind != "btrfs" { // whose copies share their blocks
+		need *= int64(1 + len(args.Others))
+	}
+	free, err := s.Store.Free(ctx)
+	if err != nil {
+		return res, err
+	}
+	if free < need+room {
+		return res, be.E(be.Undone, "cannot put directories back: their copies take %d MiB and %s has %d free; nothing was changed", (need+room)>>20, s.Store.Location(), free>>20)
+	}
+	if opts.DryRun {
+		s.printPlan(s.shareRemovePlan(args, nil))
+		return res, nil
+	}
+	err = s.run(ctx, s.shareRemovePlan(args, func(ctx context.Context) error {
+		res, err = share.Undo(ctx, share.Options{
+			Root: t.Root, BE: args.UUID, Paths: args.paths(), Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
+			Record: func(_ string, data []byte) error { return state.WriteFile(s.Dir.Path(shareRecord), data) },
+			Note:   func(text string) { t.Report.Note("%s", text) },
+		})
+		if err == nil {
+			return s.forgetShareRecord()
+		}
+		return errors.Join(err, s.recoverShare(context.WithoutCancel(ctx), units))
+	}))
+	if err != nil {
+		return res, err
+	}
+	s.record("share remove", "", strings.Join(res.Moved, " "))
+	return res, nil
+}
+
+// sharedNames are the names in the shared dataset of paths, or of all that the
+// running boot environment has links for.
+func (s *Session) sharedNames(ctx context.Context, paths []string) ([]string, error) {
+	list, err := share.Status(ctx, s.Root, "")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, p := range list {
+		if p.State == share.Linked && (len(paths) == 0 || slices.Contains(paths, p.Path)) {
+			names = append(names, p.Name)
+		}
+	}
+	for _, p := range paths {
+		if !slices.ContainsFunc(list, func(one share.Path) bool { return one.Path == p && one.State == share.Linked }) {
+			return nil, be.E(be.NotFound, "%q is not shared: beadm share status shows what is", p)
+		}
+	}
+	return names, nil
+}
+
+type shareRemoveArgs struct {
+	UUID   be.UUID  `json:"uuid"` // of the running boot environment
+	Names  []string `json:"names"`
+	Others []string `json:"others"` // boot environments at rest
+}
+
+func (a shareRemoveArgs) paths() []string {
+	var paths []string
+	for _, name := range a.Names {
+		paths = append(paths, "/var/"+name)
+	}
+	return paths
+}
+
+// shareRemovePlan has the relocation of the running boot environment for its
+// commit, as shareInitPlan has.
+func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) error) journal.Plan {
+	what := strings.Join(a.paths(), ", ")
+	if move == nil {
+		move = func(ctx context.Context) error { return s.recoverShare(ctx, shareUnits(s.Root)) }
+	}
+	// into works on a boot environment at rest, with the shared data at hand.
+	into := func(ctx context.Context, name string, f func(dir, live string) error) error {
+		live := s.openLive()
+		if live == nil {
+			return errors.New("the shared data is not mounted")
+		}
+		defer live.Close()
+		return s.writeInto(ctx, name, func(dir string) error { return f(dir, openPath(live)) })
+	}
+	plan := journal.Plan{Op: "share remove", Args: a, Commit: len(a.Others), Committed: func(ctx context.Context) (bool, error) {
+		if data, err := s.openRelocation(); err != nil || data != nil {
+			return true, err
+		}
+		list, err := share.Status(ctx, s.Root, "")
+		for _, p := range list {
+			if slices.Contains(a.Names, p.Name) && p.State == share.Real {
+				return true, err
+			}
+		}
+		return false, err
+	}}
+	for _, name := range a.Others {
+		plan.Steps = append(plan.Steps, journal.Step{
+			Name: "put " + what + " back into " + name,
+			Do: func(ctx context.Context) error {
+				return into(ctx, name, func(dir, live string) error {
+					_, err := share.PutBack(ctx, dir, live, a.Names)
+					return err
+				})
+			},
+			Undo: func(ctx context.Context) error {
+				return into(ctx, name, func(dir, live string) error {
+					_, err := share.Adopt(ctx, dir, live, "", time.Time{})
+					return err
+				})
+			},
+		})
+	}
+	plan.Steps = append(plan.Steps, journal.Step{Name: "put " + what + " back into what runs", Do: move})
+	return plan
+}

@@ -1,0 +1,319 @@
+package activate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"beadm/be"
+	"beadm/be/rooted"
+	"beadm/share"
+)
+
+// ShareSnapshot is one of the shared data.
+type ShareSnapshot struct {
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+	Bytes   int64     `json:"bytes"` // that destroying it alone would free; 0 where the store does not know
+	// For says what it was made for: "activation of NEW", "failed trial of NEW",
+	// "restore"; empty for one that was made by hand.
+	For string `json:"for,omitempty"`
+}
+
+// beforeRestore stands where the snapshot of a switch names its activation.
+const beforeRestore = "restore"
+
+// ShareSnapshots lists the snapshots of the shared data, oldest first.
+func (t *Target) ShareSnapshots(ctx context.Context) ([]ShareSnapshot, error) {
+	s, err := t.Look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	all, err := s.snapshotsOfShare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := []ShareSnapshot{}
+	switches, err := s.switches()
+	for _, snap := range all {
+		one := ShareSnapshot{Name: snap.Name, Created: snap.Created, Bytes: snap.Space}
+		if of, _, ok := share.ParseSnapshotName(snap.Name); ok {
+			if one.For = switches[of]; one.For == "" {
+				one.For = "a switch"
+			}
+		}
+		list = append(list, one)
+	}
+	return list, err
+}
+
+// switches are what activations were, by their token.
+func (s *Session) switches() (map[string]string, error) {
+	of := map[string]string{beforeRestore: "restore"}
+	if s.Dir == nil {
+		return of, nil
+	}
+	events, err := s.Dir.History()
+	for _, e := range events {
+		if token, ok := strings.CutPrefix(e.Detail, "activation "); ok {
+			of[token] = "activation of " + e.BE
+		}
+	}
+	if t := s.State.Trial; t != nil {
+		of[t.Activation] = "trial of " + s.nameOf(context.Background(), t.BE)
+	}
+	for _, f := range s.State.Failures {
+		of[f.Activation] = "failed trial of " + f.Name
+	}
+	return of, err
+}
+
+func (s *Session) snapshotsOfShare(ctx context.Context) ([]be.Snapshot, error) {
+	if !s.Store.Caps().Snapshots {
+		return nil, be.E(be.NoStore, "%s has no snapshots", s.Store.Location())
+	}
+	exists, err := s.hasShare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		return nil, be.E(be.NoStore, "there is no shared data: beadm share init moves it into one place")
+	}
+	return s.Store.VolumeSnapshots(ctx, be.ShareVolume)
+}
+
+// SnapshotShare makes a snapshot of the shared data, named name or, if that is
+// empty, by the time; it is kept until it is destroyed by hand. It returns its
+// name.
+func (t *Target) SnapshotShare(ctx context.Context, name string, dryRun bool) (string, error) {
+	s, err := t.write(ctx, dryRun)
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	if name == "" {
+		name = "by-hand-" + time.Now().UTC().Format("20060102T150405Z")
+	}
+	if err := be.CheckSnapshotName(name); err != nil {
+		return "", err
+	}
+	if _, _, ours := share.ParseSnapshotName(name); ours {
+		return "", be.E(be.Usage, "cannot name a snapshot %s: beadm names those of switches like that, and destroys them; choose another name", name)
+	}
+	all, err := s.snapshotsOfShare(ctx)
+	if err != nil {
+		return "", err
+	}
+	if slices.ContainsFunc(all, func(snap be.Snapshot) bool { return snap.Name == name }) {
+		return "", be.E(be.InUse, "there is a snapshot %s of the shared data: choose another name", name)
+	}
+	if dryRun {
+		s.Report.Would("make snapshot " + name + " of the shared data")
+		return name, nil
+	}
+	if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, name); err != nil {
+		return "", err
+	}
+	s.record("share snapshot", "", name)
+	return name, nil
+}
+
+// DestroyShareSnapshot destroys one; that of a failed trial that nobody has
+// read of, and of one under way, are refused.
+func (t *Target) DestroyShareSnapshot(ctx context.Context, name string, dryRun bool) error {
+	s, err := t.write(ctx, dryRun)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if _, err := s.shareSnapshot(ctx, name); err != nil {
+		return err
+	}
+	if of, _, ok := share.ParseSnapshotName(name); ok && s.neededActivations()[of] {
+		return be.E(be.InUse, "cannot destroy snapshot %s: it belongs to a trial that is under way, or that failed and is not acknowledged (beadm status)", name)
+	}
+	if dryRun {
+		s.Report.Would("destroy snapshot " + name + " of the shared data")
+		return nil
+	}
+	if err := s.Store.DestroyVolumeSnapshot(ctx, be.ShareVolume, name); err != nil {
+		return err
+	}
+	s.record("share snapshot --destroy", "", name)
+	return nil
+}
+
+func (s *Session) shareSnapshot(ctx context.Context, name string) (be.Snapshot, error) {
+	all, err := s.snapshotsOfShare(ctx)
+	if err != nil {
+		return be.Snapshot{}, err
+	}
+	for _, snap := range all {
+		if snap.Name == name {
+			return snap, nil
+		}
+	}
+	return be.Snapshot{}, be.E(be.NotFound, "there is no snapshot %q of the shared data: beadm share list shows those there are", name)
+}
+
+// ShareRestored is what RestoreShare did.
+type ShareRestored struct {
+	share.Restored
+	Snapshot string `json:"snapshot"`         // that was restored from
+	Before   string `json:"before,omitempty"` // the snapshot of what was, made first
+}
+
+// RestoreShare brings back what the snapshot holds at paths (share.Restore says
+// how), after a snapshot of what is there now. Paths are those of the system
+// (/var/mail/alice) or of the shared data (mail/alice). What was cut is begun
+// again by the same command; no file is ever half written, but a mailbox, which
+// the next command or boot finishes.
+func (t *Target) RestoreShare(ctx context.Context, name string, paths []string, dryRun bool) (res ShareRestored, err error) {
+	s, err := t.write(ctx, dryRun)
+	if err != nil {
+		return res, err
+	}
+	defer s.Close()
+	if err := Allow(s.State, "share restore"); err != nil {
+		return res, err
+	}
+	if len(paths) == 0 {
+		return res, be.E(be.Usage, "give what to restore, such as /var/mail or /var/mail/alice")
+	}
+	inShare := make([]string, len(paths))
+	for i, p := range paths {
+		if inShare[i], err = s.pathInShare(ctx, p); err != nil {
+			return res, err
+		}
+	}
+	if _, err := s.shareSnapshot(ctx, name); err != nil {
+		return res, err
+	}
+	live := s.openLive()
+	if live == nil {
+		return res, be.E(be.InUse, "cannot restore: the shared data is not mounted at %s", s.liveShare())
+	}
+	defer live.Close()
+	dir := s.path("share")
+	if err := s.private(dir); err != nil {
+		return res, err
+	}
+	if err := s.holdMounts(); err != nil {
+		return res, err
+	}
+	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
+	if err := s.Store.MountVolumeSnapshot(ctx, be.ShareVolume, name, dir); err != nil {
+		return res, err
+	}
+	if err := share.Holds(dir, inShare); err != nil {
+		return res, err
+	}
+	now := time.Now()
+	if !dryRun {
+		if res.Before, err = s.newSnapshotName(ctx, now); err != nil {
+			return res, err
+		}
+		if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, res.Before); err != nil {
+			return res, be.E(be.KindOf(err), "cannot restore before there is a snapshot of what is: %w", err)
+		}
+	}
+	res.Snapshot = name
+	res.Restored, err = share.Restore(ctx, share.RestoreOptions{
+		Snap: dir, Live: openPath(live), Paths: inShare, Aside: now.UTC().Format("2006-01-02T150405Z"), DryRun: dryRun,
+	})
+	if dryRun {
+		return res, err
+	}
+	did := fmt.Sprintf("%s from %s: %d messages into %d mailboxes, %d brought back, %d set aside", strings.Join(inShare, " "), name, res.Messages, len(res.Mailboxes), res.Brought, len(res.SetAside))
+	if err != nil {
+		s.record("share restore", "", did+"; not to its end: "+err.Error())
+		return res, be.E(be.KindOf(err), "%w; what was restored until then stays, what was before is in snapshot %s: mend the cause and do it again", err, res.Before)
+	}
+	s.record("share restore", "", did)
+	if len(res.Locked) > 0 {
+		return res, be.E(be.InUse, "not restored, because another program has it locked: %s; do it again", strings.Join(allPrintable(res.Locked), ", "))
+	}
+	return res, nil
+}
+
+// newSnapshotName is of what is before a restore; two may be in one second.
+func (s *Session) newSnapshotName(ctx context.Context, at time.Time) (string, error) {
+	for ; ; at = at.Add(time.Second) {
+		name := share.SnapshotName(beforeRestore, at)
+		_, err := s.shareSnapshot(ctx, name)
+		if be.KindOf(err) == be.NotFound {
+			return name, nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+func allPrintable(paths []string) []string {
+	out := make([]string, len(paths))
+	for i, p := range paths {
+		out[i] = rooted.Printable(p)
+	}
+	return out
+}
+
+// pathInShare is p, as the system or the shared data names it, in the shared
+// data.
+func (s *Session) pathInShare(ctx context.Context, p string) (string, error) {
+	if rest, ok := strings.CutPrefix(p, share.MountPoint+"/"); ok {
+		return rest, nil
+	}
+	if !strings.HasPrefix(p, "/") {
+		return p, nil
+	}
+	paths, err := share.Status(ctx, s.Root, "")
+	if err != nil {
+		return "", err
+	}
+	for _, one := range paths {
+		if one.State != share.Linked {
+			continue
+		}
+		if p == one.Path || p == one.Path+"/" {
+			return one.Name, nil
+		}
+		if rest, ok := strings.CutPrefix(p, one.Path+"/"); ok {
+			return one.Name + "/" + rest, nil
+		}
+	}
+	return "", be.E(be.Usage, "cannot restore %s: it is not in the shared data; beadm share status shows what is", rooted.Printable(p))
+}
+
+// finishRestore finishes the mailbox that a restore was writing when it was
+// cut, and returns its path, empty if there was none.
+func (s *Session) finishRestore() string {
+	live := s.openLive()
+	if live == nil {
+		return ""
+	}
+	defer live.Close()
+	mailbox, err := share.FinishRestore(openPath(live))
+	if err != nil {
+		s.Report.Warn("%v", err)
+		return ""
+	}
+	return mailbox
+}
+
+// neededActivations are those whose snapshots somebody may still want.
+func (s *Session) neededActivations() map[string]bool {
+	keep := map[string]bool{}
+	for _, f := range s.State.Failures {
+		if !f.Acknowledged {
+			keep[f.Activation] = true
+		}
+	}
+	if t := s.State.Trial; t != nil {
+		keep[t.Activation] = true
+	}
+	return keep
+}

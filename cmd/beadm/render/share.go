@@ -1,0 +1,62 @@
+package render
+
+import (
+	"fmt"
+	"io"
+
+	"beadm/activate"
+	"beadm/be/rooted"
+	"beadm/share"
+)
+
+// ShareSnapshots prints them as a table.
+func ShareSnapshots(w io.Writer, list []activate.ShareSnapshot) error {
+	rows := [][]string{{"Snapshot", "Created", "Space", "For"}}
+	for _, l := range list {
+		rows = append(rows, []string{l.Name, l.Created.Local().Format("2006-01-02 15:04"), Size(l.Bytes), dash(l.For)})
+	}
+	return table(w, rows)
+}
+
+// ShareStatus prints a line a path.
+func ShareStatus(w io.Writer, paths []share.Path) error {
+	for _, p := range paths {
+		line := fmt.Sprintf("%-12s %s", rooted.Printable(p.Path), p.State)
+		if p.Why != "" {
+			line += ": " + p.Why
+		}
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Restored says what a restore did, or would do.
+func Restored(w io.Writer, r activate.ShareRestored, dry bool) error {
+	would := ""
+	if dry {
+		would = "would be "
+	}
+	line := func(format string, args ...any) {
+		fmt.Fprintf(w, format+"\n", args...)
+	}
+	for _, p := range r.Mailboxes {
+		line("%scompleted: %s", would, rooted.Printable(p))
+	}
+	if len(r.Mailboxes) > 0 {
+		line("messages: %d", r.Messages)
+	}
+	for _, p := range r.SetAside {
+		line("%sreplaced: %s", would, rooted.Printable(p))
+	}
+	if r.Directory != "" {
+		line("what was replaced is in: %s/%s", share.MountPoint, r.Directory)
+	}
+	line("%sbrought back: %d", would, r.Brought)
+	line("as they were, or gone on from there: %d", r.Same)
+	if r.Before != "" {
+		line("before it all is in snapshot: %s", r.Before)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What was there before is kept in every boot environment until it is given up.
+func TestShareCommit(t *testing.T) {
+	m := newMachine(t)
+	m.refused(10, "there is no shared data", "share", "commit")
+	m.ok("create", "before")
+	m.ok("share", "init")
+	m.ok("activate", "before") // which gives it the links
+	m.refused(4, "while a trial is armed", "share", "commit")
+	m.ok("activate", "-T")
+	m.ok("create", "after")
+	old := filepath.Join(m.root, "var/.beadm-old/mail/alice")
+	if read(t, old) != "first mail\n" {
+		t.Fatal("nothing was kept")
+	}
+	before := m.snapshotWorld()
+	out := m.ok("share", "commit", "-n")
+	for _, name := range []string{"debian", "before", "after"} {
+		if !strings.Contains(out, "would delete /var/.beadm-old of "+name+"\n") {
+			t.Errorf("share commit -n does not name %s:\n%s", name, out)
+		}
+	}
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("a dry run changed\n%s", differ(before, after))
+	}
+	m.ok("share", "commit")
+	if out := m.ok("share", "commit", "-n"); out != "" {
+		t.Errorf("left:\n%s", out)
+	}
+	m.mailIs("alice", "first mail\n")
+	m.ok("activate", "before")
+	m.comeUp()
+	m.is("trying", "before", "debian")
+	m.mailIs("alice", "first mail\n")
+}
+
+// linked says whether the running root has a link at path.
+func (m *machine) linked(path string) bool {
+	m.t.Helper()
+	info, err := os.Lstat(filepath.Join(m.root, path))
+	check(m.t, err)
+	return info.Mode()&os.ModeSymlink != 0
+}
+
+// All boot environments get their directories back, with what was written
+// since, and what a package staged in one.
+func TestShareUndo(t *testing.T) {
+	m := newMachine(t)
+	if !m.addShell() {
+		t.Fatal("this needs /bin/busybox (package busybox-static)")
+	}
+	in := func(file, text string) { t.Helper(); write(t, filepath.Join(m.root, file), text) }
+	m.refused(2, "give what not to share", "share", "remove")
+	m.refused(3, "is not shared", "share", "remove", "/var/mail")
+	m.ok("create", "before")
+	m.ok("share", "init")
+	m.ok("activate", "--permanent", "before")
+	m.ok("activate", "--permanent", "debian")
+	m.ok("create", "after")
+	m.ok("run", "after", "--", "/bin/sh", "-c", "echo of a package >/var/spool/packaged")
+	in("var/mail/bob", "bob's mail\n")
+	m.ok("activate", "before")
+	m.refused(4, "while a trial is armed", "share", "undo")
+	m.ok("activate", "-T")
+	before := m.snapshotWorld()
+	m.refused(3, "is not shared", "share", "remove", "/var/lib")
+	out := m.ok("share", "undo", "-n")
+	for _, name := range []string{"before", "after", "what runs"} {
+		if !strings.Contains(out, "back into "+name) {
+			t.Errorf("share undo -n does not name %s:\n%s", name, out)
+		}
+	}
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("what was refused or a dry run changed\n%s", differ(before, after))
+	}
+
+	m.ok("share", "remove", "/var/mail")
+	if m.linked("var/mail") || !m.linked("var/spool") {
+		t.Error("it put back another")
+	}
+	m.mailIs("bob", "bob's mail\n")
+	m.ok("share", "undo")
+	if out := m.ok("share", "undo"); out != "" {
+		t.Errorf("the second: %s", out)
+	}
+	m.ok("share", "commit")
+	for _, name := range []string{"after", "before"} {
+		m.ok("activate", "--permanent", "--leave-behind", name)
+		m.comeUp()
+		m.is("idle", name, name)
+		for _, dir := range []string{"var/mail", "var/spool", "var/log"} {
+			if m.linked(dir) {
+				t.Errorf("in %s /%s is still a link", name, dir)
+			}
+		}
+		m.mailIs("alice", "first mail\n")
+		m.mailIs("bob", "bob's mail\n")
+		if name == "after" && read(t, filepath.Join(m.root, "var/spool/packaged")) != "of a package\n" {
+			t.Error("what was staged is lost")
+		}
+	}
+}
+
+// A directory that is in no profile is shared like the others: by a boot
+// environment from before, too.
+func TestShareAdd(t *testing.T) {
+	m := newMachine(t)
+	www := filepath.Join(m.root, "var/www/page")
+	check(t, os.MkdirAll(filepath.Dir(www), 0o755))
+	check(t, os.MkdirAll(filepath.Join(m.root, "var/lib/dpkg"), 0o755))
+	write(t, www, "one\n")
+	m.ok("create", "before")
+	m.ok("share", "init")
+	m.refused(2, "give what to share", "share", "add")
+	m.refused(5, "only directories directly below /var", "share", "add", "/srv/www")
+	m.refused(5, "package database", "share", "add", "/var/lib")
+	m.ok("share", "add", "/var/www")
+	if out := m.ok("share", "status"); !m.linked("var/www") || !strings.Contains(out, "/var/www     linked") {
+		t.Errorf("share status:\n%s", out)
+	}
+	write(t, www, "two\n")
+	m.ok("activate", "before")
+	m.comeUp()
+	m.is("trying", "before", "debian")
+	if !m.linked("var/www") || read(t, www) != "two\n" {
+		t.Error("the boot environment of before has its own")
+	}
+	m.ok("confirm")
+	m.ok("share", "remove", "/var/www")
+	if m.linked("var/www") || read(t, www) != "two\n" {
+		t.Error("it is not put back")
+	}
+	m.switchTo("@debian")
+	m.ok("boot")
+	if m.linked("var/www") || read(t, www) != "two\n" {
+		t.Error("it is not put back in the other")
+	}
+}

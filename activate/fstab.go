@@ -63,8 +63,9 @@ func sameRoot(line string, ref be.RootRef) error {
 	}
 	if ref.FS == "zfs" {
 		want := ref.Label + strings.TrimSuffix(ref.Prefix, "@")
-		// A disk of the pool stands for the pool as a whole (mount.zfs(8)), and
-		// its label is the pool's name; which that is only the disk says.
+		// A disk of the pool stands for the pool as a whole (OpenZFS,
+		// cmd/mount_zfs.c, parse_dataset), and its label is the pool's name; which
+		// pool that is only the disk says.
 		resolved := isKind && (strings.Contains(source, "=") || strings.HasPrefix(source, "/dev/"))
 		if source != want && !nameless && !resolved && !strings.HasPrefix(source, "LABEL=") {
 			return fmt.Errorf("%s is on /, and this is %s", source, want)

@@ -25,6 +25,9 @@ func (l absentLoader) Entries(context.Context) ([]string, error) { return nil, l
 func (l absentLoader) CheckEntry(context.Context, string, be.RootRef) error {
 	return l.err
 }
+func (l absentLoader) CheckEntryWhole(context.Context, string, be.RootRef) error {
+	return l.err
+}
 func (l absentLoader) State(context.Context) (boot.State, error) { return boot.State{}, l.err }
 func (l absentLoader) Arm(context.Context, string) error         { return l.err }
 func (l absentLoader) Disarm(context.Context) error              { return l.err }

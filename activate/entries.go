@@ -10,7 +10,8 @@ import (
 
 // stale are the boot environments that have an entry by which the loader could
 // not start them as things are: a feature of the pool that it does not know
-// came into use, a kernel is gone.
+// came into use, a kernel is gone. What boots by default is read whole: whatever
+// is tried comes back to it.
 func (s *Session) stale(ctx context.Context) ([]be.BE, error) {
 	ids, err := s.Loader.Entries(ctx)
 	if err != nil {
@@ -25,18 +26,22 @@ func (s *Session) stale(ctx context.Context) ([]be.BE, error) {
 		if b.UUID == "" || b.Incomplete || !slices.Contains(ids, b.ID()) {
 			continue
 		}
-		if s.checkEntry(ctx, b) != nil {
+		if s.checkEntry(ctx, b, b.UUID == s.State.Default) != nil {
 			list = append(list, b)
 		}
 	}
 	return list, nil
 }
 
-// checkEntry says why the loader could not start b by the entry that it has.
-func (s *Session) checkEntry(ctx context.Context, b be.BE) error {
+// checkEntry says why the loader could not start b by the entry that it has. To
+// read it whole takes as long as to load it.
+func (s *Session) checkEntry(ctx context.Context, b be.BE, whole bool) error {
 	root, err := s.Store.RootRef(ctx, b.Name)
 	if err != nil {
 		return err
+	}
+	if whole {
+		return s.Loader.CheckEntryWhole(ctx, b.ID(), root)
 	}
 	return s.Loader.CheckEntry(ctx, b.ID(), root)
 }
@@ -99,7 +104,7 @@ func (s *Session) unstartable(ctx context.Context) (why []string) {
 	for _, uuid := range next {
 		b, err := s.byUUID(ctx, uuid)
 		if err == nil {
-			err = s.checkEntry(ctx, b)
+			err = s.checkEntry(ctx, b, false)
 		}
 		if be.KindOf(err) == be.Unbootable {
 			why = append(why, err.Error())

@@ -30,6 +30,7 @@ func (s upgraded) RootRef(_ context.Context, name string) (be.RootRef, error) {
 type shortOfRoom struct {
 	boot.Loader
 	entries, has, room []string
+	damaged, put       []string
 }
 
 func (l *shortOfRoom) Entries(context.Context) ([]string, error) { return l.entries, nil }
@@ -40,7 +41,7 @@ func (l *shortOfRoom) Put(_ context.Context, e boot.Entry) error {
 	if !slices.Contains(l.room, e.ID) {
 		return be.E(be.Unbootable, "no room for %s", e.Title)
 	}
-	l.has = append(l.has, e.ID)
+	l.has, l.put = append(l.has, e.ID), append(l.put, e.ID)
 	return nil
 }
 func (l *shortOfRoom) CheckEntry(_ context.Context, id string, root be.RootRef) error {
@@ -51,6 +52,13 @@ func (l *shortOfRoom) CheckEntry(_ context.Context, id string, root be.RootRef) 
 		return be.E(be.Unbootable, "the pool has %s", root.Needs)
 	}
 	return nil
+}
+
+func (l *shortOfRoom) CheckEntryWhole(ctx context.Context, id string, root be.RootRef) error {
+	if slices.Contains(l.damaged, id) && !slices.Contains(l.put, id) {
+		return be.E(be.Unbootable, "the kernel of %s is damaged", id)
+	}
+	return l.CheckEntry(ctx, id, root)
 }
 
 type heard struct{ warnings []string }
@@ -123,5 +131,22 @@ func TestMendEntries(t *testing.T) {
 	s, h := menuOf(t, l)
 	if got := s.mendEntries(t.Context()); !slices.Equal(got, []string{"debian", "new"}) || len(h.warnings) != 1 || !strings.Contains(h.warnings[0], "no room for older") {
 		t.Errorf("mended %q, warned %q", got, h.warnings)
+	}
+}
+
+// TestADamagedDefaultIsMended: the kernel of what a trial comes back to is read
+// whole, and brought again; those of others are not read, nor is any for status.
+func TestADamagedDefaultIsMended(t *testing.T) {
+	one, two, three := uuidOf("1").ID(), uuidOf("2").ID(), uuidOf("3").ID()
+	l := &shortOfRoom{has: []string{one, two, three}, damaged: []string{one, three}, room: []string{one, three}}
+	s, h := menuOf(t, l)
+	if why := s.unstartable(t.Context()); len(why) != 0 {
+		t.Errorf("status has read a kernel: %q", why)
+	}
+	if got := s.mendEntries(t.Context()); !slices.Equal(got, []string{"debian"}) || len(h.warnings) != 0 {
+		t.Errorf("mended %q, warned %q", got, h.warnings)
+	}
+	if list, err := s.stale(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("stale are %+v %v", list, err)
 	}
 }

@@ -47,18 +47,27 @@ var fstabUnescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n",
 // sameRoot says why a line of an fstab (fstab(5)) is that of a root that is not
 // ref. What a name means that only the running system could resolve, like
 // LABEL= or a device's, is believed; so is subvolid=, since subvol= has to
-// agree with it. Stores whose roots are block devices are not looked at.
+// agree with it. A line for a root that has no device, as images of containers
+// have it, names none. Stores whose roots are block devices are not looked at.
 func sameRoot(line string, ref be.RootRef) error {
 	f := strings.Fields(line)
 	if !isRootLine(f) || ref.FS != "zfs" && ref.FS != "btrfs" {
 		return nil
 	}
 	source := strings.ReplaceAll(fstabUnescape.Replace(f[0]), `"`, "")
-	if kinds := strings.Split(f[2], ","); !slices.Contains(kinds, ref.FS) && !slices.Contains(kinds, "auto") {
+	kinds := strings.Split(f[2], ",")
+	nameless := source == "none" || source == "rootfs"
+	isKind := slices.Contains(kinds, ref.FS)
+	if !isKind && !slices.Contains(kinds, "auto") && !(nameless && (f[2] == "none" || f[2] == "rootfs")) {
 		return fmt.Errorf("%s on / is %s, and this is %s", source, f[2], ref.FS)
 	}
 	if ref.FS == "zfs" {
-		if want := ref.Label + strings.TrimSuffix(ref.Prefix, "@"); source != want {
+		want := ref.Label + strings.TrimSuffix(ref.Prefix, "@")
+		// A disk of the pool stands for the pool as a whole (OpenZFS,
+		// cmd/mount_zfs.c, parse_dataset), and its label is the pool's name; which
+		// pool that is only the disk says.
+		resolved := isKind && (strings.Contains(source, "=") || strings.HasPrefix(source, "/dev/"))
+		if source != want && !nameless && !resolved && !strings.HasPrefix(source, "LABEL=") {
 			return fmt.Errorf("%s is on /, and this is %s", source, want)
 		}
 		return nil

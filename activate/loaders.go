@@ -106,18 +106,40 @@ func (s *Session) keepPrimary() error {
 	if s.dryRun {
 		return nil
 	}
-	moved := s.State.Loaders.Primary != "" && s.State.Loaders.Primary != m.Primary()
-	if err := s.setPrimary(m.Primary()); err != nil {
-		return err
-	}
-	if moved && s.State.Loader.Kind != "systemd-boot" {
-		// The token of the trial that is armed was on the other one.
+	if moved := s.State.Loaders.Primary != "" && s.State.Loaders.Primary != m.Primary(); moved && s.tokenIsOurs() {
+		// The token of the trial that is armed was on the other one. Before this
+		// one is noted: a cut between the two has it done again.
 		ctx := context.Background()
 		if err := errors.Join(m.Disarm(ctx), m.ClearTried(ctx)); err != nil {
 			s.Report.Warn("%v", err)
 		}
 	}
-	return nil
+	return s.setPrimary(m.Primary())
+}
+
+// tokenIsOurs: the loader is on several disks, and nobody but us writes its
+// token. systemd-boot's is the firmware's, and any program's to set.
+func (s *Session) tokenIsOurs() bool {
+	return s.mirrored() != nil && s.State.Loader.Kind != "systemd-boot"
+}
+
+// dropStray takes back a token that is not of the trial that the state knows:
+// it came with a disk that was away, and nobody would watch what it starts.
+// What was interrupted is recovered before, or a token that is awaited would
+// look like one.
+func (s *Session) dropStray(ctx context.Context) {
+	if s.dryRun || !s.tokenIsOurs() {
+		return
+	}
+	ls, err := s.Loader.State(ctx)
+	if err != nil || ls.Trial == "" || s.State.Trial != nil && s.State.Trial.BE.ID() == ls.Trial {
+		return
+	}
+	if err := s.Loader.Disarm(ctx); err != nil {
+		s.Report.Warn("the loader on %s holds the token of an old trial, which cannot be taken back: %v", s.mirrored().Primary(), err)
+		return
+	}
+	s.record("disarm", "", "an old token on "+s.mirrored().Primary())
 }
 
 func (s *Session) setPrimary(name string) error {
@@ -136,6 +158,18 @@ func (s *Session) setPrimary(name string) error {
 	return nil
 }
 
+// strayBoot says of a boot that claims to be a trial, and is none, that an old
+// token on the loader that is asked started it, and that the next boot is of the
+// default. A boot environment that ran last was tried in a boot before, or
+// picked: what it claims is perhaps this boot's own, which was a trial -t once.
+func (s *Session) strayBoot(ctx context.Context, trial *state.Trial, running be.BE) bool {
+	if !s.tokenIsOurs() || trial != nil || s.State.Last == running.UUID {
+		return false
+	}
+	ls, err := s.Loader.State(ctx)
+	return err == nil && ls == boot.State{Default: s.State.Default.ID()}
+}
+
 // alikeLoaders makes the loaders of several disks alike, and lets the one that
 // this machine was started from, and will be again, be the one that is armed.
 func (s *Session) alikeLoaders(ctx context.Context) {
@@ -143,6 +177,7 @@ func (s *Session) alikeLoaders(ctx context.Context) {
 	if m == nil || s.dryRun {
 		return
 	}
+	s.dropStray(ctx)
 	if err := m.Mend(ctx); err != nil {
 		return // the primary's own: whoever asks it hears
 	}

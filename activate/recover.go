@@ -56,6 +56,10 @@ func (t *Target) Recover(ctx context.Context, giveUp string, dryRun bool) ([]str
 		return nil, s.wouldRecover(ctx, rec)
 	}
 	s.sweep(ctx)
+	// First: whether an open record was committed, the loader says.
+	if what := s.disarmUnread(ctx); what != "" {
+		did = append(did, what)
+	}
 	if rec != nil {
 		what, err := s.recoverRecord(ctx, rec)
 		if err != nil {
@@ -111,6 +115,24 @@ func (t *Target) Recover(ctx context.Context, giveUp string, dryRun bool) ([]str
 	return did, nil
 }
 
+// disarmUnread takes back whatever is armed where the loader cannot be asked:
+// the firmware's variables that cannot be read any more may lead to a trial, and
+// nothing could be done here before that is known. It returns what it did, or
+// nothing if the loader answers, or if that did not help.
+func (s *Session) disarmUnread(ctx context.Context) string {
+	_, err := s.Loader.State(ctx)
+	if err == nil || be.KindOf(err) == be.NoStore {
+		return ""
+	}
+	if s.Loader.Disarm(ctx) != nil {
+		return "" // what is wrong is said by whoever asks next
+	}
+	if _, still := s.Loader.State(ctx); still != nil {
+		return ""
+	}
+	return "the loader could not be read (" + err.Error() + "): whatever trial it had is taken back"
+}
+
 // lostToken says of an armed trial that the loader knows nothing of it.
 func lostToken(tr *state.Trial, ls boot.State) bool {
 	return tr != nil && tr.Phase == state.Armed && ls.Trial != tr.BE.ID() && ls.Tried != tr.BE.ID()
@@ -125,6 +147,9 @@ func (s *Session) wouldRecover(ctx context.Context, rec *journal.Record) error {
 	}
 	ls, err := s.Loader.State(ctx)
 	if err != nil {
+		if be.KindOf(err) != be.NoStore {
+			s.Report.Would("take back whatever trial is armed, so that the loader can be read again")
+		}
 		return err
 	}
 	if lostToken(s.State.Trial, ls) {

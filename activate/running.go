@@ -114,12 +114,17 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 
 	other := s.startedFromOther()
 	s.alikeLoaders(ctx)
-	if claimsTrial && !isTrial && claimed == running.ID() && other != "" && s.mirrorsTrouble == nil && running.UUID != st.Default && t.Root == "/" {
+	if claimsTrial && !isTrial && claimed == running.ID() && running.UUID != st.Default && t.Root == "/" {
 		// A disk that was away came back with the token of an old trial, and the
 		// firmware started from it: nobody would watch this one. Its loader has
-		// the right default now.
-		s.record("reset", running.Name, "started by an old token on "+other)
-		return res, trialError(true, fmt.Errorf("the loader on %s had the token of an old trial of %s, which is over", other, running.Name))
+		// the right default now, or had it where there is no other.
+		if other == "" && err == nil && s.strayBoot(ctx, trial, running) {
+			other = s.mirrored().Primary()
+		}
+		if other != "" && s.mirrorsTrouble == nil {
+			s.record("reset", running.Name, "started by an old token on "+other)
+			return res, trialError(true, fmt.Errorf("the loader on %s had the token of an old trial of %s, which is over", other, running.Name))
+		}
 	}
 
 	noShare := s.mountShare(ctx, running, isTrial)

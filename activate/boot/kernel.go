@@ -111,7 +111,11 @@ func (f *finder) try(name string) bool {
 	case err != nil:
 		return f.because("kernel %s cannot be read: %v", what, err)
 	}
-	release, ok := strings.CutPrefix(path.Base(kernel), "vmlinuz-")
+	suffix, named := strings.CutPrefix(path.Base(kernel), "vmlinuz-")
+	release := suffix
+	if !named {
+		suffix = "" // of no initrd
+	}
 	inside, empty, err := readRelease(file)
 	file.Close()
 	switch {
@@ -121,13 +125,13 @@ func (f *finder) try(name string) bool {
 		return f.because("kernel %s is empty", what)
 	case inside != "":
 		release = inside // what uname -r will say, and modprobe look for
-	case !ok:
+	case !named:
 		return f.because("kernel %s does not say which release it is", what)
 	}
 	if release == "" || release == "." || release == ".." || strings.Contains(release, "/") {
 		return f.because("kernel %s has no release in its name", what)
 	}
-	initrd, reason := f.findInitrd(path.Dir(kernel), release, strings.TrimPrefix(path.Base(kernel), "vmlinuz-"))
+	initrd, reason := f.findInitrd(path.Dir(kernel), release, suffix)
 	if initrd == "" {
 		return f.because("kernel %s %s", what, reason)
 	}
@@ -144,10 +148,16 @@ func (f *finder) try(name string) bool {
 	return true
 }
 
-// findInitrd returns the initrd of a kernel, or why there is none.
+// findInitrd returns the initrd of a kernel, or why there is none: first the one
+// that is called as the kernel's file is, as GRUB's own generator takes it. By
+// the release inside it may be another kernel's: a local build of 6.1 is called
+// 6.1-local and says it is 6.1.
 func (f *finder) findInitrd(dir, release, suffix string) (found, reason string) {
 	var names []string
-	for _, rel := range []string{release, suffix} {
+	for _, rel := range []string{suffix, release} {
+		if rel == "" {
+			continue
+		}
 		for _, d := range []string{dir, "/boot"} {
 			for _, n := range []string{"initrd.img-" + rel, "initrd-" + rel, "initramfs-" + rel + ".img"} {
 				if full := path.Join(d, n); !slices.Contains(names, full) {

@@ -108,6 +108,35 @@ func TestReleaseInsideKernel(t *testing.T) {
 	}
 }
 
+// TestInitrdOfTheKernelsName: the release inside a kernel is that of another
+// one's initrd, too.
+func TestInitrdOfTheKernelsName(t *testing.T) {
+	kernel := make([]byte, 0x4000)
+	copy(kernel[0x202:], "HdrS")
+	binary.LittleEndian.PutUint16(kernel[0x20e:], 0x3000)
+	copy(kernel[0x3200:], "6.1 (root@here) #1 SMP\x00")
+	for _, c := range []struct{ name, initrds, want string }{
+		{"vmlinuz-6.1-local", "initrd.img-6.1 initrd.img-6.1-local", "/boot/initrd.img-6.1-local"},
+		{"vmlinuz-6.1-local", "initrd.img-6.1 initramfs-6.1-local.img", "/boot/initramfs-6.1-local.img"},
+		{"vmlinuz-6.1-local", "initrd.img-6.1 initrd.img-6.1-loc", "/boot/initrd.img-6.1"},
+		{"vmlinuz-6", "initrd.img-6.1 initrd.img-6", "/boot/initrd.img-6"},
+		{"vmlinuz-linux", "initramfs-linux.img", "/boot/initramfs-linux.img"},
+		{"vmlinuz", "initrd.img-6.1 initrd.img-vmlinuz", "/boot/initrd.img-6.1"},
+	} {
+		tree := []string{"boot/", "lib/modules/6.1/x"}
+		for _, i := range strings.Fields(c.initrds) {
+			tree = append(tree, "boot/"+i)
+		}
+		dir := grow(t, tree...)
+		if err := os.WriteFile(filepath.Join(dir, "boot", c.name), kernel, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if k, i, r, err := FindKernel(t.Context(), dir); err != nil || i != c.want || r != "6.1" {
+			t.Errorf("%s with %s: %q %q %q %v, want %s", c.name, c.initrds, k, i, r, err, c.want)
+		}
+	}
+}
+
 func TestCompareVersions(t *testing.T) {
 	ordered := []string{"", "5.10.0-9", "5.10.0-10", "6.1~rc1", "6.1", "6.1-1", "6.1.0-9-amd64", "6.1.0-9-cloud-amd64", "6.1.0-10-amd64", "6.01.1", "6.10", "10.0"}
 	for i, a := range ordered {

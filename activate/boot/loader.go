@@ -73,6 +73,10 @@ type Loader interface {
 	// be.Unbootable. Put mends it, if anything does. It reads no kernel.
 	CheckEntry(ctx context.Context, id string, root be.RootRef) error
 
+	// CheckEntryWhole is CheckEntry that reads the kernel and the initrd, where
+	// the loader keeps its own: tens of megabytes, as Arm does.
+	CheckEntryWhole(ctx context.Context, id string, root be.RootRef) error
+
 	State(ctx context.Context) (State, error)
 
 	// Arm makes id boot next, once, and reads it back. The default does not

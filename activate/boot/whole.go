@@ -24,8 +24,9 @@ import (
 
 // Initrd is what was read in passing of an initrd that is whole.
 type Initrd struct {
-	HostID []byte // its /etc/hostid; nil if there is none
-	Unread bool   // not all of it could be read: a packer is not on this machine
+	HostID   []byte   // its /etc/hostid; nil if there is none
+	Modprobe Modprobe // what modprobe reads there
+	Unread   bool     // not all of it could be read: a packer is not on this machine
 }
 
 // hostIDFile is what an initramfs has of the host's identity (zgenhostid(8)).
@@ -537,8 +538,16 @@ func (c *counter) skipCpio() error {
 
 // look reads a file in an archive, and keeps what is asked for.
 func (c *counter) look(name, mode string, size int64) error {
-	const few = 4096
-	if c.inside == nil || path.Clean("/"+name) != "/"+hostIDFile || size > few {
+	name = path.Clean("/" + name)
+	limit := int64(0)
+	switch {
+	case c.inside == nil:
+	case name == "/"+hostIDFile:
+		limit = 4096
+	case modprobeFile.MatchString(name):
+		limit = 64 << 10
+	}
+	if limit == 0 || size > limit {
 		return c.discard(size)
 	}
 	data := make([]byte, size)
@@ -547,8 +556,16 @@ func (c *counter) look(name, mode string, size int64) error {
 	if err != nil {
 		return cutShort(err)
 	}
-	if m, err := strconv.ParseUint(mode, 16, 32); err == nil && m&0o170000 == 0o100000 {
-		c.inside.HostID = data
+	if m, err := strconv.ParseUint(mode, 16, 32); err != nil || m&0o170000 != 0o100000 {
+		return nil
 	}
+	if name == "/"+hostIDFile {
+		c.inside.HostID = data
+		return nil
+	}
+	if c.inside.Modprobe == nil {
+		c.inside.Modprobe = Modprobe{}
+	}
+	c.inside.Modprobe[name] = data
 	return nil
 }

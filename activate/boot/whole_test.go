@@ -314,6 +314,10 @@ func TestHostIDInInitrd(t *testing.T) {
 	if got := look(plain); string(got.HostID) != id || got.Unread {
 		t.Errorf("%+v", got)
 	}
+	conf := append(file("lib/modprobe.d", "x"), file("./etc/modprobe.d/zfs.conf", "options spl spl_hostid=0xadbeadbe\n")...)
+	if got := look(append(conf, plain...)); got.Modprobe.HostID() != 0xadbeadbe || len(got.Modprobe) != 1 || string(got.HostID) != id {
+		t.Errorf("%+v", got)
+	}
 	// The last one is what the kernel leaves there; another file is none.
 	if got := look(append(plain, file("etc/hostid", "last")...)); string(got.HostID) != "last" {
 		t.Errorf("%+v", got)

@@ -10,6 +10,10 @@ import (
 	"strings"
 )
 
+// Unknown stands for what is below devices of which sysfs tells nothing: no
+// loader is said to read that.
+const Unknown = "unknown_devices"
+
 // Layers are what somebody who reads the device must know, below the directory
 // of it in sysfs: "dm-crypt", "lvm", "device-mapper" for other kinds of that,
 // "md"; nothing for a disk or a partition. Sorted.
@@ -50,6 +54,9 @@ func walk(sys string, found *[]string, depth int) error {
 	}
 	for _, s := range slaves {
 		below, err := filepath.EvalSymlinks(filepath.Join(sys, "slaves", s.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a disk that was just pulled out
+		}
 		if err == nil {
 			err = walk(below, found, depth+1)
 		}

@@ -41,12 +41,15 @@ func TestLayers(t *testing.T) {
 		"md0/md/level":        "raid1\n",
 		"md0/slaves/sda3":     "sda/sda3",
 		"md0/md0p1/partition": "1\n",
+		"md1/md/level":        "raid1\n",
+		"md1/slaves/sda3":     "sda/sda3",
+		"md1/slaves/sdz3":     "sdz/sdz3", // pulled out: it leads nowhere
 		"dm-3/dm/uuid":        "LVM-loop\n",
 		"dm-3/slaves/dm-3":    "dm-3",
 	})
 	for name, want := range map[string][]string{
 		"sda": nil, "sda/sda2": nil, "dm-0": {"dm-crypt"}, "dm-1": {"dm-crypt", "lvm"}, "dm-2": {"device-mapper"},
-		"md0": {"md"}, "md0/md0p1": {"md"},
+		"md0": {"md"}, "md1": {"md"}, "md0/md0p1": {"md"},
 	} {
 		if got, err := Layers(filepath.Join(top, name)); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %q %v, want %q", name, got, err, want)

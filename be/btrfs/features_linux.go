@@ -33,24 +33,34 @@ func (s *Store) features() ([]string, error) {
 
 // layers are what the devices of the file system are made of.
 func (s *Store) layers() (names []string, err error) {
-	dir := filepath.Join("/sys/fs/btrfs", s.fsid, "devices")
+	return layersOf(filepath.Join("/sys/fs/btrfs", s.fsid, "devices"))
+}
+
+// layersOf reads a directory with a link to each device. One that leads nowhere
+// is of a disk that was pulled out: the others are read without it.
+func layersOf(dir string) (names []string, err error) {
 	list, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) { // no sysfs here
-		return []string{"unknown_devices"}, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no sysfs here
 		return nil, err
 	}
+	seen := false
 	for _, dev := range list {
 		sys, err := filepath.EvalSymlinks(filepath.Join(dir, dev.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
+		seen = true
 		below, err := blockdev.Layers(sys)
 		if err != nil {
 			return nil, err
 		}
 		names = append(names, below...)
+	}
+	if !seen {
+		return []string{blockdev.Unknown}, nil
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil

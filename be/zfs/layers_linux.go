@@ -3,6 +3,7 @@ package zfs
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -10,10 +11,14 @@ import (
 	"beadm/be/blockdev"
 )
 
+// sysBlock has a link to each block device (sysfs(5));
+// tests have another.
+var sysBlock = "/sys/dev/block"
+
 // layers are what the devices of a pool are made of.
 func layers(devices []string) (names []string, err error) {
 	var gone error
-	seen := false
+	seen, hidden := false, false
 	for _, dev := range devices {
 		var st unix.Stat_t
 		err := unix.Stat(dev, &st)
@@ -26,21 +31,29 @@ func layers(devices []string) (names []string, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", dev, err)
 		}
-		seen = true
 		if st.Mode&unix.S_IFMT != unix.S_IFBLK {
+			seen = true
 			continue
 		}
-		sys, err := filepath.EvalSymlinks(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))))
+		sys, err := filepath.EvalSymlinks(fmt.Sprintf("%s/%d:%d", sysBlock, unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))))
+		if errors.Is(err, fs.ErrNotExist) {
+			hidden = true // a name in /dev that outlived its disk, or no sysfs here
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
+		seen = true
 		below, err := blockdev.Layers(sys)
 		if err != nil {
 			return nil, err
 		}
 		names = append(names, below...)
 	}
-	if !seen {
+	switch {
+	case !seen && hidden:
+		return []string{blockdev.Unknown}, nil
+	case !seen:
 		return nil, gone
 	}
 	return names, nil

@@ -170,24 +170,40 @@ var mirrorDeadline time.Time
 func openLoaderAtBoot(store be.Store) func(context.Context, state.LoaderConfig, string) (boot.Loader, error) {
 	open := openLoader(store)
 	return func(ctx context.Context, conf state.LoaderConfig, mountAt string) (boot.Loader, error) {
-		below, deadline := conf.Below, time.Now().Add(30*time.Second)
+		deadline := time.Now().Add(30 * time.Second)
 		if conf.OneOf {
 			if mirrorDeadline.IsZero() {
 				mirrorDeadline = time.Now().Add(mirrorTime)
 			}
 			deadline = mirrorDeadline
 		}
-		for ; ; time.Sleep(500 * time.Millisecond) {
-			l, err := open(ctx, conf, mountAt)
-			if err == nil || time.Now().After(deadline) {
-				return l, err
-			}
-			if below != "" {
-				if err := partition.Start(ctx, below); err != nil {
-					kmsg("cannot start what the loader's file system is on: %v", err)
-				}
-				below = "" // once
-			}
+		start := func(ctx context.Context) error { return partition.Start(ctx, conf.Below) }
+		if conf.Below == "" {
+			start = nil
+		}
+		return waitForLoader(ctx, deadline, 500*time.Millisecond, func() (boot.Loader, error) { return open(ctx, conf, mountAt) }, start)
+	}
+}
+
+// waitForLoader tries to open until the deadline. What the loader's file system
+// is on is started before each further try: the disks that it is made of may
+// come one after the other.
+func waitForLoader(ctx context.Context, deadline time.Time, pause time.Duration, open func() (boot.Loader, error), start func(context.Context) error) (boot.Loader, error) {
+	said := ""
+	for ; ; time.Sleep(pause) {
+		l, err := open()
+		if err == nil || time.Now().After(deadline) {
+			return l, err
+		}
+		if start == nil {
+			continue
+		}
+		startCtx, cancel := context.WithDeadline(ctx, deadline)
+		err = start(startCtx)
+		cancel()
+		if err != nil && err.Error() != said {
+			said = err.Error()
+			kmsg("cannot start what the loader's file system is on: %v", err)
 		}
 	}
 }

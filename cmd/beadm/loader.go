@@ -193,7 +193,7 @@ func openLoader(store be.Store) func(context.Context, state.LoaderConfig, string
 			cfg := grub.Config{Dir: mountAt, Token: conf.Token, Kernels: conf.Kernels, Hook: true}
 			if conf.OneOf {
 				cfg.Self = conf.Place().Name()
-				cfg.Reached = grub.ReachedAs(cfg.Self)
+				cfg.Reached = grub.ReachedAs(cfg.Self, conf.FSUUID)
 				cfg.Token = grub.TokenEnv // of one disk, as the others must not have it
 			}
 			return grub.New(cfg), nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"beadm/activate/boot"
 	"beadm/activate/boot/stub"
 )
 
@@ -79,4 +80,78 @@ func TestLoaderOnTwoDisks(t *testing.T) {
 	if out := m.ok("status"); strings.Contains(out, "loader:") {
 		t.Errorf("still on two:\n%s", out)
 	}
+}
+
+// TestOnlyAStaleDiskIsLeft: of two disks the one that everything was done with
+// dies, and the one that was away, armed for what failed long ago, is all there
+// is. Its token starts nothing that nobody watches, whether a command finds it
+// first or the firmware does.
+func TestOnlyAStaleDiskIsLeft(t *testing.T) {
+	stale := func(t *testing.T) (m *machine, first, second string) {
+		m = newBareMachine(t)
+		first, second = m.loader, m.loader+"2"
+		check(t, os.Mkdir(second, 0o700))
+		t.Cleanup(func() { os.RemoveAll(second); os.RemoveAll(first + ".gone"); os.RemoveAll(second + ".gone") })
+		m.ok("setup", "--loader", "stub", "--loader-dir", first, "--loader-mirror", second)
+		m.ok("create", "new")
+		m.ok("activate", "new")
+		check(t, os.Rename(first, first+".gone"))
+		m.loader = second
+		m.comeUp()
+		m.is("idle", "debian", "debian")
+		// The other way about.
+		check(t, os.Rename(second, second+".gone"))
+		check(t, os.Rename(first+".gone", first))
+		m.loader = first
+		return m, first, second
+	}
+	loader := func(t *testing.T, dir string) boot.State {
+		t.Helper()
+		s, err := stub.New(stub.Config{Dir: dir}).State(t.Context())
+		check(t, err)
+		return s
+	}
+	t.Run("found by a command", func(t *testing.T) {
+		m, first, _ := stale(t)
+		m.ok("recover")
+		if s := loader(t, first); s.Trial != "" {
+			t.Errorf("the old token is there: %+v", s)
+		}
+	})
+	// A cut came between what says who is asked, and what takes its token.
+	t.Run("cut", func(t *testing.T) {
+		m, first, second := stale(t)
+		env, err := os.ReadFile(filepath.Join(first, "env"))
+		check(t, err)
+		m.ok("recover")
+		check(t, os.WriteFile(filepath.Join(first, "env"), env, 0o600))
+		if s := loader(t, first); s.Trial == "" {
+			t.Fatal("it was not armed")
+		}
+		if got := m.status().Loaders; len(got) != 2 || !got[0].Asked {
+			t.Fatalf("%+v", got)
+		}
+		m.ok("recover")
+		if s := loader(t, first); s.Trial != "" {
+			t.Errorf("the old token is there: %+v", s)
+		}
+		check(t, os.Rename(second+".gone", second))
+	})
+	t.Run("found by the firmware", func(t *testing.T) {
+		m, first, _ := stale(t)
+		id, trial := m.consume()
+		if !trial {
+			t.Fatal("it was not armed")
+		}
+		m.switchTo("@be-new")
+		r := m.host("quiet beadm.be="+id+" beadm.trial=1", "boot")
+		if r.code == 0 || !strings.Contains(r.err, "the token of an old trial of new") {
+			t.Errorf("it goes on: %v", r)
+		}
+		if s := loader(t, first); s.Trial != "" || s.Tried != "" {
+			t.Errorf("the next boot is not the default's: %+v", s)
+		}
+		m.comeUp()
+		m.is("idle", "debian", "debian")
+	})
 }

@@ -338,6 +338,11 @@ func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) err
 	return err
 }
 
+// CheckEntryWhole is CheckEntry: the kernel is in the root, and not the loader's.
+func (l *Loader) CheckEntryWhole(ctx context.Context, id string, root be.RootRef) error {
+	return l.CheckEntry(ctx, id, root)
+}
+
 func (l *Loader) entry(d datasets, id string) (string, error) {
 	if err := boot.CheckID(id); err != nil {
 		return "", err

@@ -128,7 +128,7 @@ func (l *Loader) Probe(ctx context.Context) error {
 	if err := l.installed(); err != nil {
 		return err
 	}
-	kind, _, err := l.token()
+	kind, m, err := l.token()
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,12 @@ func (l *Loader) Probe(ctx context.Context) error {
 		}
 	}
 	err = l.cfg.Reached(ctx, l.cfg.Dir)
-	if esp, lost := l.findESP(); err != nil && lost == nil && hooked(esp) {
+	// Of several partitions the ESP may call another.
+	uuid := ""
+	if l.cfg.Self != "" {
+		uuid = m.uuid
+	}
+	if esp, lost := l.findESP(); err != nil && lost == nil && hooked(esp, uuid) {
 		return nil
 	}
 	return err

@@ -50,14 +50,24 @@ func named(text []byte) (names []string) {
 }
 
 // CheckEntry says why GRUB could not start by the entry of id. What is on its
-// partition is not read: Arm and SetDefault do that.
+// partition is not read.
 func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) error {
+	return l.checkEntry(id, root, kernels.Dir.There)
+}
+
+// CheckEntryWhole reads what is on GRUB's partition; of what is in the root
+// there is nothing to hold it against.
+func (l *Loader) CheckEntryWhole(ctx context.Context, id string, root be.RootRef) error {
+	return l.checkEntry(id, root, kernels.Dir.Whole)
+}
+
+func (l *Loader) checkEntry(id string, root be.RootRef, files func(d kernels.Dir, names ...string) error) error {
 	b, err := l.readEntry(id)
 	if err != nil {
 		return err
 	}
 	if names := named(b); len(names) > 0 {
-		if err := l.kernels().There(names...); err != nil {
+		if err := files(l.kernels(), names...); err != nil {
 			return be.E(be.Unbootable, "the kernel that GRUB would start for %s is not there: %w", id, err)
 		}
 		return nil

@@ -360,6 +360,7 @@ func TestADamagedKernelIsNotArmed(t *testing.T) {
 			t.Fatal(err)
 		}
 		kind(t, l.Arm(t.Context(), b), be.Unbootable, "damaged")
+		kind(t, l.CheckEntryWhole(t.Context(), spoilt, w.entry("a").Root), be.Unbootable, "damaged")
 		if spoilt == b {
 			kind(t, l.SetDefault(t.Context(), b), be.Unbootable, "damaged")
 		}

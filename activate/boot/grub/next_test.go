@@ -341,6 +341,25 @@ func TestNextFirmwareThatCannotBeTrusted(t *testing.T) {
 	}
 }
 
+// TestNextDisarmedUnread: variables that cannot be read any more leave nobody
+// knowing what is armed; the token is taken back without them, and stays so when
+// they are there again.
+func TestNextDisarmedUnread(t *testing.T) {
+	u := newUEFI(t)
+	l := u.ready("a", "b")
+	u.ok(l.Arm(t.Context(), loadertest.ID("b")))
+	u.fw.Vars.Absent = true
+	l = u.loader(nil)
+	if s, err := l.State(t.Context()); be.KindOf(err) != be.Unbootable {
+		t.Fatalf("%+v %v", s, err)
+	}
+	u.ok(l.Disarm(t.Context()))
+	u.state("a", "", "")
+	u.fw.Vars.Absent = false
+	u.state("a", "", "")
+	u.boots("a", false)
+}
+
 // TestNextImage: what is started for a trial is what starts this machine.
 func TestNextImage(t *testing.T) {
 	read := func(u *uefi, name string) string {

@@ -27,10 +27,14 @@ func hookText(m medium) string {
 		modules += "insmod " + name + "\n"
 	}
 	return hookBegin + fmt.Sprintf(`# Boot environments are chosen there. Written by "beadm setup".
-%sif search --no-floppy --fs-uuid --set=beadm_dev %s; then
+%sif %s; then
 	configfile ($beadm_dev)/beadm/grub.cfg
 fi
-`, modules, m.uuid) + hookEnd
+`, modules, hookSearch(m.uuid)) + hookEnd
+}
+
+func hookSearch(uuid string) string {
+	return "search --no-floppy --fs-uuid --set=beadm_dev " + uuid
 }
 
 // maxHooked is more than any stub has that a distribution puts beside GRUB on
@@ -110,10 +114,18 @@ func hookBehind(text string, m medium) (string, error) {
 	return text, nil
 }
 
-// hooked says whether a stub on the partition has our call.
-func hooked(dir string) bool {
+// hooked says whether a stub on the partition dir calls our configuration: the
+// one on the file system of that UUID (FAT's in either case), or with none any.
+func hooked(dir, uuid string) bool {
 	for _, file := range stubs(dir) {
-		if b, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(b), hookBegin) {
+		b, err := os.ReadFile(file)
+		text := string(b)
+		if err != nil || !strings.HasPrefix(text, hookBegin) {
+			continue
+		}
+		// Of ours only: what follows is another's, whatever it names.
+		ours := text[:strings.LastIndex(text, hookEnd)+1]
+		if uuid == "" || strings.Contains(strings.ToLower(ours), strings.ToLower(hookSearch(uuid)+";")) {
 			return true
 		}
 	}
@@ -125,17 +137,20 @@ func hooked(dir string) bool {
 func Vouched(ctx context.Context, dir string) error { return nil }
 
 // ReachedAs is DefaultReached for one of several partitions: that the running
-// kernel was started by an entry of ours counts for the one it names.
-func ReachedAs(self string) func(ctx context.Context, dir string) error {
+// kernel was started by an entry of ours counts for the one it names, and a call
+// in a stub for the one whose file system has that UUID.
+func ReachedAs(self, uuid string) func(ctx context.Context, dir string) error {
 	return func(ctx context.Context, dir string) error {
 		cmdline, _ := os.ReadFile("/proc/cmdline")
 		switch from := boot.LoadedFrom(cmdline); {
 		case from == self:
 			return nil
 		case from == "":
-			return DefaultReached(ctx, dir)
+			if id, _ := boot.Cmdline(cmdline); id != "" {
+				return nil
+			}
 		}
-		return reachedByFiles(dir)
+		return reachedByFiles(dir, uuid)
 	}
 }
 
@@ -147,11 +162,11 @@ func DefaultReached(ctx context.Context, dir string) error {
 			return nil
 		}
 	}
-	return reachedByFiles(dir)
+	return reachedByFiles(dir, "")
 }
 
-func reachedByFiles(dir string) error {
-	if hooked(dir) {
+func reachedByFiles(dir, uuid string) error {
+	if hooked(dir, uuid) {
 		return nil
 	}
 	// Where GRUB on BIOS has its prefix on this partition.

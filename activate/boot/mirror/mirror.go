@@ -237,6 +237,11 @@ func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) err
 	return l.primary.Copy.CheckEntry(ctx, id, root)
 }
 
+// CheckEntryWhole is the primary's.
+func (l *Loader) CheckEntryWhole(ctx context.Context, id string, root be.RootRef) error {
+	return l.primary.Copy.CheckEntryWhole(ctx, id, root)
+}
+
 // State is the primary's.
 func (l *Loader) State(ctx context.Context) (boot.State, error) { return l.primary.Copy.State(ctx) }
 

@@ -39,13 +39,8 @@ func Find(part, uuid string) (device, fs string, err error) {
 			f.Close()
 			continue
 		}
-		size, err := f.Seek(0, io.SeekEnd)
-		member := err != nil || raidMember(f, size)
+		member := isMember(f)
 		f.Close()
-		if member {
-			half = dev
-			continue
-		}
 		if part != "" {
 			sys, err := filepath.EvalSymlinks(block)
 			if err != nil {
@@ -55,13 +50,17 @@ func Find(part, uuid string) (device, fs string, err error) {
 				continue
 			}
 		}
+		if member {
+			half = block
+			continue
+		}
 		if device != "" {
 			return "", "", be.E(be.NoStore, "both %s and %s hold a file system with the UUID %s: give one another UUID", device, dev, uuid)
 		}
 		device, fs = dev, kind
 	}
 	if device == "" && half != "" {
-		return "", "", be.E(be.NoStore, "the loader's file system with the UUID %s is on a mirror of which %s is a member, and that mirror is not assembled", uuid, half)
+		return "", "", be.E(be.NoStore, "cannot use the loader's file system with the UUID %s: %w", uuid, errMember(half))
 	}
 	if device == "" && part != "" {
 		return "", "", be.E(be.NoStore, "the partition %s with the loader's file system %s is not there", part, uuid)
@@ -72,7 +71,27 @@ func Find(part, uuid string) (device, fs string, err error) {
 	return device, fs, nil
 }
 
-// At returns the UUID of the file system mounted at dir.
+// isMember is raidMember of a device. One whose size nobody tells is left alone.
+func isMember(f *os.File) bool {
+	size, err := f.Seek(0, io.SeekEnd)
+	return err != nil || raidMember(f, size)
+}
+
+// errMember says what can be done about a device, by its directory in sysfs,
+// that has the superblock of an md array: whether it is a mirror's or was left
+// over when the partition was made anew, nobody can tell from it. What an array
+// has in use is no left-over.
+func errMember(block string) error {
+	dev := "/dev/" + strings.ReplaceAll(filepath.Base(block), "!", "/")
+	if arrays, _ := os.ReadDir(filepath.Join(block, "holders")); len(arrays) > 0 {
+		return fmt.Errorf("%s is a member of the mirror %s, which is not started", dev, arrays[0].Name())
+	}
+	return fmt.Errorf("%s has the superblock of an md array at its end, which is not assembled: if it is a mirror's, assemble that (mdadm --assemble --scan) and use it; if it was left over from an old one (mdadm --examine %s), unmount the partition and take it off with mdadm --zero-superblock %s", dev, dev, dev)
+}
+
+// At returns the UUID of the file system mounted at dir. It refuses the half of
+// a mirror, as Find does: what is set up on it would not be found at the next
+// boot.
 func At(dir string) (uuid string, err error) {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
@@ -87,6 +106,9 @@ func At(dir string) (uuid string, err error) {
 		return "", fmt.Errorf("cannot read the partition of %s: %w", dir, err)
 	}
 	defer f.Close()
+	if isMember(f) {
+		return "", be.E(be.Unbootable, "the loader cannot be on %s: %w", dir, errMember(filepath.Join("/sys/class/block", filepath.Base(target))))
+	}
 	if _, uuid = Identify(f); uuid == "" {
 		return "", be.E(be.NoStore, "%s is neither on FAT nor on ext2, ext3 or ext4: the loader cannot write there", dir)
 	}

@@ -182,6 +182,11 @@ func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) err
 	return l.checkEntry(id, kernels.Dir.There)
 }
 
+// CheckEntryWhole reads the files, too.
+func (l *Loader) CheckEntryWhole(ctx context.Context, id string, root be.RootRef) error {
+	return l.wholeEntry(id)
+}
+
 func (l *Loader) checkEntry(id string, files func(d kernels.Dir, names ...string) error) error {
 	if err := boot.CheckID(id); err != nil {
 		return err

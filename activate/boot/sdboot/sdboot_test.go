@@ -594,6 +594,9 @@ func TestWhatIsDamagedIsNotStarted(t *testing.T) {
 		l := w.ready("a", "b")
 		damage(w)
 		kind(t, l.Arm(t.Context(), b), be.Unbootable, "")
+		if l.CheckEntryWhole(t.Context(), a, be.RootRef{}) == nil && l.CheckEntryWhole(t.Context(), b, be.RootRef{}) == nil {
+			t.Errorf("%s: it is not noticed before", name)
+		}
 		// Put mends it.
 		for _, letter := range []string{"a", "b"} {
 			if err := l.Put(t.Context(), w.in(loadertest.Entry(letter, "BE "+letter))); err != nil {

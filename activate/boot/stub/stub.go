@@ -234,6 +234,11 @@ func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) err
 	return err
 }
 
+// CheckEntryWhole is CheckEntry.
+func (l *Loader) CheckEntryWhole(ctx context.Context, id string, root be.RootRef) error {
+	return l.CheckEntry(ctx, id, root)
+}
+
 // Remove takes the entry away.
 func (l *Loader) Remove(ctx context.Context, id string) error {
 	if err := boot.CheckID(id); err != nil {

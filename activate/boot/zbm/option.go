@@ -18,10 +18,11 @@ const description = "beadm trial (ZFSBootMenu)"
 
 func isOurs(o efivar.LoadOption) bool { return o.Description == description }
 
-// image is ZFSBootMenu as the firmware started it: its option, and what it is
-// told.
+// image is ZFSBootMenu as the firmware started it: its option, with the number
+// of that, and what it is told.
 type image struct {
 	option  efivar.LoadOption
+	number  uint16
 	options string
 }
 
@@ -48,7 +49,7 @@ func (l *Loader) image() (image, error) {
 		}
 		options, err := l.told(o)
 		if err == nil {
-			return image{o, options}, nil
+			return image{o, n, options}, nil
 		}
 		why = err
 	}
@@ -108,12 +109,8 @@ func embedded(b []byte) (string, error) {
 	return strings.Join(words(text), " "), nil
 }
 
-// trialOption is the option that starts dataset.
-func (l *Loader) trialOption(dataset, kernel string) ([]byte, error) {
-	img, err := l.image()
-	if err != nil {
-		return nil, err
-	}
+// trialOption is the option that starts dataset by that image.
+func (l *Loader) trialOption(img image, dataset, kernel string) ([]byte, error) {
 	options, err := override(img.options, dataset, kernel)
 	if err != nil {
 		return nil, be.E(be.Unbootable, "cannot make the boot option of a trial: %w", err)

@@ -70,7 +70,11 @@ func (l *Loader) Arm(ctx context.Context, id string) error {
 	if trial := d.Local[dataset][propTrial]; trial != noTrial {
 		kernel += " " + trial
 	}
-	option, err := l.trialOption(dataset, kernel)
+	img, err := l.image()
+	if err != nil {
+		return err
+	}
+	option, err := l.trialOption(img, dataset, kernel)
 	if err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func (l *Loader) Arm(ctx context.Context, id string) error {
 	if err := l.writeRecord(ctx, record{id: id}); err != nil {
 		return err
 	}
-	if err := l.putToken(option, where == toUs); err != nil {
+	if err := l.putToken(option, img.number, where == toUs); err != nil {
 		return err
 	}
 	if where, got, err := l.bootNext(); err != nil || where != toUs || got != dataset {

@@ -125,8 +125,10 @@ func (l *Loader) order() []uint16 {
 }
 
 // putToken makes the option and has BootNext lead to it. Where another trial is
-// armed the write of the option is what counts, else that of BootNext.
-func (l *Loader) putToken(option []byte, armed bool) error {
+// armed the write of the option is what counts, else that of BootNext. An order
+// of booting that has nothing but options of ours is given usual, which starts
+// ZFSBootMenu as ever.
+func (l *Loader) putToken(option []byte, usual uint16, armed bool) error {
 	numbers, n, err := l.options()
 	if err != nil {
 		return err
@@ -138,7 +140,12 @@ func (l *Loader) putToken(option []byte, armed bool) error {
 	} else if len(numbers) > 0 {
 		n = numbers[0]
 	}
-	if rest := slices.DeleteFunc(l.order(), func(o uint16) bool { return o == n }); len(rest) > 0 {
+	order := l.order()
+	rest := slices.DeleteFunc(slices.Clone(order), func(o uint16) bool { return o == n || slices.Contains(numbers, o) })
+	if len(rest) == 0 {
+		rest = []uint16{usual}
+	}
+	if len(order) > 0 && !slices.Equal(rest, order) {
 		if err := l.writeVar(efivar.BootOrder, efivar.EncodeNumbers(rest...)); err != nil {
 			return err
 		}

@@ -206,6 +206,11 @@ func (l *Loader) CheckEntry(ctx context.Context, id string, root be.RootRef) err
 	return err
 }
 
+// CheckEntryWhole is CheckEntry: the kernel is in the root, and not the loader's.
+func (l *Loader) CheckEntryWhole(ctx context.Context, id string, root be.RootRef) error {
+	return l.CheckEntry(ctx, id, root)
+}
+
 // set has one effect on a dataset.
 func (l *Loader) set(ctx context.Context, dataset string, properties map[string]string) error {
 	return l.cfg.Disk.Effect("set properties of "+dataset, func() error { return l.pool.Set(ctx, dataset, properties) })

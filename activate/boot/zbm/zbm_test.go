@@ -369,6 +369,35 @@ func TestOthers(t *testing.T) {
 	w.state(boot.State{Default: a, Tried: b})
 }
 
+// TestNothingElseInTheOrder: firmware that put our option into an order of its
+// own, alone, would start the trial again and again.
+func TestNothingElseInTheOrder(t *testing.T) {
+	b := loadertest.ID("b")
+	w := newWorld(t)
+	l := w.ready("a", "b")
+	ok(t, l.Arm(t.Context(), b))
+	ours, _, err := l.options()
+	if err != nil || len(ours) != 1 {
+		t.Fatalf("%x %v", ours, err)
+	}
+	for _, order := range [][]uint16{ours, {ours[0], 0}, {0}, nil} {
+		w.set(efivar.BootOrder, nil)
+		if order != nil {
+			w.set(efivar.BootOrder, efivar.EncodeNumbers(order...))
+		}
+		// Another's trial first, so that there is something to write.
+		ok(t, w.loader(nil).Arm(t.Context(), loadertest.ID("a")))
+		ok(t, w.loader(nil).Arm(t.Context(), b))
+		want := []uint16{0}
+		if order == nil {
+			want = nil
+		}
+		if got := w.loader(nil).order(); !slices.Equal(got, want) {
+			t.Errorf("%x became %x, want %x", order, got, want)
+		}
+	}
+}
+
 // TestFirmwareThatCannotBeTrusted: nothing is armed, and what is in the way is
 // said.
 func TestFirmwareThatCannotBeTrusted(t *testing.T) {

@@ -59,16 +59,20 @@ func (a *Archive) parts(x *index, sw Switch, now *manifest.Manifest) ([]part, er
 // change is one path composed over all parts.
 type change struct {
 	old, new *manifest.Entry
-	unknown  bool   // old is not known: the list did not name the path then
-	aside    bool   // something of it is not delivered by a security part
-	grown    []step // part by part, for APPEND
+	unknown  bool              // old is not known: the list did not name the path then
+	aside    bool              // something of it is not delivered by a security part
+	apart    []*manifest.Entry // what earlier runs made, to which later changes do not fit
+	grown    []step            // part by part, for APPEND
 }
 
 type step struct{ old, new *manifest.Entry }
 
 // compose sums up what the parts did to a path. Content and metadata count
-// apart: a part that left one of them alone says nothing about it.
-func compose(store *manifest.Store, parts []part, p string) (change, error) {
+// apart: a part that left one of them alone says nothing about it. merge says
+// that text is composed by its lines: a later part that began elsewhere,
+// because its boot environment had a package's version, brings its change and
+// not that version.
+func compose(store *manifest.Store, parts []part, p string, merge bool) (change, error) {
 	var c change
 	begun := false
 	for _, part := range parts {
@@ -96,7 +100,14 @@ func compose(store *manifest.Store, parts []part, p string) (change, error) {
 			}
 		}
 		if begun {
-			c.new = after(c.new, old, new)
+			next, ok, err := after(store, p, c.new, old, new, merge)
+			if err != nil {
+				return c, err
+			}
+			if !ok {
+				c.apart = append(c.apart, c.new)
+			}
+			c.new = next
 		} else {
 			c.old, c.new = old, new
 		}
@@ -106,19 +117,62 @@ func compose(store *manifest.Store, parts []part, p string) (change, error) {
 	return c, nil
 }
 
-// after is entry x with what turned old into new done to it.
-func after(x, old, new *manifest.Entry) *manifest.Entry {
-	if x == nil || new == nil || old == nil || manifest.SameMeta(old, new) == manifest.SameContent(old, new) {
-		return new
+// after is entry x with what turned old into new done to it; ok is false where
+// the two do not fit together, and new is all that is left.
+func after(store *manifest.Store, p string, x, old, new *manifest.Entry, merge bool) (_ *manifest.Entry, ok bool, err error) {
+	if new == nil || old == nil {
+		return new, true, nil
+	}
+	if x == nil { // removed in one run, and changed in a later one that had it
+		return new, !merge && !manifest.SameContent(old, new), nil
+	}
+	if manifest.SameContent(old, new) { // only metadata
+		return x.WithMetaOf(new), true, nil
+	}
+	e := new
+	if merge && !manifest.SameContent(x, old) && !manifest.SameContent(x, new) {
+		text, ok, err := composeText(store, p, x, old, new)
+		if err != nil || !ok {
+			return new, ok, err
+		}
+		e = text
+	}
+	if manifest.SameMeta(old, new) {
+		e = e.WithMetaOf(x)
+	}
+	return e, true, nil
+}
+
+// composeText does to the text of x what turned old into new.
+func composeText(store *manifest.Store, p string, x, old, new *manifest.Entry) (_ *manifest.Entry, ok bool, err error) {
+	var texts [3][]byte
+	for i, e := range []*manifest.Entry{old, new, x} {
+		if e.Type != manifest.File || !e.Stored || e.Size > maxText {
+			return nil, false, nil
+		}
+		if texts[i], err = store.Read(e.Hash); err != nil {
+			return nil, false, err
+		}
+	}
+	merged, ok := mergeLines(p, texts[0], texts[1], texts[2])
+	if !ok {
+		return nil, false, nil
 	}
 	e := *new
-	if manifest.SameContent(old, new) { // only metadata
-		e = *x
-		e.Mode, e.UID, e.GID, e.Xattrs = new.Mode, new.UID, new.GID, new.Xattrs
-	} else {
-		e.Mode, e.UID, e.GID, e.Xattrs = x.Mode, x.UID, x.GID, x.Xattrs
+	e.Tail, e.Heads = nil, nil
+	if e.Hash, err = store.PutBytes(merged); err != nil {
+		return nil, false, err
 	}
-	return &e
+	e.Size = int64(len(merged))
+	return &e, true, nil
+}
+
+// mergeLines does to cur what turned old into new, as the path asks for.
+func mergeLines(p string, old, new, cur []byte) ([]byte, bool) {
+	if _, unordered := grants(p); unordered {
+		return lines.Set(old, new, cur), true
+	}
+	return lines.Merge(old, new, cur)
 }
 
 // grants says whether a path gives rights by its lines, and whether their

@@ -105,7 +105,7 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 
 func (p *planner) planAccount(kind account.Kind, now, base *manifest.Entry, cur, res, baseAfter *account.File, changed bool, records []account.Event) error {
 	path := kind.Path()
-	c, err := compose(p.store, p.parts, path)
+	c, err := compose(p.store, p.parts, path, false)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (p *planner) planAccount(kind account.Kind, now, base *manifest.Entry, cur,
 		e = *now
 		// Metadata is carried where only the other side changed it.
 		if c.old != nil && c.new != nil && !manifest.SameMeta(c.old, c.new) && base != nil && manifest.SameMeta(base, now) {
-			e.Mode, e.UID, e.GID, e.Xattrs = c.new.Mode, c.new.UID, c.new.GID, c.new.Xattrs
+			e = *now.WithMetaOf(c.new)
 		}
 	} else {
 		e = *p.newest.Get(path)

@@ -8,6 +8,7 @@ import (
 
 	"beadm/be"
 	"beadm/be/rooted"
+	"beadm/sync/decide"
 	"beadm/sync/manifest"
 )
 
@@ -88,7 +89,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 	p := &planner{
 		ctx: ctx, store: store, sw: sw, to: x.know(sw.To), root: root, newest: newest,
 		taker: manifest.Taker{Store: store, Shared: a.Shared}, moved: map[manifest.Text]*moved{},
-		carried: map[manifest.Text]*manifest.Entry{},
+		carried: map[manifest.Text]decide.Path{}, settled: map[manifest.Text]bool{},
 	}
 	if p.parts, err = a.parts(x, sw, now); err != nil {
 		return report, err

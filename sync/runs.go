@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"beadm/be"
@@ -25,14 +26,15 @@ func List(dir, goos string) (synclist.List, error) {
 // Cloned records that created was made from source. If source ran when the
 // snapshot was taken that is mounted at snapshot, that state is the clone's
 // base and its mark on source's present run. Otherwise (snapshot is not read
-// then) the clone has what source has: the same base, the same marks.
+// then) the clone has what source has: the same base, the same marks. What is
+// in conflict there is in conflict here.
 func (a *Archive) Cloned(ctx context.Context, created, source be.UUID, snapshot string, sourceRuns bool) error {
 	x, err := a.load()
 	if err != nil {
 		return err
 	}
 	from, to := x.know(source), x.know(created)
-	*to = known{Base: from.Base, Had: maps.Clone(from.Had)}
+	*to = known{Base: from.Base, Had: maps.Clone(from.Had), Conflicts: slices.Clone(from.Conflicts)}
 	for _, r := range x.Runs {
 		if r.BE == source && r.End != "" {
 			to.Had[r.ID] = hadAll

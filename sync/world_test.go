@@ -11,13 +11,15 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"beadm/be"
 )
 
 // world is boot environments as directories on a real file system, and their
 // archive.
 type world struct {
-	t   *testing.T
+	t   rapid.TB
 	dir string
 	a   *Archive
 	ids map[string]be.UUID
@@ -33,6 +35,13 @@ const (
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), ids: map[string]be.UUID{}}
+	w.fill()
+	return w
+}
+
+// fill makes OLD and the archive.
+func (w *world) fill() {
+	w.t.Helper()
 	a, err := Open(filepath.Join(w.dir, "state"))
 	w.ok(err)
 	a.GOOS = "linux"
@@ -46,7 +55,6 @@ func newWorld(t *testing.T) *world {
 	}
 	w.ok(os.Chmod(w.path("OLD", "etc/shadow"), 0o640))
 	w.ok(os.Chown(w.path("OLD", "etc/shadow"), 0, 42))
-	return w
 }
 
 func (w *world) ok(err error) {
@@ -170,7 +178,7 @@ func (w *world) check(name string) {
 }
 
 // tree describes a root, for comparison.
-func tree(t *testing.T, dir string) string {
+func tree(t rapid.TB, dir string) string {
 	t.Helper()
 	var b strings.Builder
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -94,6 +94,7 @@ type Entry struct {
 	Size   int64             `json:"size,omitempty"`
 	Hash   string            `json:"hash,omitempty"`   // SHA-256 of a file's content
 	Target Text              `json:"target,omitempty"` // of a link
+	Kind   string            `json:"kind,omitempty"`   // of a Special: "fifo", "socket", "device 0x103"
 	Stored bool              `json:"stored,omitempty"` // the content is a blob
 	Tail   *Tail             `json:"tail,omitempty"`   // or its end is
 	Heads  map[string]int64  `json:"heads,omitempty"`  // hash of an earlier state that this one begins with → its length
@@ -111,7 +112,7 @@ func SameContent(a, b *Entry) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Type == b.Type && a.Hash == b.Hash && a.Target == b.Target
+	return a.Type == b.Type && a.Hash == b.Hash && a.Target == b.Target && a.Kind == b.Kind
 }
 
 // SameMeta says that mode, owner and attributes are the same. A link's mode
@@ -131,6 +132,13 @@ func SameMeta(a, b *Entry) bool {
 
 // Same is both.
 func Same(a, b *Entry) bool { return SameContent(a, b) && SameMeta(a, b) }
+
+// WithMetaOf is the entry with mode, owner and attributes of another.
+func (e *Entry) WithMetaOf(x *Entry) *Entry {
+	c := *e
+	c.Mode, c.UID, c.GID, c.Xattrs = x.Mode, x.UID, x.GID, x.Xattrs
+	return &c
+}
 
 // Attr is what a file that is written as this entry gets.
 func (e *Entry) Attr() rooted.Attr {

@@ -154,17 +154,32 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 		e.Type = File
 		if err := t.content(root, e, action, since); err != nil {
 			if errors.Is(err, rooted.ErrNotRegular) { // changed between
-				return &Entry{Path: e.Path, Type: Special}, nil
+				return &Entry{Path: e.Path, Type: Special, Kind: "not a file when it was opened"}, nil
 			}
 			return nil, err
 		}
 	default:
-		e.Type = Special
+		e.Type, e.Mtime, e.Kind = Special, time.Time{}, kindOf(info)
 		return e, nil
 	}
 	attrs, err := root.Xattrs(p)
 	e.Xattrs = attrs
 	return e, err
+}
+
+// kindOf tells special files apart.
+func kindOf(info rooted.Info) string {
+	switch {
+	case info.Mode&fs.ModeNamedPipe != 0:
+		return "fifo"
+	case info.Mode&fs.ModeSocket != 0:
+		return "socket"
+	case info.Mode&fs.ModeCharDevice != 0:
+		return fmt.Sprintf("character device %#x", info.Rdev)
+	case info.Mode&fs.ModeDevice != 0:
+		return fmt.Sprintf("block device %#x", info.Rdev)
+	}
+	return "unknown"
 }
 
 // content reads a file once: its hash, where it continues earlier states of

@@ -42,8 +42,17 @@ func (c OpenConflict) Account() bool {
 func (p *planner) noteConflicts() {
 	k := p.to
 	k.Conflicts = slices.DeleteFunc(k.Conflicts, func(c OpenConflict) bool {
-		return (p.moved[c.Path] != nil || p.settled[c.Path]) && !c.Account()
+		m := p.moved[c.Path]
+		if s, open := p.still[c.Path]; open && m != nil && !manifest.Same(m.After, s.Outgoing) {
+			return false
+		}
+		return (m != nil || p.settled[c.Path]) && !c.Account()
 	})
+	for i, c := range k.Conflicts {
+		if s, open := p.still[c.Path]; open {
+			k.Conflicts[i] = s
+		}
+	}
 	for _, item := range (Report{Items: p.items}).Conflicts() {
 		name := string(item.Path)
 		c := OpenConflict{Item: item, From: p.sw.From, At: time.Now().UTC(),
@@ -199,11 +208,13 @@ func (a *Archive) Resolve(d Decision) (kept string, err error) {
 	if d.Take == TakeOutgoing && k.Base != "" {
 		// Both sides have had it: what changes it next is no conflict.
 		base, err := a.store.Load(k.Base)
-		if err != nil {
+		if err != nil && !manifest.Lost(err) {
 			return "", err
 		}
-		if k.Base, err = a.store.Save(base.With(map[string]*manifest.Entry{d.Path: c.Outgoing})); err != nil {
-			return "", err
+		if err == nil {
+			if k.Base, err = a.store.Save(base.With(map[string]*manifest.Entry{d.Path: c.Outgoing})); err != nil {
+				return "", err
+			}
 		}
 	}
 	k.Conflicts = slices.Delete(k.Conflicts, i, i+1)

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -15,12 +16,13 @@ type part struct {
 	run      *run
 	from, to *manifest.Manifest
 	security bool // only what takes rights away
+	lost     bool // its start is lost: from knows nothing
 }
 
 // parts lists what the incoming lacks, in order. now is the outgoing's
-// present state where its run still lasts.
-func (a *Archive) parts(x *index, sw Switch, now *manifest.Manifest) ([]part, error) {
-	var list []part
+// present state where its run still lasts, newest the last known one. notes
+// says what of the records is lost.
+func (a *Archive) parts(x *index, sw Switch, now, newest *manifest.Manifest) (list []part, notes []string, err error) {
 	k := x.know(sw.To)
 	for _, r := range x.Runs {
 		if r.BE == sw.To {
@@ -32,28 +34,41 @@ func (a *Archive) parts(x *index, sw Switch, now *manifest.Manifest) ([]part, er
 			continue
 		}
 		p := part{run: r, security: (r.Failed || sw.Mode == SecurityOnly) && !aside}
-		var err error
 		switch {
 		case r.End != "":
 			p.to, err = a.store.Load(r.End)
+			if manifest.Lost(err) && r.BE == sw.From {
+				p.to, err = newest, nil // read again, or what is known of it else
+			} else if manifest.Lost(err) {
+				notes = append(notes, fmt.Sprintf("the record of what %s changed while it ran is lost (%v): carry it with sync run --from where it is", r.BE, err))
+				p.to, err = nil, nil
+			}
 		case r.BE == sw.From && now != nil:
 			p.to = now
 		default:
 			continue // its end was not recorded: owed
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if p.to == nil {
+			continue
 		}
 		from := r.Start
 		if id, ok := h.mark(); ok {
 			from = id
 		}
-		if p.from, err = a.store.Load(from); err != nil {
-			return nil, err
+		p.from, err = a.store.Load(from)
+		if manifest.Lost(err) {
+			notes = append(notes, fmt.Sprintf("the record of what %s was like before it ran is lost (%v): where the two differ its files are taken, and those here are kept beside them", r.BE, err))
+			p.from, p.lost, err = &manifest.Manifest{}, true, nil
+		}
+		if err != nil {
+			return nil, nil, err
 		}
 		list = append(list, p)
 	}
-	return list, nil
+	return list, notes, nil
 }
 
 // change is one path composed over all parts.
@@ -131,16 +146,20 @@ func after(store *manifest.Store, p string, x, old, new *manifest.Entry, merge b
 	}
 	e := new
 	if merge && !manifest.SameContent(x, old) && !manifest.SameContent(x, new) {
-		text, ok, err := composeText(store, p, x, old, new)
-		if err != nil || !ok {
-			return new, ok, err
+		text, fits, err := composeText(store, p, x, old, new)
+		if err != nil {
+			return nil, false, err
 		}
-		e = text
+		if ok = fits; ok {
+			e = text
+		}
+	} else {
+		ok = true
 	}
 	if manifest.SameMeta(old, new) {
 		e = e.WithMetaOf(x)
 	}
-	return e, true, nil
+	return e, ok, nil
 }
 
 // composeText does to the text of x what turned old into new.

@@ -38,7 +38,9 @@ type planner struct {
 	carried map[manifest.Text]decide.Path
 	// Open conflicts that ended because the other side took its change back.
 	settled map[manifest.Text]bool
-	paths   []string // all that were looked at
+	// Those that stay open though the path changes.
+	still map[manifest.Text]OpenConflict
+	paths []string // all that were looked at
 }
 
 type opKind int
@@ -183,12 +185,11 @@ func (p *planner) planPath(path string) error {
 
 // undecided adds to what came there what an earlier switch left in conflict
 // here and nobody decided yet: this side has not had it, whatever it ran since.
-// Where the change began at what is here now, that side has seen this one, and
-// nothing is open between them.
+// Where the change began at what is here now, there is nothing to add: that
+// side has the same conflict, or has seen this one's file.
 func (p *planner) undecided(path string, action synclist.Action, four decide.Path) (_ decide.Path, apart []*manifest.Entry, err error) {
 	i := p.to.conflict(path)
-	if i < 0 || action == synclist.Append || action == synclist.Prepend || four.NoBase ||
-		manifest.Same(four.Old, four.New) || manifest.Same(four.Old, four.Now) {
+	if i < 0 || action == synclist.Append || action == synclist.Prepend || four.NoBase || manifest.Same(four.Old, four.New) {
 		return four, nil, nil
 	}
 	open := p.to.Conflicts[i]
@@ -198,6 +199,16 @@ func (p *planner) undecided(path string, action synclist.Action, four decide.Pat
 	sum, ok, err := after(p.store, path, open.Outgoing, four.Old, four.New, action == synclist.Merge)
 	if err != nil {
 		return four, nil, err
+	}
+	if manifest.Same(four.Old, four.Now) {
+		if ok {
+			open.Outgoing = sum
+			if open.Saved, err = p.beside(path, sum); err != nil {
+				return four, nil, err
+			}
+		}
+		p.still[manifest.Text(path)] = open
+		return four, nil, nil
 	}
 	if !ok {
 		apart = append(apart, open.Outgoing)

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"bytes"
+	"slices"
 
 	"beadm/sync/account"
 	"beadm/sync/manifest"
@@ -69,7 +70,8 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 	}
 	var res, baseAfter account.Database
 	var events []account.Event
-	if p.base == nil && !p.aside {
+	lost := slices.ContainsFunc(p.parts, func(part part) bool { return part.lost && !part.security })
+	if p.base == nil && !p.aside || lost {
 		res, events = account.Unite(out, cur)
 		baseAfter = res
 	} else {

@@ -48,7 +48,7 @@ func (a *Archive) Cloned(ctx context.Context, created, source be.UUID, snapshot 
 				return err
 			}
 		}
-		m, err := a.take(ctx, a.store, snapshot, source, since...)
+		m, err := a.take(ctx, a.store, snapshot, source, nil, since...)
 		if err != nil {
 			return err
 		}
@@ -82,8 +82,13 @@ func (a *Archive) BeginRun(ctx context.Context, uuid be.UUID, dir string) error 
 	if x.present(uuid) != nil {
 		return nil
 	}
-	x.know(uuid)
-	m, err := a.take(ctx, a.store, dir, uuid)
+	var earlier *manifest.Manifest
+	if k := x.know(uuid); k.Base != "" {
+		if earlier, err = a.store.Load(k.Base); err != nil && !manifest.Lost(err) {
+			return err
+		}
+	}
+	m, err := a.take(ctx, a.store, dir, uuid, earlier)
 	if err != nil {
 		return err
 	}
@@ -113,12 +118,16 @@ func (a *Archive) EndRun(ctx context.Context, uuid be.UUID, dir string, failed b
 		}
 	case k.Base != "":
 		base, err := a.store.Load(k.Base)
-		if err != nil {
+		if err != nil && !manifest.Lost(err) {
 			return err
 		}
-		since = []*manifest.Manifest{base}
+		if err != nil {
+			k.Base = "" // lost: as if there had been none
+		} else {
+			since = []*manifest.Manifest{base}
+		}
 	}
-	m, err := a.take(ctx, a.store, dir, uuid, since...)
+	m, err := a.take(ctx, a.store, dir, uuid, nil, since...)
 	if err != nil {
 		return err
 	}

@@ -98,6 +98,12 @@ type Entry struct {
 	Stored bool              `json:"stored,omitempty"` // the content is a blob
 	Tail   *Tail             `json:"tail,omitempty"`   // or its end is
 	Heads  map[string]int64  `json:"heads,omitempty"`  // hash of an earlier state that this one begins with → its length
+
+	// Of the file as it was read, where it is one of the manifest's own boot
+	// environment: unchanged says what they are for. Never compared, never
+	// carried.
+	Ino   uint64    `json:"ino,omitempty"`
+	Ctime time.Time `json:"ctime,omitzero"`
 }
 
 // Tail is the end of a file that is only carried by appending.

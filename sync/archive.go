@@ -41,6 +41,8 @@ type Archive struct {
 	// GOOS chooses the built-in list.
 	GOOS string
 
+	pwdMkdb string // FreeBSD's program
+
 	// cut, in tests, is asked before each effect and stops it by an error.
 	cut func(effect string) error
 }
@@ -51,7 +53,7 @@ func Open(dir string) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Archive{dir: dir, store: store, Shared: []string{"/var/share"}, GOOS: runtime.GOOS}, nil
+	return &Archive{dir: dir, store: store, Shared: []string{"/var/share"}, GOOS: runtime.GOOS, pwdMkdb: "/usr/sbin/pwd_mkdb"}, nil
 }
 
 // indexVersion is the format of index.json that is written; the one before is

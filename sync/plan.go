@@ -29,6 +29,8 @@ type planner struct {
 	aside  bool               // which a failed trial's run came to
 	parts  []part
 	taker  manifest.Taker
+	// Of FreeBSD's password databases.
+	goos, pwdMkdb, scratch string
 
 	items []Item
 	ops   []*op
@@ -108,7 +110,7 @@ func (p *planner) plan() error {
 			return err
 		}
 	}
-	return nil
+	return p.rebuild()
 }
 
 func (p *planner) say(path string, action Action, reason string) *Item {

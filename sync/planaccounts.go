@@ -17,8 +17,14 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 	bases := map[account.Kind]*manifest.Entry{}
 	var kinds []account.Kind
 	cur := account.Database{}
+	if _, listed := p.newest.List.Match(masterPasswd); p.goos == "freebsd" && listed {
+		done["/etc/passwd"] = true // made of master.passwd
+	}
 	for _, kind := range account.Kinds {
 		path := kind.Path()
+		if done[path] {
+			continue
+		}
 		rule, listed := p.newest.List.Match(path)
 		if !listed || rule.Action == synclist.Keep || rule.Action == synclist.Force {
 			continue

@@ -60,7 +60,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 	if sw.From == sw.To {
 		return report, fmt.Errorf("cannot reconcile %s with itself", sw.To)
 	}
-	store := a.store
+	store, scratch := a.store, a.dir
 	if sw.DryRun {
 		// What would be stored goes where it is thrown away again.
 		dir, err := os.MkdirTemp("", "beadm-plan-*")
@@ -68,6 +68,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 			return report, fmt.Errorf("cannot plan the sync: %w", err)
 		}
 		defer os.RemoveAll(dir)
+		scratch = dir
 		if store, err = a.store.Scratch(dir); err != nil {
 			return report, err
 		}
@@ -89,6 +90,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 	p := &planner{
 		ctx: ctx, store: store, sw: sw, to: x.know(sw.To), root: root, newest: newest,
 		taker: manifest.Taker{Store: store, Shared: a.Shared}, moved: map[manifest.Text]*moved{},
+		goos: a.GOOS, pwdMkdb: a.pwdMkdb, scratch: scratch,
 		carried: map[manifest.Text]decide.Path{}, settled: map[manifest.Text]bool{}, still: map[manifest.Text]OpenConflict{},
 	}
 	if p.parts, report.Notes, err = a.parts(x, sw, now, newest); err != nil {

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -126,8 +127,12 @@ func (w *world) begin(name string) {
 func (w *world) switchTo(from, to string, failed bool) Report {
 	w.t.Helper()
 	w.ok(w.a.EndRun(context.Background(), w.id(from), w.root(from), failed))
+	sound := w.unsound(from) == "" && w.unsound(to) == ""
 	r, err := w.a.Reconcile(context.Background(), Switch{From: w.id(from), To: w.id(to), ToRoot: w.root(to)})
 	w.ok(err)
+	if sound {
+		w.check(to)
+	}
 	again, err := w.a.Reconcile(context.Background(), Switch{From: w.id(from), To: w.id(to), ToRoot: w.root(to)})
 	w.ok(err)
 	for _, item := range again.Items {
@@ -169,12 +174,27 @@ func (w *world) hasNot(name, path, text string) {
 // check asks the owners of the formats.
 func (w *world) check(name string) {
 	w.t.Helper()
+	if wrong := w.unsound(name); wrong != "" {
+		w.t.Errorf("%s: %s", name, wrong)
+	}
+}
+
+// unsound is what pwck and grpck say against the account files.
+func (w *world) unsound(name string) string {
+	w.t.Helper()
+	var wrong string
 	for _, tool := range [][]string{{"pwck", "-r", "-q"}, {"grpck", "-r"}} {
 		args := append(tool[1:], "-R", w.root(name))
-		if out, err := exec.Command(tool[0], args...).CombinedOutput(); err != nil {
-			w.t.Errorf("%s of %s: %v\n%s", tool[0], name, err, out)
+		out, err := exec.Command(tool[0], args...).CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			w.t.Fatalf("%s (Debian package passwd): %v", tool[0], err)
+		}
+		if err != nil {
+			wrong += fmt.Sprintf("%s: %v\n%s", tool[0], err, out)
 		}
 	}
+	return wrong
 }
 
 // tree describes a root, for comparison.

@@ -194,15 +194,14 @@ func (m *model) edit(t *rapid.T) {
 	if c.part == "owner" && c.file == "etc/tree/a" && m.last[cell{c.file, "content"}] == absent {
 		return // removed elsewhere: whose owner would it be
 	}
+	made := m.value(m.running, c) == absent
 	if word := m.put(m.running, c); word != "" {
 		m.say("%s: %s of %s is %s", m.running, c.part, c.file, word)
 		m.last[c] = word
 		m.had[m.running][word] = true
-		if c.file == "etc/tree/a" { // made anew it has an owner too
+		if made { // anew, and so its owner is the administrator's
 			o := cell{c.file, "owner"}
-			if m.last[o] == absent {
-				m.last[o] = m.value(m.running, o)
-			}
+			m.last[o] = m.value(m.running, o)
 		}
 	}
 }

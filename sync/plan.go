@@ -178,6 +178,11 @@ func (p *planner) planPath(path string) error {
 	if p.sw.Upto == Live && (rule.Action == synclist.Append || rule.Action == synclist.Prepend) {
 		return nil
 	}
+	if (rule.Action == synclist.Append || rule.Action == synclist.Prepend) && four.New != nil && !manifest.Same(four.Old, four.New) {
+		if stop, err := p.noLog(path, four); stop || err != nil {
+			return err
+		}
+	}
 	verdict, reason := decide.Decide(rule.Action, four)
 	if len(c.apart) > 0 && verdict != decide.Leave {
 		return p.fallApart(path, four, c.apart)
@@ -472,18 +477,59 @@ func (p *planner) write(path string, e *manifest.Entry, data []byte) *op {
 	return o
 }
 
+// noLog says why a file is not appended to, if it is not.
+func (p *planner) noLog(path string, four decide.Path) (stop bool, err error) {
+	if base, ok := manifest.RotatedFrom(path); ok && p.newest.Get(base) != nil {
+		if rule, listed := p.newest.List.Match(base); listed && (rule.Action == synclist.Append || rule.Action == synclist.Prepend) {
+			if four.Now == nil || !manifest.SameContent(four.New, four.Now) {
+				p.say(path, Left, "an older part of "+base+": what was written to it is added there")
+			}
+			return true, nil
+		}
+	}
+	if four.New.Type != manifest.File || four.Now == nil {
+		return false, nil // carried whole, or not at all
+	}
+	var head []byte
+	if f, err := p.root.OpenNoFollow(path); err == nil {
+		head, err = io.ReadAll(io.LimitReader(f, 16))
+		f.Close()
+		if err != nil {
+			return false, err
+		}
+	}
+	if why := manifest.Indexed(path, head); why != "" {
+		item := p.say(path, Conflict, "not appended to: "+why)
+		p.carried[manifest.Text(path)] = four
+		item.Saved, err = p.beside(path, four.New)
+		return true, err
+	}
+	return false, nil
+}
+
 // grow plans APPEND and PREPEND, part by part, in constant memory.
 func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, grown []step, move func(after, base *manifest.Entry) *moved) {
 	var pieces []func() (io.ReadCloser, error)
 	size := int64(0)
+	gap := false
 	for _, s := range grown {
 		if s.new == nil || s.new.Type != manifest.File {
 			continue // rotated away: what comes next is all new
 		}
 		from := int64(0)
 		if s.old != nil && s.old.Type == manifest.File {
-			if n, ok := s.new.Heads[s.old.Hash]; ok && n == s.old.Size {
+			n, continues := s.new.Heads[s.old.Hash]
+			_, rotated := s.new.Before[s.old.Hash]
+			switch {
+			case continues && n == s.old.Size:
 				from = n
+			case !rotated && p.cutShort(s.old, s.new):
+				continue // truncated: nothing came
+			default:
+				gap = gap || s.new.Gap
+				for _, hash := range s.new.Before[s.old.Hash] {
+					pieces = append(pieces, p.piece(hash, 0))
+				}
 			}
 		}
 		e := s.new
@@ -517,7 +563,27 @@ func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, gr
 	o := &op{kind: opWrite, path: path, entry: &e, open: func() (io.ReadCloser, error) { return chain(pieces) }}
 	o.moved = move(&e, &e)
 	p.ops = append(p.ops, o)
-	p.say(path, Merged, fmt.Sprintf("%d bytes added", size))
+	item := p.say(path, Merged, fmt.Sprintf("%d bytes added", size))
+	if gap {
+		item.Reason += "; it was rotated there, and what was written before that was not found"
+	}
+}
+
+// cutShort says whether a log is the beginning of what it was before.
+func (p *planner) cutShort(old, new *manifest.Entry) bool {
+	if !old.Stored || new.Size > old.Size {
+		return false
+	}
+	f, err := p.store.Open(old.Hash)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.CopyN(sum, f, new.Size); err != nil {
+		return false
+	}
+	return hex.EncodeToString(sum.Sum(nil)) == new.Hash
 }
 
 func (p *planner) piece(hash string, from int64) func() (io.ReadCloser, error) {

@@ -98,6 +98,10 @@ type Entry struct {
 	Stored bool              `json:"stored,omitempty"` // the content is a blob
 	Tail   *Tail             `json:"tail,omitempty"`   // or its end is
 	Heads  map[string]int64  `json:"heads,omitempty"`  // hash of an earlier state that this one begins with → its length
+	// Of a log that is carried by appending and was rotated: hash of an earlier
+	// state → blobs of what was written between that and this file.
+	Before map[string][]string `json:"before,omitempty"`
+	Gap    bool                `json:"gap,omitempty"` // something of that was not found
 
 	// Of the file as it was read, where it is one of the manifest's own boot
 	// environment: unchanged says what they are for. Never compared, never

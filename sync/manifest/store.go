@@ -263,6 +263,11 @@ func (s *Store) Sweep(keep map[ID]bool, blobs map[string]bool) error {
 			if e.Tail != nil {
 				used[e.Tail.Hash] = true
 			}
+			for _, list := range e.Before {
+				for _, h := range list {
+					used[h] = true
+				}
+			}
 		}
 	}
 	top := filepath.Join(s.dir, "blobs")

@@ -252,6 +252,11 @@ func (t *Taker) content(root *rooted.Root, e *Entry, action synclist.Action, sin
 		return err
 	}
 	e.Hash = hex.EncodeToString(sum.Sum(nil))
+	if appends && t.Store != nil {
+		if err := t.beforeRotation(root, e, since); err != nil {
+			return err
+		}
+	}
 
 	from, needed := t.needed(e, action, since)
 	if t.Store == nil || !needed {

@@ -76,6 +76,7 @@ func TestAppendThroughRotation(t *testing.T) {
 	} {
 		for _, large := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, large %v", name, large), func(t *testing.T) {
+				t.Parallel()
 				w, old := logs(t, large)
 				// A mark first: what is carried then is not carried again.
 				w.add("OLD", "var/log/app", "one\n")

@@ -11,7 +11,9 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"beadm/be/rooted"
 )
@@ -63,7 +65,7 @@ func (t *Taker) beforeRotation(root *rooted.Root, e *Entry, since []*Manifest) e
 		for i, part := range parts {
 			// Without content it begins like all of them: the first that was
 			// written to since.
-			if old.Size == 0 && part.Mtime.Before(m.Taken) {
+			if old.Size == 0 && part.Mtime.Before(m.Taken.Truncate(time.Second)) {
 				continue
 			}
 			begins, err := beginsWith(root, partPath(e, part), old)
@@ -114,8 +116,27 @@ func partsOf(root *rooted.Root, p string) ([]rooted.Info, error) {
 			parts = append(parts, info)
 		}
 	}
-	slices.SortStableFunc(parts, func(a, b rooted.Info) int { return a.Mtime.Compare(b.Mtime) })
+	slices.SortStableFunc(parts, func(a, b rooted.Info) int {
+		// What packs a part may keep its time to the second only: among those
+		// of one time the higher number is the older, the later date the newer.
+		if c := a.Mtime.Compare(b.Mtime); c != 0 {
+			return c
+		}
+		x, y := partNumber(a.Name, p), partNumber(b.Name, p)
+		if len(x) > 4 || len(y) > 4 {
+			return strings.Compare(x, y)
+		}
+		i, _ := strconv.Atoi(x)
+		j, _ := strconv.Atoi(y)
+		return j - i
+	})
 	return parts, nil
+}
+
+// partNumber is the number or date in a part's name.
+func partNumber(name, p string) string {
+	number, _, _ := strings.Cut(name[min(len(name), len(path.Base(p))+1):], ".")
+	return number
 }
 
 // openPart opens a part as it was before it was packed.

@@ -154,7 +154,7 @@ func (p *planner) planPath(path string) error {
 	}
 	if dir, err := p.blocked(path); err != nil || dir != "" {
 		if err == nil && !manifest.Same(c.old, c.new) {
-			p.say(path, Conflict, dir+" is a directory there and not here")
+			p.say(path, Conflict, rooted.Printable(dir)+" is a directory there and not here")
 		}
 		return err
 	}
@@ -238,7 +238,7 @@ func (p *planner) fallApart(path string, four decide.Path, earlier []*manifest.E
 			return err
 		}
 		if saved != "" {
-			reason += "; an earlier one's stands at " + string(saved)
+			reason += "; an earlier one's stands at " + rooted.Printable(string(saved))
 		}
 	}
 	item := p.say(path, Conflict, reason)
@@ -342,7 +342,7 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 		}
 		e := four.Copied()
 		if err := p.copyEntry(path, e); err != nil {
-			p.say(path, Conflict, err.Error())
+			p.say(path, Conflict, rooted.Printable(err.Error()))
 			return nil
 		}
 		p.say(path, Copied, reason).Saved = saved
@@ -482,7 +482,7 @@ func (p *planner) noLog(path string, four decide.Path) (stop bool, err error) {
 	if base, ok := manifest.RotatedFrom(path); ok && p.newest.Get(base) != nil {
 		if rule, listed := p.newest.List.Match(base); listed && (rule.Action == synclist.Append || rule.Action == synclist.Prepend) {
 			if four.Now == nil || !manifest.SameContent(four.New, four.Now) {
-				p.say(path, Left, "an older part of "+base+": what was written to it is added there")
+				p.say(path, Left, "an older part of "+rooted.Printable(base)+": what was written to it is added there")
 			}
 			return true, nil
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"beadm/be/rooted"
 	"beadm/sync/account"
 	"beadm/sync/manifest"
 	"beadm/sync/synclist"
@@ -101,6 +102,8 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 	}
 	records := map[account.Kind][]account.Event{}
 	for _, e := range events {
+		// A name is anybody's; the report is for a terminal.
+		e.Name, e.Detail = rooted.Printable(e.Name), rooted.Printable(e.Detail)
 		records[e.File] = append(records[e.File], e)
 	}
 	for _, kind := range kinds {

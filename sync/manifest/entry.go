@@ -22,7 +22,7 @@ import (
 )
 
 // Text is a name or link target, of any bytes but NUL. In JSON a byte that is
-// not UTF-8 is written \xNN and a backslash \\.
+// not UTF-8, or of a control character, is written \xNN and a backslash \\.
 type Text string
 
 // MarshalText escapes what JSON cannot hold.
@@ -31,9 +31,10 @@ func (t Text) MarshalText() ([]byte, error) {
 	for i := 0; i < len(t); {
 		r, n := utf8.DecodeRuneInString(string(t[i:]))
 		switch {
-		case r == utf8.RuneError && n <= 1:
-			b = fmt.Appendf(b, `\x%02x`, t[i])
-			n = 1
+		case r == utf8.RuneError && n <= 1, r < ' ', r >= 0x7f && r < 0xa0:
+			for _, c := range []byte(t[i : i+n]) {
+				b = fmt.Appendf(b, `\x%02x`, c)
+			}
 		case r == '\\':
 			b = append(b, `\\`...)
 		default:

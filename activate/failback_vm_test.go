@@ -11,6 +11,10 @@ import (
 	"beadm/activate/boot/vmtest"
 )
 
+// writesInTrial has a service of NEW lock alice, as whoever guesses passwords
+// makes it do, and write what no failback brings back.
+const writesInTrial = `printf '%s\n' '[Service]' 'Type=oneshot' 'ExecStart=/bin/sh -c "usermod -L alice; echo bob:bob-trial | chpasswd; echo of the trial >/etc/app.conf"' >/n/etc/systemd/system/writes.service; ln -s ../writes.service /n/etc/systemd/system/multi-user.target.wants/writes.service`
+
 // The ways in which a trial ends that is not healthy. Each leaves the machine
 // in the old boot environment with no hand on it, and status says what failed.
 func TestVMFailback(t *testing.T) {
@@ -19,6 +23,7 @@ func TestVMFailback(t *testing.T) {
 	v := ready(t, base, beadm)
 	v.Must(short, "printf 'confirm.hold = 5s\nconfirm.within = 70s\npanic = 5\nnotify = cat >>/root/heard\n' >/etc/beadm/beadm.conf")
 	badInput(t, v)
+	v.Must(short, "echo of before >/etc/app.conf; echo /etc/app.conf >/etc/beadm/synclist; grep ^bob: /etc/shadow >/root/bob")
 	v.Must(long, "beadm create new")
 	v.Must(short, "sync; zpool sync rpool")
 	v.Send("poweroff -f")
@@ -32,6 +37,7 @@ func TestVMFailback(t *testing.T) {
 		cut   string // cut the power when the console says this
 		long  bool   // only with BEADM_LONG: TestVMFaults has it on a smaller machine
 		wants []string
+		keeps []string // of what the trial wrote and what it did not
 	}{
 		{
 			name:  "its init panics",
@@ -46,8 +52,9 @@ func TestVMFailback(t *testing.T) {
 		},
 		{
 			name:  "sshd does not listen",
-			spoil: "rm /n/etc/systemd/system/multi-user.target.wants/ssh.service",
+			spoil: "rm /n/etc/systemd/system/multi-user.target.wants/ssh.service; " + writesInTrial,
 			wants: []string{"FAILED", "new", "check failed", "sshd does not listen"},
+			keeps: []string{"alice L", "bob as before", "/etc/app.conf:of before"},
 		},
 		{
 			name:  "power is cut while it starts",
@@ -93,7 +100,8 @@ func TestVMFailback(t *testing.T) {
 			}
 			v.WaitFor(mark, "Booting `debian'", long)
 			v.WaitShell(long)
-			out := v.Must(short, "findmnt -no SOURCE /; beadm status; beadm list")
+			out := v.Must(short, "findmnt -no SOURCE /; beadm status; beadm list; passwd -S alice; grep -qxFf /root/bob /etc/shadow && echo bob as before; grep -H . /etc/app.conf")
+			contains(t, "the machine afterwards", out, c.keeps...)
 			contains(t, "the machine afterwards", out, append(c.wants, "rpool/ROOT/debian", "running:  debian", "default:  debian")...)
 			t.Logf("%.0f s\n%s", time.Since(start).Seconds(), out)
 			if c.fail {

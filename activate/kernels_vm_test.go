@@ -143,7 +143,7 @@ mkdir -p /boot/grub`)
 	// A package as Debian's kernels are, whose scripts run what is in
 	// /etc/kernel (linux-image's postinst and postrm).
 	v.Must(long, `p=/root/pkg n=`+newRelease+`; mkdir -p $p/DEBIAN $p/boot $p/lib/modules
-cp /root/vmlinuz $p/boot/vmlinuz-$n; cp -a /lib/modules/$(uname -r) $p/lib/modules/$n
+cp /root/vmlinuz $p/boot/vmlinuz-$n; cp /boot/config-$(uname -r) $p/boot/config-$n; cp -a /lib/modules/$(uname -r) $p/lib/modules/$n
 printf 'Package: linux-image-%s\nVersion: 1\nArchitecture: amd64\nMaintainer: beadm <root@localhost>\nDescription: a kernel\n' $n >$p/DEBIAN/control
 for s in postinst:install postrm:remove; do f=$p/DEBIAN/${s%:*}; printf '%s\n' '#!/bin/sh -e' 'export DEB_MAINT_PARAMS="$*"' '[ "$1" = configure ] || [ "$1" = remove ] || exit 0' \
  "linux-update-symlinks ${s#*:} $n /boot/vmlinuz-$n" "run-parts --report --exit-on-error --arg=$n --arg=/boot/vmlinuz-$n /etc/kernel/${s%:*}.d" >$f; chmod 755 $f; done

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"beadm/be/rooted"
 )
@@ -53,6 +54,18 @@ const recordedRPM = `8 17 8d0d4c8a1e6ab75ae2f81abf1e1e66ce1ab7be53c7b8f245a41907
 8 64  /var/lib/sample/data.db
 (none) (none) (none) (none)
 `
+
+// A locked database holds up nobody for ever.
+func TestRPMThatDoesNotEnd(t *testing.T) {
+	rpm := filepath.Join(t.TempDir(), "rpm")
+	check(t, os.WriteFile(rpm, []byte("#!/bin/sh\nsleep 100 & sleep 100\n"), 0o755))
+	defer func(was time.Duration) { rpmPatience = was }(rpmPatience)
+	rpmPatience = time.Second / 10
+	err := new(packages).askRPM(t.Context(), rpm)
+	if err == nil || !strings.Contains(err.Error(), "rpm does not end") {
+		t.Errorf("an rpm that hangs: %v", err)
+	}
+}
 
 func TestRPM(t *testing.T) {
 	root := t.TempDir()

@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"crypto/sha256"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -12,10 +13,17 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // rpmProgram is the running system's own.
 const rpmProgram = "/usr/bin/rpm"
+
+// rpmPatience is for a database that another rpm has locked: a large system's
+// is read in seconds.
+var rpmPatience = 5 * time.Minute
+
+var errRPMHangs = errors.New("rpm does not end: is another one at work, or its database locked? See that rpm -qa answers")
 
 // rpmFormat asks for a line a file (rpm-queryformat(7)); "=" repeats what the
 // package has once.
@@ -31,22 +39,32 @@ func (p *packages) readRPM(ctx context.Context) error {
 	if _, err := p.db.Stat(rpmProgram); gone(err) {
 		return nil
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	return p.askRPM(ctx, rpmProgram)
+}
+
+func (p *packages) askRPM(ctx context.Context, program string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, rpmPatience, errRPMHangs)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, rpmProgram, "-qa", "--qf", rpmFormat)
+	cmd := exec.CommandContext(ctx, program, "-qa", "--qf", rpmFormat)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("cannot run %s: %w", rpmProgram, err)
+		return fmt.Errorf("cannot run %s: %w", program, err)
 	}
+	// What it started may hold the pipe longer than it lives.
+	defer context.AfterFunc(ctx, func() { out.Close() })()
 	readErr := p.readRPMFiles(out)
 	if readErr != nil {
-		cancel()
+		cancel() // nobody reads what it still has to say
 	}
-	if err := cmd.Wait(); err != nil && readErr == nil {
+	err = cmd.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, errRPMHangs) {
+		return cause
+	}
+	if err != nil && readErr == nil {
 		return fmt.Errorf("cannot ask rpm which files packages own: %w", err)
 	}
 	return readErr

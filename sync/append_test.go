@@ -13,7 +13,7 @@ import (
 // logs is a world with a log that OLD writes to and NEW has a line of its own
 // in; large says that it is more than is stored of every file.
 func logs(t *testing.T, large bool) (w *world, old string) {
-	w = newWorld(t)
+	w = quickWorld(t)
 	w.write("OLD", "etc/beadm/synclist", "/var/log APPEND\n")
 	old = "old line\n"
 	if large {
@@ -118,7 +118,7 @@ func TestAppendAfterTruncation(t *testing.T) {
 // Records of one length follow each other and can be appended; what is found
 // by its place, journals and databases cannot, and that is said.
 func TestAppendOfBinaryLogs(t *testing.T) {
-	w := newWorld(t)
+	w := quickWorld(t)
 	record := func(b byte) string { return string(bytes.Repeat([]byte{b, 0}, 192)) } // struct utmp is 384 bytes
 	w.write("OLD", "etc/beadm/synclist", "/var/log APPEND\n")
 	files := map[string]string{

@@ -21,7 +21,7 @@ var oddNames = []string{"a\nb", "a\tb", "-a", "--take=outgoing", "#x", " ", "x "
 // A file of any name is carried, comes in conflict, is kept beside, decided and
 // removed as any other.
 func TestOddNames(t *testing.T) {
-	w := newWorld(t)
+	w := quickWorld(t)
 	w.write("OLD", "etc/beadm/synclist", "/etc/tree MERGE\n")
 	for _, name := range oddNames {
 		for _, dir := range []string{"etc/tree/carried/", "etc/tree/clash/", "etc/tree/gone/"} {
@@ -84,7 +84,7 @@ func TestLinksOutAtEveryLevel(t *testing.T) {
 			for _, side := range []string{"OLD", "NEW"} {
 				t.Run(fmt.Sprintf("%s, level %d of %s", name, level, side), func(t *testing.T) {
 					t.Parallel()
-					w := newWorld(t)
+					w := quickWorld(t)
 					w.write("OLD", "etc/beadm/synclist", "/etc/tree MERGE\n")
 					w.write("OLD", deep, "1\n")
 					w.begin("OLD")
@@ -121,7 +121,7 @@ func TestLinksOutAtEveryLevel(t *testing.T) {
 // the time beside it.
 func TestDirectorySwappedForALink(t *testing.T) {
 	make := func(t *testing.T) *world {
-		w := newWorld(t)
+		w := quickWorld(t)
 		w.write("OLD", "etc/beadm/synclist", "/etc/tree MERGE\n/srv/conf\n")
 		for _, f := range []string{"etc/tree/d/a", "etc/tree/d/gone", "srv/conf"} {
 			w.write("OLD", f, "1\n")
@@ -200,7 +200,7 @@ func startSwapping(stop *atomic.Bool, swap func()) chan struct{} {
 
 // Devices and FIFOs are not opened, on no side and under no keyword.
 func TestDevicesAreNotOpened(t *testing.T) {
-	w := newWorld(t)
+	w := quickWorld(t)
 	w.write("OLD", "etc/beadm/synclist", "/etc/o\n/etc/m MERGE\n/etc/a APPEND\n/etc/p PREPEND\n/etc/shadow OVERWRITE!\n")
 	kinds := []string{"fifo", "null", "tape", "socket"}
 	for _, dir := range []string{"o", "m", "a", "p"} {
@@ -255,7 +255,7 @@ func TestDevicesAreNotOpened(t *testing.T) {
 // A log that is written to while it is read is carried up to some line, and
 // the rest later: each line once.
 func TestLogGrowsWhileItIsRead(t *testing.T) {
-	w := newWorld(t)
+	w := quickWorld(t)
 	w.write("OLD", "etc/beadm/synclist", "/var/log/app APPEND\n")
 	w.write("OLD", "var/log/app", strings.Repeat("x", 2<<20)+"\n")
 	w.begin("OLD")

@@ -33,7 +33,7 @@ func TestLostRecords(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := quickWorld(t)
 			w.write("OLD", "etc/beadm/synclist", "/etc/motd\n/etc/tree MERGE\n")
 			w.write("OLD", "etc/motd", "shipped\n")
 			w.write("OLD", "etc/tree/same", "same\n")
@@ -79,7 +79,7 @@ func TestLostRecords(t *testing.T) {
 
 // The end of a run whose record is lost is read again where it stands.
 func TestLostEndOfRun(t *testing.T) {
-	w := newWorld(t)
+	w := quickWorld(t)
 	w.begin("OLD")
 	w.clone("OLD", "NEW", true)
 	w.edit("OLD", "etc/shadow", "alice:$6", "alice:!$6")
@@ -94,7 +94,7 @@ func TestLostEndOfRun(t *testing.T) {
 
 // A file of the same size whose time was put back was changed all the same.
 func TestSameSizeAndTime(t *testing.T) {
-	w := newWorld(t)
+	w := quickWorld(t)
 	w.write("OLD", "etc/beadm/synclist", "/etc/motd\n")
 	w.write("OLD", "etc/motd", "one\n")
 	w.begin("OLD")

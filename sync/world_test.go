@@ -40,6 +40,20 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// quickWorld is newWorld in memory, for what is tried many times and asks
+// nothing of a disk.
+func quickWorld(t *testing.T) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "beadm-test-")
+	if err != nil {
+		return newWorld(t)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	w := &world{t: t, dir: dir, ids: map[string]be.UUID{}}
+	w.fill()
+	return w
+}
+
 // fill makes OLD and the archive.
 func (w *world) fill() {
 	w.t.Helper()

@@ -4,6 +4,7 @@
 # sudo make test-vm   real ZFS, real boot loaders, real reboots, in QEMU
 # sudo make test-long the same, the long faults, more power cuts, and ZFS cut at every place
 # sudo make bench     what users wait for, beside a baseline, as JSON
+# make fuzz       every fuzz target, a minute each (FUZZTIME=10s)
 SHELL := /bin/sh
 # A Go that go.mod accepts, fetched if there is none: testdata/go.sh.
 go = GO="$$(GO='$(GO)' sh testdata/go.sh)" &&
@@ -11,7 +12,7 @@ PREFIX ?= /usr
 DESTDIR ?=
 BIN := .build/beadm
 
-.PHONY: all build demo test test-vm test-long bench install vet clean
+.PHONY: all build demo test test-vm test-long bench fuzz install vet clean
 
 all: build
 
@@ -42,6 +43,9 @@ bench: build
 	@sh testdata/install-tools.sh native >&2
 	@[ "$${BEADM_BENCH_VM-}" = 0 ] || sh testdata/install-tools.sh vm >&2
 	@$(go) GO="$$GO" sh testdata/bench.sh
+
+fuzz:
+	@$(go) GO="$$GO" sh testdata/fuzz.sh
 
 install: build
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/lib/beadm/init

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"beadm/be"
+	"beadm/be/rooted"
 	"beadm/be/state"
 	reconcile "beadm/sync"
 )
@@ -85,9 +86,9 @@ func (s *Session) reconcile(ctx context.Context, sw reconcile.Switch) (reconcile
 	for _, item := range report.Conflicts() {
 		where := ""
 		if item.Saved != "" {
-			where = "; the other side stands at " + string(item.Saved)
+			where = "; the other side stands at " + rooted.Printable(string(item.Saved))
 		}
-		s.Report.Warn("%s is in conflict: %s%s", item.Path, item.Reason, where)
+		s.Report.Warn("%s is in conflict: %s%s", rooted.Printable(string(item.Path)), item.Reason, where)
 		s.conflicts = append(s.conflicts, state.Conflict{
 			Path: string(item.Path), Reason: item.Reason, Saved: string(item.Saved), From: s.nameOf(ctx, sw.From), At: time.Now().UTC(),
 		})

@@ -139,13 +139,14 @@ func benign(err error) bool {
 // giveUp reports a path that could not be written.
 func (p *planner) giveUp(o *op, err error) {
 	delete(p.moved, manifest.Text(o.path))
+	why := rooted.Printable(err.Error())
 	for i := range p.items {
 		if p.items[i].Path == manifest.Text(o.path) {
-			p.items[i].Action, p.items[i].Reason = Conflict, err.Error()
+			p.items[i].Action, p.items[i].Reason = Conflict, why
 			return
 		}
 	}
-	p.say(o.path, Conflict, err.Error())
+	p.say(o.path, Conflict, why)
 }
 
 func (p *planner) stageOne(o *op) (*rooted.Staged, error) {

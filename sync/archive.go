@@ -41,6 +41,8 @@ type Archive struct {
 	// GOOS chooses the built-in list.
 	GOOS string
 
+	pwdMkdb string // FreeBSD's program
+
 	// cut, in tests, is asked before each effect and stops it by an error.
 	cut func(effect string) error
 }
@@ -51,7 +53,7 @@ func Open(dir string) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Archive{dir: dir, store: store, Shared: []string{"/var/share"}, GOOS: runtime.GOOS}, nil
+	return &Archive{dir: dir, store: store, Shared: []string{"/var/share"}, GOOS: runtime.GOOS, pwdMkdb: "/usr/sbin/pwd_mkdb"}, nil
 }
 
 // indexVersion is the format of index.json that is written; the one before is
@@ -64,6 +66,8 @@ type index struct {
 	Version int                `json:"version"`
 	BEs     map[be.UUID]*known `json:"bes"`
 	Runs    []*run             `json:"runs"` // in the order they began
+	// Lost names the damaged index that this one replaces.
+	Lost string `json:"lost,omitempty"`
 
 	unknown map[string]json.RawMessage
 }
@@ -142,10 +146,12 @@ func (a *Archive) load() (*index, error) {
 	if err := json.Unmarshal(data, x); state.Damaged(err) {
 		// As if there were no base: the outgoing side's files come along, and
 		// the incoming side's are kept beside them.
-		if _, err := state.SetAside(a.indexPath()); err != nil {
+		lost, err := state.SetAside(a.indexPath())
+		if err != nil {
 			return nil, err
 		}
-		return &index{Version: indexVersion, BEs: map[be.UUID]*known{}}, nil
+		x := &index{Version: indexVersion, BEs: map[be.UUID]*known{}, Lost: lost}
+		return x, a.save(x) // at once: who comes next must be told, too
 	} else if err != nil {
 		return nil, fmt.Errorf("cannot read the sync state %s: %w", a.indexPath(), err)
 	}
@@ -235,6 +241,9 @@ func (a *Archive) marks(x *index, r *run) ([]*manifest.Manifest, error) {
 	var list []*manifest.Manifest
 	for _, id := range ids {
 		m, err := a.store.Load(id)
+		if manifest.Lost(err) {
+			continue // parts says so
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -246,7 +255,9 @@ func (a *Archive) marks(x *index, r *run) ([]*manifest.Manifest, error) {
 // take reads a manifest. A list that cannot be read must not keep locks and
 // removals from being carried: the last one that could be, or the built-in,
 // is in force then, and said.
-func (a *Archive) take(ctx context.Context, store *manifest.Store, dir string, uuid be.UUID, since ...*manifest.Manifest) (*manifest.Manifest, error) {
+//
+// Earlier may be nil; see manifest.Taker.
+func (a *Archive) take(ctx context.Context, store *manifest.Store, dir string, uuid be.UUID, earlier *manifest.Manifest, since ...*manifest.Manifest) (*manifest.Manifest, error) {
 	root, err := rooted.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read a boot environment: %w", err)
@@ -259,7 +270,7 @@ func (a *Archive) take(ctx context.Context, store *manifest.Store, dir string, u
 			list = since[len(since)-1].List
 		}
 	}
-	t := manifest.Taker{Store: store, Shared: a.Shared}
+	t := manifest.Taker{Store: store, Shared: a.Shared, Earlier: earlier}
 	m, err := t.Take(ctx, root, uuid, list, since...)
 	if err == nil && listErr != nil {
 		m.Note = listErr.Error()

@@ -24,9 +24,9 @@ type OpenConflict struct {
 	Item
 	From be.UUID   `json:"from,omitempty"` // the outgoing boot environment
 	At   time.Time `json:"at,omitzero"`
-	// What both had in common, and the outgoing side; nil: absent, or for the
-	// first also not known.
+	// What the outgoing side changed, and what it made of it; nil: absent.
 	Base     *manifest.Entry `json:"base,omitempty"`
+	NoBase   bool            `json:"no_base,omitempty"` // Base is not known
 	Outgoing *manifest.Entry `json:"outgoing,omitempty"`
 }
 
@@ -41,12 +41,24 @@ func (c OpenConflict) Account() bool {
 // in step.
 func (p *planner) noteConflicts() {
 	k := p.to
-	k.Conflicts = slices.DeleteFunc(k.Conflicts, func(c OpenConflict) bool { return p.moved[c.Path] != nil && !c.Account() })
+	k.Conflicts = slices.DeleteFunc(k.Conflicts, func(c OpenConflict) bool {
+		m := p.moved[c.Path]
+		if s, open := p.still[c.Path]; open && m != nil && !manifest.Same(m.After, s.Outgoing) {
+			return false
+		}
+		return (m != nil || p.settled[c.Path]) && !c.Account()
+	})
+	for i, c := range k.Conflicts {
+		if s, open := p.still[c.Path]; open {
+			k.Conflicts[i] = s
+		}
+	}
 	for _, item := range (Report{Items: p.items}).Conflicts() {
 		name := string(item.Path)
-		c := OpenConflict{Item: item, From: p.sw.From, At: time.Now().UTC(), Base: p.base.Get(name), Outgoing: p.newest.Get(name)}
-		if e, decided := p.carried[item.Path]; decided {
-			c.Outgoing = e
+		c := OpenConflict{Item: item, From: p.sw.From, At: time.Now().UTC(),
+			Base: p.base.Get(name), Outgoing: p.newest.Get(name), NoBase: !p.base.Covers(name)}
+		if four, decided := p.carried[item.Path]; decided {
+			c.Base, c.Outgoing, c.NoBase = four.Old, four.New, four.NoBase
 		}
 		if i := k.conflict(name); i >= 0 {
 			k.Conflicts[i] = c
@@ -196,11 +208,13 @@ func (a *Archive) Resolve(d Decision) (kept string, err error) {
 	if d.Take == TakeOutgoing && k.Base != "" {
 		// Both sides have had it: what changes it next is no conflict.
 		base, err := a.store.Load(k.Base)
-		if err != nil {
+		if err != nil && !manifest.Lost(err) {
 			return "", err
 		}
-		if k.Base, err = a.store.Save(base.With(map[string]*manifest.Entry{d.Path: c.Outgoing})); err != nil {
-			return "", err
+		if err == nil {
+			if k.Base, err = a.store.Save(base.With(map[string]*manifest.Entry{d.Path: c.Outgoing})); err != nil {
+				return "", err
+			}
 		}
 	}
 	k.Conflicts = slices.Delete(k.Conflicts, i, i+1)

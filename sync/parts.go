@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -15,12 +16,13 @@ type part struct {
 	run      *run
 	from, to *manifest.Manifest
 	security bool // only what takes rights away
+	lost     bool // its start is lost: from knows nothing
 }
 
 // parts lists what the incoming lacks, in order. now is the outgoing's
-// present state where its run still lasts.
-func (a *Archive) parts(x *index, sw Switch, now *manifest.Manifest) ([]part, error) {
-	var list []part
+// present state where its run still lasts, newest the last known one. notes
+// says what of the records is lost.
+func (a *Archive) parts(x *index, sw Switch, now, newest *manifest.Manifest) (list []part, notes []string, err error) {
 	k := x.know(sw.To)
 	for _, r := range x.Runs {
 		if r.BE == sw.To {
@@ -32,43 +34,60 @@ func (a *Archive) parts(x *index, sw Switch, now *manifest.Manifest) ([]part, er
 			continue
 		}
 		p := part{run: r, security: (r.Failed || sw.Mode == SecurityOnly) && !aside}
-		var err error
 		switch {
 		case r.End != "":
 			p.to, err = a.store.Load(r.End)
+			if manifest.Lost(err) && r.BE == sw.From {
+				p.to, err = newest, nil // read again, or what is known of it else
+			} else if manifest.Lost(err) {
+				notes = append(notes, fmt.Sprintf("the record of what %s changed while it ran is lost (%v): carry it with sync run --from where it is", r.BE, err))
+				p.to, err = nil, nil
+			}
 		case r.BE == sw.From && now != nil:
 			p.to = now
 		default:
 			continue // its end was not recorded: owed
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if p.to == nil {
+			continue
 		}
 		from := r.Start
 		if id, ok := h.mark(); ok {
 			from = id
 		}
-		if p.from, err = a.store.Load(from); err != nil {
-			return nil, err
+		p.from, err = a.store.Load(from)
+		if manifest.Lost(err) {
+			notes = append(notes, fmt.Sprintf("the record of what %s was like before it ran is lost (%v): where the two differ its files are taken, and those here are kept beside them", r.BE, err))
+			p.from, p.lost, err = &manifest.Manifest{}, true, nil
+		}
+		if err != nil {
+			return nil, nil, err
 		}
 		list = append(list, p)
 	}
-	return list, nil
+	return list, notes, nil
 }
 
 // change is one path composed over all parts.
 type change struct {
 	old, new *manifest.Entry
-	unknown  bool   // old is not known: the list did not name the path then
-	aside    bool   // something of it is not delivered by a security part
-	grown    []step // part by part, for APPEND
+	unknown  bool              // old is not known: the list did not name the path then
+	aside    bool              // something of it is not delivered by a security part
+	apart    []*manifest.Entry // what earlier runs made, to which later changes do not fit
+	grown    []step            // part by part, for APPEND
 }
 
 type step struct{ old, new *manifest.Entry }
 
 // compose sums up what the parts did to a path. Content and metadata count
-// apart: a part that left one of them alone says nothing about it.
-func compose(store *manifest.Store, parts []part, p string) (change, error) {
+// apart: a part that left one of them alone says nothing about it. merge says
+// that text is composed by its lines: a later part that began elsewhere,
+// because its boot environment had a package's version, brings its change and
+// not that version.
+func compose(store *manifest.Store, parts []part, p string, merge bool) (change, error) {
 	var c change
 	begun := false
 	for _, part := range parts {
@@ -96,7 +115,14 @@ func compose(store *manifest.Store, parts []part, p string) (change, error) {
 			}
 		}
 		if begun {
-			c.new = after(c.new, old, new)
+			next, ok, err := after(store, p, c.new, old, new, merge)
+			if err != nil {
+				return c, err
+			}
+			if !ok {
+				c.apart = append(c.apart, c.new)
+			}
+			c.new = next
 		} else {
 			c.old, c.new = old, new
 		}
@@ -106,19 +132,66 @@ func compose(store *manifest.Store, parts []part, p string) (change, error) {
 	return c, nil
 }
 
-// after is entry x with what turned old into new done to it.
-func after(x, old, new *manifest.Entry) *manifest.Entry {
-	if x == nil || new == nil || old == nil || manifest.SameMeta(old, new) == manifest.SameContent(old, new) {
-		return new
+// after is entry x with what turned old into new done to it; ok is false where
+// the two do not fit together, and new is all that is left.
+func after(store *manifest.Store, p string, x, old, new *manifest.Entry, merge bool) (_ *manifest.Entry, ok bool, err error) {
+	if new == nil || old == nil {
+		return new, true, nil
+	}
+	if x == nil { // removed in one run, and changed in a later one that had it
+		return new, !merge && !manifest.SameContent(old, new), nil
+	}
+	if manifest.SameContent(old, new) { // only metadata
+		return x.WithMetaOf(new), true, nil
+	}
+	e := new
+	if merge && !manifest.SameContent(x, old) && !manifest.SameContent(x, new) {
+		text, fits, err := composeText(store, p, x, old, new)
+		if err != nil {
+			return nil, false, err
+		}
+		if ok = fits; ok {
+			e = text
+		}
+	} else {
+		ok = true
+	}
+	if manifest.SameMeta(old, new) {
+		e = e.WithMetaOf(x)
+	}
+	return e, ok, nil
+}
+
+// composeText does to the text of x what turned old into new.
+func composeText(store *manifest.Store, p string, x, old, new *manifest.Entry) (_ *manifest.Entry, ok bool, err error) {
+	var texts [3][]byte
+	for i, e := range []*manifest.Entry{old, new, x} {
+		if e.Type != manifest.File || !e.Stored || e.Size > maxText {
+			return nil, false, nil
+		}
+		if texts[i], err = store.Read(e.Hash); err != nil {
+			return nil, false, err
+		}
+	}
+	merged, ok := mergeLines(p, texts[0], texts[1], texts[2])
+	if !ok {
+		return nil, false, nil
 	}
 	e := *new
-	if manifest.SameContent(old, new) { // only metadata
-		e = *x
-		e.Mode, e.UID, e.GID, e.Xattrs = new.Mode, new.UID, new.GID, new.Xattrs
-	} else {
-		e.Mode, e.UID, e.GID, e.Xattrs = x.Mode, x.UID, x.GID, x.Xattrs
+	e.Tail, e.Heads = nil, nil
+	if e.Hash, err = store.PutBytes(merged); err != nil {
+		return nil, false, err
 	}
-	return &e
+	e.Size = int64(len(merged))
+	return &e, true, nil
+}
+
+// mergeLines does to cur what turned old into new, as the path asks for.
+func mergeLines(p string, old, new, cur []byte) ([]byte, bool) {
+	if _, unordered := grants(p); unordered {
+		return lines.Set(old, new, cur), true
+	}
+	return lines.Merge(old, new, cur)
 }
 
 // grants says whether a path gives rights by its lines, and whether their

@@ -13,7 +13,6 @@ import (
 
 	"beadm/be/rooted"
 	"beadm/sync/decide"
-	"beadm/sync/lines"
 	"beadm/sync/manifest"
 	"beadm/sync/synclist"
 )
@@ -30,14 +29,20 @@ type planner struct {
 	aside  bool               // which a failed trial's run came to
 	parts  []part
 	taker  manifest.Taker
+	// Of FreeBSD's password databases.
+	goos, pwdMkdb, scratch string
 
 	items []Item
 	ops   []*op
 	moved map[manifest.Text]*moved
 	// What came of the paths decided, which may be older than newest: from a
 	// boot environment that ran before, or without what was set aside.
-	carried map[manifest.Text]*manifest.Entry
-	paths   []string // all that were looked at
+	carried map[manifest.Text]decide.Path
+	// Open conflicts that ended because the other side took its change back.
+	settled map[manifest.Text]bool
+	// Those that stay open though the path changes.
+	still map[manifest.Text]OpenConflict
+	paths []string // all that were looked at
 }
 
 type opKind int
@@ -105,7 +110,7 @@ func (p *planner) plan() error {
 			return err
 		}
 	}
-	return nil
+	return p.rebuild()
 }
 
 func (p *planner) say(path string, action Action, reason string) *Item {
@@ -127,7 +132,7 @@ func (p *planner) planPath(path string) error {
 	if !listed {
 		return nil
 	}
-	c, err := compose(p.store, p.parts, path)
+	c, err := compose(p.store, p.parts, path, rule.Action == synclist.Merge)
 	if err != nil {
 		return err
 	}
@@ -149,7 +154,7 @@ func (p *planner) planPath(path string) error {
 	}
 	if dir, err := p.blocked(path); err != nil || dir != "" {
 		if err == nil && !manifest.Same(c.old, c.new) {
-			p.say(path, Conflict, dir+" is a directory there and not here")
+			p.say(path, Conflict, rooted.Printable(dir)+" is a directory there and not here")
 		}
 		return err
 	}
@@ -163,12 +168,83 @@ func (p *planner) planPath(path string) error {
 		p.moved[manifest.Text(path)] = m
 		four.Old, four.Base, four.NoBase = m.Consumed, m.Base, false
 		c.grown = since(c.grown, m.Consumed)
+	} else {
+		var earlier []*manifest.Entry
+		if four, earlier, err = p.undecided(path, rule.Action, four); err != nil {
+			return err
+		}
+		c.apart = append(c.apart, earlier...)
 	}
 	if p.sw.Upto == Live && (rule.Action == synclist.Append || rule.Action == synclist.Prepend) {
 		return nil
 	}
+	if (rule.Action == synclist.Append || rule.Action == synclist.Prepend) && four.New != nil && !manifest.Same(four.Old, four.New) {
+		if stop, err := p.noLog(path, four); stop || err != nil {
+			return err
+		}
+	}
 	verdict, reason := decide.Decide(rule.Action, four)
+	if len(c.apart) > 0 && verdict != decide.Leave {
+		return p.fallApart(path, four, c.apart)
+	}
 	return p.carryOut(path, rule.Action, verdict, reason, four, c.grown)
+}
+
+// undecided adds to what came there what an earlier switch left in conflict
+// here and nobody decided yet: this side has not had it, whatever it ran since.
+// Where the change began at what is here now, there is nothing to add: that
+// side has the same conflict, or has seen this one's file.
+func (p *planner) undecided(path string, action synclist.Action, four decide.Path) (_ decide.Path, apart []*manifest.Entry, err error) {
+	i := p.to.conflict(path)
+	if i < 0 || action == synclist.Append || action == synclist.Prepend || four.NoBase || manifest.Same(four.Old, four.New) {
+		return four, nil, nil
+	}
+	open := p.to.Conflicts[i]
+	if open.NoBase {
+		return four, nil, nil
+	}
+	sum, ok, err := after(p.store, path, open.Outgoing, four.Old, four.New, action == synclist.Merge)
+	if err != nil {
+		return four, nil, err
+	}
+	if manifest.Same(four.Old, four.Now) {
+		if ok {
+			open.Outgoing = sum
+			if open.Saved, err = p.beside(path, sum); err != nil {
+				return four, nil, err
+			}
+		}
+		p.still[manifest.Text(path)] = open
+		return four, nil, nil
+	}
+	if !ok {
+		apart = append(apart, open.Outgoing)
+	}
+	four.Old, four.New, four.Base = open.Base, sum, open.Base
+	if manifest.Same(four.Old, four.New) { // taken back there
+		p.settled[manifest.Text(path)] = true
+	}
+	return four, apart, nil
+}
+
+// fallApart is a conflict within what other boot environments changed, one
+// after the other, without having had each other's. All of it is kept.
+func (p *planner) fallApart(path string, four decide.Path, earlier []*manifest.Entry) error {
+	p.carried[manifest.Text(path)] = four
+	reason := "changed in several runs, which do not fit together"
+	for _, e := range earlier {
+		saved, err := p.beside(path, e)
+		if err != nil {
+			return err
+		}
+		if saved != "" {
+			reason += "; an earlier one's stands at " + rooted.Printable(string(saved))
+		}
+	}
+	item := p.say(path, Conflict, reason)
+	saved, err := p.beside(path, four.New)
+	item.Saved = saved
+	return err
 }
 
 // blocked names a directory above path that is on the list too and was made
@@ -218,7 +294,7 @@ func since(steps []step, e *manifest.Entry) []step {
 }
 
 func (p *planner) carryOut(path string, action synclist.Action, verdict decide.Verdict, reason string, four decide.Path, grown []step) error {
-	p.carried[manifest.Text(path)] = four.New
+	p.carried[manifest.Text(path)] = four
 	move := func(after, base *manifest.Entry) *moved {
 		m := &moved{Path: manifest.Text(path), After: after, Base: base, Consumed: four.New}
 		p.moved[manifest.Text(path)] = m
@@ -228,8 +304,8 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 	case decide.Leave:
 		// Changed alike on both sides, its base moves too: a further change
 		// there must find it in step.
-		if !manifest.Same(four.Old, four.New) && manifest.Same(four.New, four.Now) {
-			move(four.Now, four.Now)
+		if base, alike := four.Alike(); alike {
+			move(four.Now, base)
 		}
 		return nil
 	case decide.Kept:
@@ -248,17 +324,14 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 		p.say(path, Removed, reason)
 		move(nil, nil)
 	case decide.Meta:
-		e := *four.Now
-		e.Mode, e.UID, e.GID, e.Xattrs = four.New.Mode, four.New.UID, four.New.GID, four.New.Xattrs
-		p.ops = append(p.ops, &op{kind: opMeta, path: path, entry: &e})
+		e := four.Now.WithMetaOf(four.New)
+		p.ops = append(p.ops, &op{kind: opMeta, path: path, entry: e})
 		p.say(path, Copied, "mode, owner or attributes")
 		base := four.New
-		if four.Base != nil && !manifest.SameContent(four.New, &e) {
-			b := *four.Base
-			b.Mode, b.UID, b.GID, b.Xattrs = e.Mode, e.UID, e.GID, e.Xattrs
-			base = &b
+		if four.Base != nil && !manifest.SameContent(four.New, e) {
+			base = four.Base.WithMetaOf(e)
 		}
-		move(&e, base)
+		move(e, base)
 	case decide.Copy, decide.Replace:
 		var saved manifest.Text
 		if verdict == decide.Replace {
@@ -267,12 +340,13 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 				return err
 			}
 		}
-		if err := p.copyEntry(path, four.New, four.Now); err != nil {
-			p.say(path, Conflict, err.Error())
+		e := four.Copied()
+		if err := p.copyEntry(path, e); err != nil {
+			p.say(path, Conflict, rooted.Printable(err.Error()))
 			return nil
 		}
 		p.say(path, Copied, reason).Saved = saved
-		move(four.New, four.New)
+		move(e, e)
 	case decide.Merge:
 		return p.mergeText(path, four, move)
 	case decide.Append, decide.Prepend:
@@ -284,7 +358,7 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 }
 
 // copyEntry makes path as e.
-func (p *planner) copyEntry(path string, e, now *manifest.Entry) error {
+func (p *planner) copyEntry(path string, e *manifest.Entry) error {
 	o := &op{path: path, entry: e}
 	switch e.Type {
 	case manifest.Dir:
@@ -343,7 +417,10 @@ func (p *planner) mergeText(path string, four decide.Path, move func(after, base
 		p.say(path, Conflict, reason).Saved = saved
 		return err
 	}
-	if !four.New.Stored || four.Old != nil && (!four.Old.Stored || four.Old.Type != manifest.File) || four.Now.Size > maxText || four.New.Size > maxText {
+	if four.Old != nil && four.Old.Type != manifest.File {
+		return conflict("changed there and here")
+	}
+	if !four.New.Stored || four.Old != nil && !four.Old.Stored || four.Now.Size > maxText || four.New.Size > maxText {
 		return conflict("changed there and here, too large to merge")
 	}
 	read := func(e *manifest.Entry) ([]byte, error) {
@@ -364,34 +441,27 @@ func (p *planner) mergeText(path string, four decide.Path, move func(after, base
 	if err != nil {
 		return err
 	}
-	var merged []byte
-	_, unordered := grants(path)
-	switch {
-	case unordered:
-		merged = lines.Set(old, new, cur)
-	case manifest.SameContent(four.Base, four.Now):
-		merged = new // only metadata changed here
-	default:
+	merged := new
+	if !manifest.SameContent(four.Old, four.Now) {
 		var ok bool
-		if merged, ok = lines.Merge(old, new, cur); !ok {
+		if merged, ok = mergeLines(path, old, new, cur); !ok {
 			return conflict("the same lines changed there and here")
 		}
 	}
 	e := *four.Now
-	reason := ""
-	switch {
-	case four.Old != nil && manifest.SameMeta(four.Old, four.New) || manifest.SameMeta(four.New, four.Now):
-	case four.Base != nil && manifest.SameMeta(four.Base, four.Now):
-		e.Mode, e.UID, e.GID, e.Xattrs = four.New.Mode, four.New.UID, four.New.GID, four.New.Xattrs
-	default:
-		reason = "mode, owner or attributes changed there and here: left"
+	if four.Old == nil || !manifest.SameMeta(four.Old, four.New) {
+		e = *four.Now.WithMetaOf(four.New) // not changed here, or alike: Decide
 	}
 	e.Mtime = four.New.Mtime
 	if !bytes.Equal(merged, cur) || !manifest.SameMeta(&e, four.Now) {
 		p.write(path, &e, merged)
-		p.say(path, Merged, reason)
+		p.say(path, Merged, "")
 	}
-	move(&e, four.New)
+	base := four.New
+	if manifest.SameMeta(four.Old, four.New) && four.Base != nil {
+		base = base.WithMetaOf(four.Base) // changed here or not: no matter of the delta
+	}
+	move(&e, base)
 	return nil
 }
 
@@ -407,18 +477,59 @@ func (p *planner) write(path string, e *manifest.Entry, data []byte) *op {
 	return o
 }
 
+// noLog says why a file is not appended to, if it is not.
+func (p *planner) noLog(path string, four decide.Path) (stop bool, err error) {
+	if base, ok := manifest.RotatedFrom(path); ok && p.newest.Get(base) != nil {
+		if rule, listed := p.newest.List.Match(base); listed && (rule.Action == synclist.Append || rule.Action == synclist.Prepend) {
+			if four.Now == nil || !manifest.SameContent(four.New, four.Now) {
+				p.say(path, Left, "an older part of "+rooted.Printable(base)+": what was written to it is added there")
+			}
+			return true, nil
+		}
+	}
+	if four.New.Type != manifest.File || four.Now == nil {
+		return false, nil // carried whole, or not at all
+	}
+	var head []byte
+	if f, err := p.root.OpenNoFollow(path); err == nil {
+		head, err = io.ReadAll(io.LimitReader(f, 16))
+		f.Close()
+		if err != nil {
+			return false, err
+		}
+	}
+	if why := manifest.Indexed(path, head); why != "" {
+		item := p.say(path, Conflict, "not appended to: "+why)
+		p.carried[manifest.Text(path)] = four
+		item.Saved, err = p.beside(path, four.New)
+		return true, err
+	}
+	return false, nil
+}
+
 // grow plans APPEND and PREPEND, part by part, in constant memory.
 func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, grown []step, move func(after, base *manifest.Entry) *moved) {
 	var pieces []func() (io.ReadCloser, error)
 	size := int64(0)
+	gap := false
 	for _, s := range grown {
 		if s.new == nil || s.new.Type != manifest.File {
 			continue // rotated away: what comes next is all new
 		}
 		from := int64(0)
 		if s.old != nil && s.old.Type == manifest.File {
-			if n, ok := s.new.Heads[s.old.Hash]; ok && n == s.old.Size {
+			n, continues := s.new.Heads[s.old.Hash]
+			_, rotated := s.new.Before[s.old.Hash]
+			switch {
+			case continues && n == s.old.Size:
 				from = n
+			case !rotated && p.cutShort(s.old, s.new):
+				continue // truncated: nothing came
+			default:
+				gap = gap || s.new.Gap
+				for _, hash := range s.new.Before[s.old.Hash] {
+					pieces = append(pieces, p.piece(hash, 0))
+				}
 			}
 		}
 		e := s.new
@@ -452,7 +563,27 @@ func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, gr
 	o := &op{kind: opWrite, path: path, entry: &e, open: func() (io.ReadCloser, error) { return chain(pieces) }}
 	o.moved = move(&e, &e)
 	p.ops = append(p.ops, o)
-	p.say(path, Merged, fmt.Sprintf("%d bytes added", size))
+	item := p.say(path, Merged, fmt.Sprintf("%d bytes added", size))
+	if gap {
+		item.Reason += "; it was rotated there, and what was written before that was not found"
+	}
+}
+
+// cutShort says whether a log is the beginning of what it was before.
+func (p *planner) cutShort(old, new *manifest.Entry) bool {
+	if !old.Stored || new.Size > old.Size {
+		return false
+	}
+	f, err := p.store.Open(old.Hash)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.CopyN(sum, f, new.Size); err != nil {
+		return false
+	}
+	return hex.EncodeToString(sum.Sum(nil)) == new.Hash
 }
 
 func (p *planner) piece(hash string, from int64) func() (io.ReadCloser, error) {

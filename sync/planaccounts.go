@@ -2,7 +2,9 @@ package reconcile
 
 import (
 	"bytes"
+	"slices"
 
+	"beadm/be/rooted"
 	"beadm/sync/account"
 	"beadm/sync/manifest"
 	"beadm/sync/synclist"
@@ -16,8 +18,14 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 	bases := map[account.Kind]*manifest.Entry{}
 	var kinds []account.Kind
 	cur := account.Database{}
+	if _, listed := p.newest.List.Match(masterPasswd); p.goos == "freebsd" && listed {
+		done["/etc/passwd"] = true // made of master.passwd
+	}
 	for _, kind := range account.Kinds {
 		path := kind.Path()
+		if done[path] {
+			continue
+		}
 		rule, listed := p.newest.List.Match(path)
 		if !listed || rule.Action == synclist.Keep || rule.Action == synclist.Force {
 			continue
@@ -69,7 +77,8 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 	}
 	var res, baseAfter account.Database
 	var events []account.Event
-	if p.base == nil && !p.aside {
+	lost := slices.ContainsFunc(p.parts, func(part part) bool { return part.lost && !part.security })
+	if p.base == nil && !p.aside || lost {
 		res, events = account.Unite(out, cur)
 		baseAfter = res
 	} else {
@@ -93,6 +102,8 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 	}
 	records := map[account.Kind][]account.Event{}
 	for _, e := range events {
+		// A name is anybody's; the report is for a terminal.
+		e.Name, e.Detail = rooted.Printable(e.Name), rooted.Printable(e.Detail)
 		records[e.File] = append(records[e.File], e)
 	}
 	for _, kind := range kinds {
@@ -105,7 +116,7 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 
 func (p *planner) planAccount(kind account.Kind, now, base *manifest.Entry, cur, res, baseAfter *account.File, changed bool, records []account.Event) error {
 	path := kind.Path()
-	c, err := compose(p.store, p.parts, path)
+	c, err := compose(p.store, p.parts, path, false)
 	if err != nil {
 		return err
 	}
@@ -114,7 +125,7 @@ func (p *planner) planAccount(kind account.Kind, now, base *manifest.Entry, cur,
 		e = *now
 		// Metadata is carried where only the other side changed it.
 		if c.old != nil && c.new != nil && !manifest.SameMeta(c.old, c.new) && base != nil && manifest.SameMeta(base, now) {
-			e.Mode, e.UID, e.GID, e.Xattrs = c.new.Mode, c.new.UID, c.new.GID, c.new.Xattrs
+			e = *now.WithMetaOf(c.new)
 		}
 	} else {
 		e = *p.newest.Get(path)

@@ -8,6 +8,7 @@ import (
 
 	"beadm/be"
 	"beadm/be/rooted"
+	"beadm/sync/decide"
 	"beadm/sync/manifest"
 )
 
@@ -42,7 +43,7 @@ const (
 // Switch is what Reconcile is asked for.
 type Switch struct {
 	From, To be.UUID // outgoing, incoming
-	FromRoot string  // not read for EndOfRun
+	FromRoot string  // for EndOfRun read only where the record of its end is lost
 	ToRoot   string  // written to
 	Upto     Upto
 	Mode     Mode
@@ -59,7 +60,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 	if sw.From == sw.To {
 		return report, fmt.Errorf("cannot reconcile %s with itself", sw.To)
 	}
-	store := a.store
+	store, scratch := a.store, a.dir
 	if sw.DryRun {
 		// What would be stored goes where it is thrown away again.
 		dir, err := os.MkdirTemp("", "beadm-plan-*")
@@ -67,6 +68,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 			return report, fmt.Errorf("cannot plan the sync: %w", err)
 		}
 		defer os.RemoveAll(dir)
+		scratch = dir
 		if store, err = a.store.Scratch(dir); err != nil {
 			return report, err
 		}
@@ -88,9 +90,10 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 	p := &planner{
 		ctx: ctx, store: store, sw: sw, to: x.know(sw.To), root: root, newest: newest,
 		taker: manifest.Taker{Store: store, Shared: a.Shared}, moved: map[manifest.Text]*moved{},
-		carried: map[manifest.Text]*manifest.Entry{},
+		goos: a.GOOS, pwdMkdb: a.pwdMkdb, scratch: scratch,
+		carried: map[manifest.Text]decide.Path{}, settled: map[manifest.Text]bool{}, still: map[manifest.Text]OpenConflict{},
 	}
-	if p.parts, err = a.parts(x, sw, now); err != nil {
+	if p.parts, report.Notes, err = a.parts(x, sw, now, newest); err != nil {
 		return report, err
 	}
 	for _, r := range slices.Backward(x.Runs) {
@@ -100,9 +103,19 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 		}
 	}
 	if p.to.Base != "" {
-		if p.base, err = store.Load(p.to.Base); err != nil {
+		if p.base, err = store.Load(p.to.Base); err != nil && !manifest.Lost(err) {
 			return report, err
 		}
+	}
+	if p.base == nil && !p.aside {
+		note := "what the two had in common is not known"
+		if err != nil {
+			note += fmt.Sprintf(" (%v)", err)
+		}
+		if x.Lost != "" {
+			note += "; the records were damaged and are kept as " + x.Lost
+		}
+		report.Notes = append(report.Notes, note+": where they differ the files of the one that ran last are taken, and those here are kept beside them; account files are united")
 	}
 	if newest.Note != "" {
 		report.Notes = append(report.Notes, newest.Note)
@@ -143,10 +156,15 @@ func (a *Archive) outgoing(ctx context.Context, store *manifest.Store, x *index,
 				break
 			}
 		}
-		if id == "" {
-			return nil, nil, fmt.Errorf("cannot reconcile: nothing is known of %s", sw.From)
+		if id != "" {
+			newest, err = store.Load(id)
 		}
-		newest, err = store.Load(id)
+		if (id == "" || manifest.Lost(err)) && sw.FromRoot != "" {
+			newest, err = a.take(ctx, store, sw.FromRoot, sw.From, nil) // what it came to stands there
+		}
+		if newest == nil && err == nil {
+			err = fmt.Errorf("cannot reconcile: nothing is known of %s", sw.From)
+		}
 		return nil, newest, err
 	}
 	var since []*manifest.Manifest
@@ -155,7 +173,7 @@ func (a *Archive) outgoing(ctx context.Context, store *manifest.Store, x *index,
 			return nil, nil, err
 		}
 	}
-	now, err = a.take(ctx, store, sw.FromRoot, sw.From, since...)
+	now, err = a.take(ctx, store, sw.FromRoot, sw.From, nil, since...)
 	return now, now, err
 }
 

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"beadm/be"
@@ -25,14 +26,15 @@ func List(dir, goos string) (synclist.List, error) {
 // Cloned records that created was made from source. If source ran when the
 // snapshot was taken that is mounted at snapshot, that state is the clone's
 // base and its mark on source's present run. Otherwise (snapshot is not read
-// then) the clone has what source has: the same base, the same marks.
+// then) the clone has what source has: the same base, the same marks. What is
+// in conflict there is in conflict here.
 func (a *Archive) Cloned(ctx context.Context, created, source be.UUID, snapshot string, sourceRuns bool) error {
 	x, err := a.load()
 	if err != nil {
 		return err
 	}
 	from, to := x.know(source), x.know(created)
-	*to = known{Base: from.Base, Had: maps.Clone(from.Had)}
+	*to = known{Base: from.Base, Had: maps.Clone(from.Had), Conflicts: slices.Clone(from.Conflicts)}
 	for _, r := range x.Runs {
 		if r.BE == source && r.End != "" {
 			to.Had[r.ID] = hadAll
@@ -46,7 +48,7 @@ func (a *Archive) Cloned(ctx context.Context, created, source be.UUID, snapshot 
 				return err
 			}
 		}
-		m, err := a.take(ctx, a.store, snapshot, source, since...)
+		m, err := a.take(ctx, a.store, snapshot, source, nil, since...)
 		if err != nil {
 			return err
 		}
@@ -80,8 +82,13 @@ func (a *Archive) BeginRun(ctx context.Context, uuid be.UUID, dir string) error 
 	if x.present(uuid) != nil {
 		return nil
 	}
-	x.know(uuid)
-	m, err := a.take(ctx, a.store, dir, uuid)
+	var earlier *manifest.Manifest
+	if k := x.know(uuid); k.Base != "" {
+		if earlier, err = a.store.Load(k.Base); err != nil && !manifest.Lost(err) {
+			return err
+		}
+	}
+	m, err := a.take(ctx, a.store, dir, uuid, earlier)
 	if err != nil {
 		return err
 	}
@@ -111,12 +118,16 @@ func (a *Archive) EndRun(ctx context.Context, uuid be.UUID, dir string, failed b
 		}
 	case k.Base != "":
 		base, err := a.store.Load(k.Base)
-		if err != nil {
+		if err != nil && !manifest.Lost(err) {
 			return err
 		}
-		since = []*manifest.Manifest{base}
+		if err != nil {
+			k.Base = "" // lost: as if there had been none
+		} else {
+			since = []*manifest.Manifest{base}
+		}
 	}
-	m, err := a.take(ctx, a.store, dir, uuid, since...)
+	m, err := a.take(ctx, a.store, dir, uuid, nil, since...)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"beadm/be"
 	"beadm/be/rooted"
+	"beadm/sync/manifest"
 )
 
 // Tidy removes from the boot environment uuid, mounted at dir, what a
@@ -19,11 +20,13 @@ func (a *Archive) Tidy(uuid be.UUID, dir string) error {
 	dirs := map[string]bool{"/etc": true}
 	if k := x.BEs[uuid]; k != nil && k.Base != "" {
 		base, err := a.store.Load(k.Base)
-		if err != nil {
+		if err != nil && !manifest.Lost(err) {
 			return err
 		}
-		for _, e := range base.Entries {
-			dirs[path.Dir(string(e.Path))] = true
+		if err == nil {
+			for _, e := range base.Entries {
+				dirs[path.Dir(string(e.Path))] = true
+			}
 		}
 	}
 	root, err := rooted.Open(dir)

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,13 +12,15 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"beadm/be"
 )
 
 // world is boot environments as directories on a real file system, and their
 // archive.
 type world struct {
-	t   *testing.T
+	t   rapid.TB
 	dir string
 	a   *Archive
 	ids map[string]be.UUID
@@ -33,6 +36,27 @@ const (
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), ids: map[string]be.UUID{}}
+	w.fill()
+	return w
+}
+
+// quickWorld is newWorld in memory, for what is tried many times and asks
+// nothing of a disk.
+func quickWorld(t *testing.T) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "beadm-test-")
+	if err != nil {
+		return newWorld(t)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	w := &world{t: t, dir: dir, ids: map[string]be.UUID{}}
+	w.fill()
+	return w
+}
+
+// fill makes OLD and the archive.
+func (w *world) fill() {
+	w.t.Helper()
 	a, err := Open(filepath.Join(w.dir, "state"))
 	w.ok(err)
 	a.GOOS = "linux"
@@ -46,7 +70,6 @@ func newWorld(t *testing.T) *world {
 	}
 	w.ok(os.Chmod(w.path("OLD", "etc/shadow"), 0o640))
 	w.ok(os.Chown(w.path("OLD", "etc/shadow"), 0, 42))
-	return w
 }
 
 func (w *world) ok(err error) {
@@ -118,8 +141,12 @@ func (w *world) begin(name string) {
 func (w *world) switchTo(from, to string, failed bool) Report {
 	w.t.Helper()
 	w.ok(w.a.EndRun(context.Background(), w.id(from), w.root(from), failed))
+	sound := w.unsound(from) == "" && w.unsound(to) == ""
 	r, err := w.a.Reconcile(context.Background(), Switch{From: w.id(from), To: w.id(to), ToRoot: w.root(to)})
 	w.ok(err)
+	if sound {
+		w.check(to)
+	}
 	again, err := w.a.Reconcile(context.Background(), Switch{From: w.id(from), To: w.id(to), ToRoot: w.root(to)})
 	w.ok(err)
 	for _, item := range again.Items {
@@ -161,16 +188,31 @@ func (w *world) hasNot(name, path, text string) {
 // check asks the owners of the formats.
 func (w *world) check(name string) {
 	w.t.Helper()
-	for _, tool := range [][]string{{"pwck", "-r", "-q"}, {"grpck", "-r"}} {
-		args := append(tool[1:], "-R", w.root(name))
-		if out, err := exec.Command(tool[0], args...).CombinedOutput(); err != nil {
-			w.t.Errorf("%s of %s: %v\n%s", tool[0], name, err, out)
-		}
+	if wrong := w.unsound(name); wrong != "" {
+		w.t.Errorf("%s: %s", name, wrong)
 	}
 }
 
+// unsound is what pwck and grpck say against the account files.
+func (w *world) unsound(name string) string {
+	w.t.Helper()
+	var wrong string
+	for _, tool := range [][]string{{"pwck", "-r", "-q"}, {"grpck", "-r"}} {
+		args := append(tool[1:], "-R", w.root(name))
+		out, err := exec.Command(tool[0], args...).CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			w.t.Fatalf("%s (Debian package passwd): %v", tool[0], err)
+		}
+		if err != nil {
+			wrong += fmt.Sprintf("%s: %v\n%s", tool[0], err, out)
+		}
+	}
+	return wrong
+}
+
 // tree describes a root, for comparison.
-func tree(t *testing.T, dir string) string {
+func tree(t rapid.TB, dir string) string {
 	t.Helper()
 	var b strings.Builder
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

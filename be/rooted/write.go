@@ -53,7 +53,7 @@ func (r *Root) Stage(path string, content io.Reader, attr Attr) (*Staged, error)
 		}
 		f := os.NewFile(uintptr(fd), path)
 		defer f.Close()
-		if _, err := io.Copy(f, content); err != nil {
+		if err := copySparse(f, content); err != nil {
 			return err
 		}
 		if err := attr.apply(f); err != nil {
@@ -62,6 +62,38 @@ func (r *Root) Stage(path string, content io.Reader, attr Attr) (*Staged, error)
 		return attr.applyTime(dirfd, temp)
 	})
 	return s, r.wrap("write", path, err)
+}
+
+// copySparse writes no block that holds nothing but zeros: a hole stays one, and
+// a file of many gigabytes that is mostly holes fits where it was.
+func copySparse(f *os.File, content io.Reader) error {
+	buf := make([]byte, 128<<10)
+	zero := make([]byte, 4096)
+	size := int64(0)
+	for {
+		n, err := io.ReadFull(content, buf)
+		for at := 0; at < n; at += len(zero) {
+			block := buf[at:min(at+len(zero), n)]
+			if bytes.Equal(block, zero[:len(block)]) {
+				continue
+			}
+			end := at + len(block) // with all that follows and is not zero
+			for end < n && !bytes.Equal(buf[end:min(end+len(zero), n)], zero[:min(len(zero), n-end)]) {
+				end = min(end+len(zero), n)
+			}
+			if _, err := f.WriteAt(buf[at:end], size+int64(at)); err != nil {
+				return err
+			}
+			at = end - len(zero)
+		}
+		size += int64(n)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return f.Truncate(size)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // StageSymlink is Stage for a link.

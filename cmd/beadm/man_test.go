@@ -157,21 +157,34 @@ func TestManPage(t *testing.T) {
 	}
 }
 
-// TestSynclistPage: the page has the built-in list.
+// TestSynclistPage: the page has the built-in lists, line by line.
 func TestSynclistPage(t *testing.T) {
 	b, err := os.ReadFile("../../man/synclist.5")
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := section(string(b), "BUILT-IN LIST")
-	rules := synclist.Builtin("linux").Rules
-	for _, r := range rules {
-		if !strings.Contains(list, "\n"+r.Pattern+" "+string(r.Action)+"\n") {
-			t.Errorf("synclist(5) lacks %s %s", r.Pattern, r.Action)
+	lists := section(string(b), "BUILT-IN LISTS")
+	for goos, head := range map[string]string{"linux": "Linux", "freebsd": "FreeBSD", "illumos": "illumos"} {
+		_, rest, _ := strings.Cut(lists, "\n.Ss "+head+"\n.Bd -literal -offset indent\n")
+		got, _, _ := strings.Cut(rest, ".Ed")
+		var want strings.Builder
+		for _, r := range synclist.Builtin(goos).Rules {
+			want.WriteString(r.Pattern + " " + string(r.Action) + "\n")
+		}
+		if got != want.String() {
+			t.Errorf("synclist(5) has for %s\n%s\nthe list is\n%s", head, got, want.String())
 		}
 	}
-	if n := strings.Count(list, "\n/"); n != len(rules) {
-		t.Errorf("synclist(5) has %d lines, the list %d", n, len(rules))
+	// Every keyword is described.
+	for _, a := range []synclist.Action{synclist.Overwrite, synclist.Append, synclist.Prepend, synclist.Merge, synclist.Keep, synclist.Force} {
+		if !strings.Contains(string(b), string(a)) {
+			t.Errorf("synclist(5) lacks %s", a)
+		}
+	}
+	// What it shows of an error is what is said.
+	_, err = synclist.Parse(synclist.Path, []byte("# ours\n\n/etc/motd  OVERWRIT\n"))
+	if err == nil || !strings.Contains(strings.ReplaceAll(string(b), `\(dq`, `"`), "\n.Dl "+err.Error()+"\n") {
+		t.Errorf("synclist(5) lacks the error %v", err)
 	}
 }
 

@@ -62,6 +62,9 @@ func TestPasswd(t *testing.T) {
 		{"removed here, changed there", a + "\n" + b, a + "\nb:x:2:2:B:/b:/bin/sh", a + "\n" + b, a, a + "\n"},
 		{"new before NIS lines", a + "\n+::::::", a + "\n" + b + "\n+::::::", a + "\n+::::::", "# c\n" + a + "\n-bad::::::\n+::::::", "# c\n" + a + "\n" + b + "\n-bad::::::\n+::::::\n"},
 		{"NIS line removed", a + "\n+@all::::::", a, a + "\n+@all::::::", a + "\n+@all::::::", a + "\n"},
+		{"denied before all are let in", a, a + "\n-bad::::::", a, a + "\n+::::::", a + "\n-bad::::::\n+::::::\n"},
+		{"some let in before all are", a, a + "\n+@some::::::", a, a + "\n+@few::::::\n+::::::", a + "\n+@few::::::\n+@some::::::\n+::::::\n"},
+		{"comments behind the service", a, a + "\n" + b, a, a + "\n+::::::\n# end", a + "\n" + b + "\n+::::::\n# end\n"},
 		{"broken line kept", a, a + "\n" + b, a, a + "\nbroken:x:3", a + "\nbroken:x:3\n" + b + "\n"},
 		{"broken here, changed there", a, "a:x:1:1:A:/a:/bin/sh", a, "a:x:1", "a:x:1\n"},
 		{"doubled name", a, a + "\n" + b, a, a + "\n" + a, a + "\n" + a + "\n" + b + "\n"},
@@ -70,6 +73,58 @@ func TestPasswd(t *testing.T) {
 		if res, events := one(Passwd, row.old, row.new, row.base, row.cur); res != row.res {
 			t.Errorf("%s: %q, want %q (%v)", row.why, res, row.res, events)
 		}
+	}
+}
+
+// A record that cannot be read any more there is not removed here, and that is
+// said, once, also over two runs.
+func TestBrokenThere(t *testing.T) {
+	const good, bad = "a:x:1:1::/a:/bin/sh\nb:x:2:2::/b:/bin/sh\n", "a:x:1:1::/a:/bin/sh\nb:x:2:2::/b\n"
+	db := func(s string) Database { return Database{Passwd: Parse(Passwd, []byte(s))} }
+	for name, d := range map[string]Deltas{
+		"one run":  DiffAll(db(good), db(bad)),
+		"two runs": DiffAll(db(good), db(bad)).Then(DiffAll(db(bad), db(bad+"c:x:3:3::/c:/bin/sh\n"))),
+	} {
+		res, events := Merge(d, db(bad), db(good), db(good))
+		if res[Passwd].Get("b") == nil {
+			t.Errorf("%s: b is gone", name)
+		}
+		if len(events) == 0 || events[0].What != Broken || events[0].Name != "b" || !strings.Contains(events[0].Detail, "line 2 there") {
+			t.Errorf("%s: %v", name, events)
+		}
+	}
+}
+
+// Whoever is added there is in no group here that was not meant, and no group
+// here has a member who is nobody here.
+func TestNumbersAndMembersOfOthers(t *testing.T) {
+	side := func(passwd, group string) Database {
+		return Database{Passwd: Parse(Passwd, []byte(passwd)), Group: Parse(Group, []byte(group))}
+	}
+	const root, rootg = "root:x:0:0::/:/bin/sh\n", "root:x:0:\n"
+	old := side(root+"bob:x:20:20::/:/bin/sh\n", rootg+"adm:x:4:\nbob:x:20:\n")
+	new := side(root+"bob:x:20:20::/:/bin/sh\ncarol:x:30:30::/:/bin/sh\n", rootg+"adm:x:4:bob,carol,ldapuser\nbob:x:20:\ncarol:x:30:\n")
+	// Here a package has gid 30, and bob is gone.
+	here := side(root, rootg+"adm:x:4:\nsecrets:x:30:\n")
+	res, events := Merge(DiffAll(old, new), new, old, here)
+	if got := string(res[Passwd].Bytes()); got != root {
+		t.Errorf("passwd: %s", got)
+	}
+	if got := string(res[Group].Bytes()); got != rootg+"adm:x:4:ldapuser\nsecrets:x:30:\n" {
+		t.Errorf("group: %s", got)
+	}
+	said := fmt.Sprint(events)
+	for _, want := range []string{"its gid 30 is the group secrets here", "bob is no user here"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("not said: %s in %s", want, said)
+		}
+	}
+	// The same where his group changes.
+	old = side(root+"bob:x:20:20::/:/bin/sh\n", rootg+"bob:x:20:\n")
+	new = side(root+"bob:x:20:30::/:/bin/sh\n", rootg+"bob:x:20:\nnew:x:30:\n")
+	here = side(root+"bob:x:20:20::/:/bin/sh\n", rootg+"bob:x:20:\nsecrets:x:30:\n")
+	if res, _ := Merge(DiffAll(old, new), new, old, here); res[Passwd].Get("bob")[3] != "20" {
+		t.Errorf("bob is in the group secrets: %q", res[Passwd].Get("bob"))
 	}
 }
 

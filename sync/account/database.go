@@ -283,6 +283,12 @@ func (m *merger) mergeKind(kind Kind, skip func(key string) bool) {
 // another's and last is not set.
 func (m *merger) mergeOne(kind Kind, key string, last bool) bool {
 	f, c := m.res[kind], m.d[kind][key]
+	if c.Broken != 0 {
+		m.say(kind, key, Broken, "line %d there cannot be read: left as it is here", c.Broken)
+		if slices.Equal(c.Old, c.New) {
+			return true
+		}
+	}
 	if n := f.broken[key]; n != 0 {
 		m.say(kind, key, Conflict, "line %d cannot be read", n)
 		return true
@@ -307,6 +313,11 @@ func (m *merger) mergeOne(kind Kind, key string, last bool) bool {
 			m.say(kind, key, Conflict, "not added: its %s %s is %s's here", formats[kind].names[i], c.New[i], owner)
 			return true
 		}
+		if owner, taken := m.otherGroup(kind, c.New); taken {
+			m.refuse(kind, key)
+			m.say(kind, key, Conflict, "not added: its gid %s is the group %s here", c.New[gidField], owner)
+			return true
+		}
 		if m.exists(kind, key) {
 			f.put(key, c.New)
 			if kind != Shadow && kind != Gshadow {
@@ -317,6 +328,39 @@ func (m *merger) mergeOne(kind Kind, key string, last bool) bool {
 		return m.change(kind, key, c, cur, last)
 	}
 	return true
+}
+
+// gidField is where passwd and master.passwd name a user's group.
+const gidField = 3
+
+// otherGroup says whether the group that a user has there is another one here,
+// whose rights nobody gave to that user.
+func (m *merger) otherGroup(kind Kind, user []string) (owner string, taken bool) {
+	if kind != Passwd && kind != MasterPasswd || len(user) <= gidField || nis(user[0]) || m.out[Group] == nil {
+		return "", false
+	}
+	there := groupsOf(m.out[Group], user[gidField])
+	for _, name := range groupsOf(m.cur[Group], user[gidField]) {
+		if slices.Contains(there, name) {
+			return "", false
+		}
+		c, changed := m.d[Group][name]
+		if changed && (c.New == nil || len(c.New) > 2 && !sameNumber(c.New[2], user[gidField])) {
+			continue // about to go, or to another number
+		}
+		owner = name
+	}
+	return owner, owner != "" && len(there) > 0
+}
+
+func groupsOf(f *File, gid string) []string {
+	var names []string
+	for _, key := range f.Keys() {
+		if r := f.Get(key); len(r) > 2 && !nis(key) && sameNumber(r[2], gid) {
+			names = append(names, key)
+		}
+	}
+	return names
 }
 
 // exists says whether the record that a shadow record belongs to is there.
@@ -354,6 +398,12 @@ func (m *merger) change(kind Kind, key string, c Change, cur []string, last bool
 			}
 			m.say(kind, key, Conflict, "its new number %s is %s's here", res[i], owner)
 			res[i] = cur[i]
+		}
+	}
+	if (kind == Passwd || kind == MasterPasswd) && len(res) > gidField && res[gidField] != cur[gidField] {
+		if owner, taken := m.otherGroup(kind, res); taken {
+			m.say(kind, key, Conflict, "its new gid %s is the group %s here", res[gidField], owner)
+			res[gidField] = cur[gidField]
 		}
 	}
 	if !slices.Equal(res, cur) {
@@ -412,18 +462,43 @@ func (m *merger) dropMembers() {
 	}
 	for _, kind := range []Kind{Group, Gshadow} {
 		for _, key := range m.res[kind].Keys() {
-			r := slices.Clone(m.res[kind].Get(key))
+			r, old := slices.Clone(m.res[kind].Get(key)), m.res[kind].Get(key)
+			before := m.cur[kind].Get(key)
+			out := map[string]bool{}
 			for i := range r {
-				if kind.role(i) == members {
-					r[i] = strings.Join(slices.DeleteFunc(split(r[i]), func(n string) bool { return absent[n] }), ",")
+				if kind.role(i) != members {
+					continue
 				}
+				r[i] = strings.Join(slices.DeleteFunc(split(r[i]), func(n string) bool {
+					// A user of that side who is none here: of this side's
+					// own members, and a directory service's, nothing is
+					// known.
+					stranger := m.localThere(n) && !m.localHere(n) && !(i < len(before) && slices.Contains(split(before[i]), n))
+					out[n] = out[n] || stranger || absent[n]
+					if stranger && !absent[n] && kind == Group {
+						m.events = slices.DeleteFunc(m.events, func(e Event) bool {
+							return e == Event{kind, key, Joined, n}
+						})
+						m.say(kind, key, Conflict, "%s is no user here: not added", n)
+					}
+					return stranger || absent[n]
+				}), ",")
 			}
 			// A list that only was written oddly is left as it was.
-			if old := m.res[kind].Get(key); !slices.Equal(r, old) && lists(kind, old, absent) {
+			if !slices.Equal(r, old) && lists(kind, old, out) {
 				m.res[kind].put(key, r)
 			}
 		}
 	}
+}
+
+func (m *merger) localThere(name string) bool {
+	return m.out[Passwd].Get(name) != nil || m.out[MasterPasswd].Get(name) != nil
+}
+
+func (m *merger) localHere(name string) bool {
+	return m.res[Passwd].Get(name) != nil || m.res[MasterPasswd].Get(name) != nil ||
+		m.res[Passwd] == nil && m.res[MasterPasswd] == nil // not looked at
 }
 
 func lists(kind Kind, r []string, names map[string]bool) bool {

@@ -8,6 +8,9 @@ import (
 // Change is what happened to one record; nil fields are no record.
 type Change struct {
 	Old, New []string
+	// Broken is the number of the line in which the record cannot be read any
+	// more; it counts as unchanged then.
+	Broken int
 }
 
 // Delta is what happened to one file, by key.
@@ -20,9 +23,10 @@ func Diff(old, new *File) Delta {
 	for _, key := range old.Keys() {
 		if o, n := old.Get(key), new.Get(key); !slices.Equal(o, n) {
 			if n == nil && new != nil && new.broken[key] != 0 {
-				continue // not removed: unreadable
+				d[key] = Change{Old: o, New: o, Broken: new.broken[key]} // not removed
+				continue
 			}
-			d[key] = Change{o, n}
+			d[key] = Change{Old: o, New: n}
 		}
 	}
 	for _, key := range new.Keys() {
@@ -30,7 +34,7 @@ func Diff(old, new *File) Delta {
 			if old != nil && old.broken[key] != 0 {
 				continue
 			}
-			d[key] = Change{nil, new.Get(key)}
+			d[key] = Change{New: new.Get(key)}
 		}
 	}
 	return d
@@ -49,7 +53,7 @@ func (d Delta) Then(kind Kind, e Delta) Delta {
 			sum[k] = second
 			continue
 		}
-		c := Change{Old: first.Old}
+		c := Change{Old: first.Old, Broken: second.Broken}
 		switch {
 		case second.New == nil:
 		case first.New == nil && second.Old != nil: // removed before: outranks
@@ -68,7 +72,7 @@ func (d Delta) Then(kind Kind, e Delta) Delta {
 			}
 		}
 		sum[k] = c
-		if slices.Equal(c.Old, c.New) && (c.Old == nil) == (c.New == nil) {
+		if slices.Equal(c.Old, c.New) && (c.Old == nil) == (c.New == nil) && c.Broken == 0 {
 			delete(sum, k)
 		}
 	}
@@ -118,7 +122,7 @@ func (d Delta) Security(kind Kind) Delta {
 			}
 		}
 		if !slices.Equal(n, c.Old) {
-			out[key] = Change{c.Old, n}
+			out[key] = Change{Old: c.Old, New: n}
 		}
 	}
 	return out

@@ -164,6 +164,19 @@ func (f *File) Bytes() []byte {
 	return b.Bytes()
 }
 
+// Readable is the file's content without the lines that cannot be read.
+func (f *File) Readable() []byte {
+	var b bytes.Buffer
+	for _, l := range f.lines {
+		if key, fields := parseLine(f.kind, l.text); key != "" && (fields == nil || l.key == "") {
+			continue // broken, or a name a second time
+		}
+		b.WriteString(l.text)
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
+
 // Get returns the fields of a record, nil if there is none.
 func (f *File) Get(key string) []string {
 	if f == nil {
@@ -198,8 +211,11 @@ func (f *File) clone() *File {
 	return c
 }
 
-// put replaces a record where it stands; a new one goes to the end, but
-// before directory service lines there: after "+" nothing local is found.
+// put replaces a record where it stands. A new one goes to the end, but before
+// the first line that lets a directory service in: what is behind it comes too
+// late (nsswitch.conf(5), compat), a denial as well as a local name. A line for
+// the service stands behind those that are there, but before "+" alone, which
+// is everybody.
 func (f *File) put(key string, fields []string) {
 	l := line{text: strings.Join(fields, ":"), key: key, fields: fields}
 	if i, ok := f.index[key]; ok {
@@ -207,10 +223,14 @@ func (f *File) put(key string, fields []string) {
 		return
 	}
 	at := len(f.lines)
-	if !nis(key) {
-		for at > 0 && nis(f.lines[at-1].key) {
-			at--
+	for i, l := range f.lines {
+		if l.key != "" && l.key[0] == '+' && (key[0] != '+' || l.key == "+") {
+			at = i
+			break
 		}
+	}
+	for !nis(key) && at > 0 && nis(f.lines[at-1].key) {
+		at--
 	}
 	f.lines = append(f.lines, line{})
 	copy(f.lines[at+1:], f.lines[at:])

@@ -20,9 +20,9 @@ func Unite(out, cur Database) (Database, []Event) {
 			n, c := theirs.Get(key), mine.Get(key)
 			switch {
 			case c == nil:
-				delta[key] = Change{nil, n}
+				delta[key] = Change{New: n}
 			case !slices.Equal(n, c) && sameShape(n, c):
-				delta[key] = Change{c, uniteRecord(kind, n, c)}
+				delta[key] = Change{Old: c, New: uniteRecord(kind, n, c)}
 			}
 		}
 		if len(delta) > 0 {

@@ -32,16 +32,43 @@ type Path struct {
 	NoBase    bool            // Old or Base is not known
 }
 
+// Copied is the path as a Copy makes it: New, but with the mode, owner and
+// attributes that are here where the delta did not touch them. They may be
+// those of a package of this side.
+func (p Path) Copied() *manifest.Entry {
+	if p.Old == nil || p.Now == nil || p.New == nil || p.Old.Type != p.New.Type || p.Now.Type != p.New.Type || !manifest.SameMeta(p.Old, p.New) {
+		return p.New
+	}
+	return p.New.WithMetaOf(p.Now)
+}
+
+// Alike says whether what the delta changed is here already, and what the base
+// is then: a further change there must find this side in step.
+func (p Path) Alike() (base *manifest.Entry, ok bool) {
+	content, meta := !manifest.SameContent(p.Old, p.New), !manifest.SameMeta(p.Old, p.New)
+	if !content && !meta || content && !manifest.SameContent(p.New, p.Now) || meta && !manifest.SameMeta(p.New, p.Now) {
+		return nil, false
+	}
+	switch {
+	case p.Now == nil || p.Base == nil || content && meta:
+		return p.Now, true
+	case content:
+		return p.Now.WithMetaOf(p.Base), true
+	}
+	return p.Base.WithMetaOf(p.Now), true
+}
+
 // Decide returns the verdict and, where a user will ask, the reason.
 func Decide(action synclist.Action, p Path) (Verdict, string) {
 	if p.NoBase {
 		return noBase(action, p)
 	}
-	if manifest.Same(p.Old, p.New) {
+	// What is to be brought: content and metadata count apart. What the delta
+	// left alone is not the outgoing side's to give, whatever it has there.
+	content := !manifest.SameContent(p.Old, p.New) && !manifest.SameContent(p.New, p.Now)
+	meta := !manifest.SameMeta(p.Old, p.New) && !manifest.SameMeta(p.New, p.Now)
+	if !content && !meta {
 		return Leave, ""
-	}
-	if manifest.Same(p.New, p.Now) {
-		return Leave, "" // alike already
 	}
 	switch action {
 	case synclist.Keep:
@@ -49,16 +76,11 @@ func Decide(action synclist.Action, p Path) (Verdict, string) {
 	case synclist.Exclude:
 		return Leave, ""
 	}
-	if special(p.New) || special(p.Now) {
-		return Conflict, "a device, FIFO or socket is not carried"
-	}
 	untouched := manifest.Same(p.Base, p.Now)
 	merge := action == synclist.Merge
 
 	if p.New == nil { // removed there
 		switch {
-		case p.Now == nil:
-			return Leave, ""
 		case !merge:
 			return NotGone, "removed there; only MERGE removes"
 		case untouched:
@@ -66,42 +88,46 @@ func Decide(action synclist.Action, p Path) (Verdict, string) {
 		}
 		return Conflict, "removed there, changed here"
 	}
+	if special(p.New) || special(p.Now) {
+		return Conflict, "a device, FIFO or socket is not carried"
+	}
 	if p.Now != nil && p.Now.Type != p.New.Type && (p.Now.Type == manifest.Dir || p.New.Type == manifest.Dir) {
 		return Conflict, "a " + word(p.New) + " there, a " + word(p.Now) + " here"
 	}
 	if action == synclist.Append || action == synclist.Prepend {
 		return grow(action, p, untouched)
 	}
-	if untouched {
-		if p.Now != nil && manifest.SameContent(p.New, p.Now) {
-			return Meta, ""
-		}
+	if merge {
+		return mergeBoth(p, content, meta, untouched)
+	}
+	switch {
+	case !untouched:
+		return Conflict, "changed there and here"
+	case content || p.Now == nil:
 		return Copy, ""
 	}
-	if !merge {
-		return Conflict, "changed there and here"
-	}
-	return mergeBoth(p)
+	return Meta, ""
 }
 
-// mergeBoth is MERGE where both sides changed.
-func mergeBoth(p Path) (Verdict, string) {
+// mergeBoth is MERGE of what is there on the outgoing side.
+func mergeBoth(p Path, content, meta, untouched bool) (Verdict, string) {
 	switch {
-	case p.Now == nil && p.Base == nil:
-		// Not here, not before, but not untouched: cannot be.
+	case p.Now == nil && untouched:
 		return Copy, ""
 	case p.Now == nil:
 		return Conflict, "changed there, removed here"
-	case p.Now.Type != p.New.Type:
+	case p.Now.Type != p.New.Type && !untouched:
 		return Conflict, "a " + word(p.New) + " there, a " + word(p.Now) + " here"
-	case p.Old != nil && manifest.SameContent(p.Old, p.New),
-		manifest.SameContent(p.New, p.Now):
-		// Only metadata is to be brought in; the content here stays.
-		if p.Base != nil && manifest.SameMeta(p.Base, p.Now) {
-			return Meta, ""
-		}
+	case meta && !manifest.SameMeta(p.Base, p.Now):
 		return Conflict, "mode, owner or attributes changed there and here"
+	case !content:
+		return Meta, ""
+	case untouched && (manifest.SameContent(p.Old, p.Now) || p.New.Type != manifest.File || p.Now.Type != manifest.File):
+		return Copy, ""
 	case p.New.Type == manifest.File:
+		// Also where nothing changed here since the base: the base may hold
+		// what a package of this side wrote before it last ran, and New what
+		// one of that side did.
 		return Merge, ""
 	}
 	return Conflict, "changed there and here"

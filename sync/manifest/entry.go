@@ -22,7 +22,7 @@ import (
 )
 
 // Text is a name or link target, of any bytes but NUL. In JSON a byte that is
-// not UTF-8 is written \xNN and a backslash \\.
+// not UTF-8, or of a control character, is written \xNN and a backslash \\.
 type Text string
 
 // MarshalText escapes what JSON cannot hold.
@@ -31,9 +31,10 @@ func (t Text) MarshalText() ([]byte, error) {
 	for i := 0; i < len(t); {
 		r, n := utf8.DecodeRuneInString(string(t[i:]))
 		switch {
-		case r == utf8.RuneError && n <= 1:
-			b = fmt.Appendf(b, `\x%02x`, t[i])
-			n = 1
+		case r == utf8.RuneError && n <= 1, r < ' ', r >= 0x7f && r < 0xa0:
+			for _, c := range []byte(t[i : i+n]) {
+				b = fmt.Appendf(b, `\x%02x`, c)
+			}
 		case r == '\\':
 			b = append(b, `\\`...)
 		default:
@@ -94,9 +95,20 @@ type Entry struct {
 	Size   int64             `json:"size,omitempty"`
 	Hash   string            `json:"hash,omitempty"`   // SHA-256 of a file's content
 	Target Text              `json:"target,omitempty"` // of a link
+	Kind   string            `json:"kind,omitempty"`   // of a Special: "fifo", "socket", "device 0x103"
 	Stored bool              `json:"stored,omitempty"` // the content is a blob
 	Tail   *Tail             `json:"tail,omitempty"`   // or its end is
 	Heads  map[string]int64  `json:"heads,omitempty"`  // hash of an earlier state that this one begins with → its length
+	// Of a log that is carried by appending and was rotated: hash of an earlier
+	// state → blobs of what was written between that and this file.
+	Before map[string][]string `json:"before,omitempty"`
+	Gap    bool                `json:"gap,omitempty"` // something of that was not found
+
+	// Of the file as it was read, where it is one of the manifest's own boot
+	// environment: unchanged says what they are for. Never compared, never
+	// carried.
+	Ino   uint64    `json:"ino,omitempty"`
+	Ctime time.Time `json:"ctime,omitzero"`
 }
 
 // Tail is the end of a file that is only carried by appending.
@@ -111,7 +123,7 @@ func SameContent(a, b *Entry) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Type == b.Type && a.Hash == b.Hash && a.Target == b.Target
+	return a.Type == b.Type && a.Hash == b.Hash && a.Target == b.Target && a.Kind == b.Kind
 }
 
 // SameMeta says that mode, owner and attributes are the same. A link's mode
@@ -131,6 +143,13 @@ func SameMeta(a, b *Entry) bool {
 
 // Same is both.
 func Same(a, b *Entry) bool { return SameContent(a, b) && SameMeta(a, b) }
+
+// WithMetaOf is the entry with mode, owner and attributes of another.
+func (e *Entry) WithMetaOf(x *Entry) *Entry {
+	c := *e
+	c.Mode, c.UID, c.GID, c.Xattrs = x.Mode, x.UID, x.GID, x.Xattrs
+	return &c
+}
 
 // Attr is what a file that is written as this entry gets.
 func (e *Entry) Attr() rooted.Attr {

@@ -56,7 +56,10 @@ func (m *Manifest) With(set map[string]*Entry) *Manifest {
 	}
 	for _, e := range set {
 		if e != nil {
-			c.Entries = append(c.Entries, e)
+			// It may be another boot environment's: its inode says nothing.
+			there := *e
+			there.Ino, there.Ctime = 0, time.Time{}
+			c.Entries = append(c.Entries, &there)
 		}
 	}
 	c.reindex()

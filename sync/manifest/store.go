@@ -151,6 +151,17 @@ func (s *Store) Open(hash string) (*os.File, error) {
 	return f, nil
 }
 
+// Has says whether a blob is there.
+func (s *Store) Has(hash string) bool {
+	if !hashRule.MatchString(hash) {
+		return false
+	}
+	if _, err := os.Lstat(s.blobPath(hash)); err == nil {
+		return true
+	}
+	return s.under != nil && s.under.Has(hash)
+}
+
 // Read returns a blob, which was read back whole and is what its name says.
 func (s *Store) Read(hash string) ([]byte, error) {
 	f, err := s.Open(hash)
@@ -213,6 +224,10 @@ func (s *Store) Load(id ID) (*Manifest, error) {
 	return m, nil
 }
 
+// Lost says of an error of Load that the manifest is not there or damaged: what
+// it said is not known any more.
+func Lost(err error) bool { return errors.Is(err, fs.ErrNotExist) || state.Damaged(err) }
+
 // Sweep removes manifests that are not in keep, then blobs that no manifest
 // left names and that are not in blobs. Interrupted, it has removed too
 // little.
@@ -235,6 +250,9 @@ func (s *Store) Sweep(keep map[ID]bool, blobs map[string]bool) error {
 			continue
 		}
 		m, err := s.Load(id)
+		if Lost(err) {
+			continue
+		}
 		if err != nil {
 			return err // better too much than what one needs
 		}
@@ -244,6 +262,11 @@ func (s *Store) Sweep(keep map[ID]bool, blobs map[string]bool) error {
 			}
 			if e.Tail != nil {
 				used[e.Tail.Hash] = true
+			}
+			for _, list := range e.Before {
+				for _, h := range list {
+					used[h] = true
+				}
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -28,6 +29,9 @@ const OurPrefix = ".beadm-"
 type Taker struct {
 	Store  *Store
 	Shared []string // directories of the shared dataset, as absolute paths without links
+	// Earlier is an earlier reading that Take need not repeat where nothing
+	// was touched, beside those of since. It may be nil.
+	Earlier *Manifest
 }
 
 // Take reads the files on the list in root. Whatever differs in content from
@@ -100,7 +104,7 @@ func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, st
 		rule, listed := m.List.Match(p)
 		if listed && !seen[p] {
 			seen[p] = true
-			e, err := t.entry(root, p, info, rule.Action, since)
+			e, err := t.entry(root, p, info, rule.Action, m.BE, since)
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
@@ -133,14 +137,14 @@ func (t *Taker) Entry(root *rooted.Root, p string) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := t.entry(root, p, info, synclist.Overwrite, nil)
+	e, err := t.entry(root, p, info, synclist.Overwrite, "", nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return e, err
 }
 
-func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action synclist.Action, since []*Manifest) (*Entry, error) {
+func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action synclist.Action, uuid be.UUID, since []*Manifest) (*Entry, error) {
 	e := &Entry{Path: Text(p), Mode: info.Perm(), UID: info.UID, GID: info.GID, Mtime: info.Mtime.UTC()}
 	switch {
 	case info.IsLink():
@@ -151,20 +155,77 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 	case info.IsDir():
 		e.Type, e.Mtime = Dir, time.Time{}
 	case info.IsRegular():
-		e.Type = File
+		e.Type, e.Ino, e.Ctime = File, info.Ino, info.Ctime.UTC()
+		if old := t.unchanged(e, info.Size, action, uuid, since); old != nil {
+			return old, nil
+		}
 		if err := t.content(root, e, action, since); err != nil {
 			if errors.Is(err, rooted.ErrNotRegular) { // changed between
-				return &Entry{Path: e.Path, Type: Special}, nil
+				return &Entry{Path: e.Path, Type: Special, Kind: "not a file when it was opened"}, nil
 			}
 			return nil, err
 		}
 	default:
-		e.Type = Special
+		e.Type, e.Mtime, e.Kind = Special, time.Time{}, kindOf(info)
 		return e, nil
 	}
 	attrs, err := root.Xattrs(p)
 	e.Xattrs = attrs
 	return e, err
+}
+
+// settled is how long before a reading a file must have been touched last for
+// its ctime to tell a later change: the clock of a file system moves in steps
+// of milliseconds, and a snapshot is read some time after it was made.
+var settled = time.Hour
+
+// unchanged returns what an earlier reading of the same boot environment says
+// of a file that nobody touched since, nil where it has to be read. Inode and
+// ctime decide, which nobody can set; a store whose snapshots do not keep them
+// has everything read. Size and mtime alone say nothing: rsync, cp -p and tar
+// restore them.
+func (t *Taker) unchanged(e *Entry, size int64, action synclist.Action, uuid be.UUID, since []*Manifest) *Entry {
+	for _, m := range append([]*Manifest{t.Earlier}, since...) {
+		if m == nil || m.BE != uuid || uuid == "" {
+			continue
+		}
+		old := m.Get(string(e.Path))
+		if old == nil || old.Type != File || old.Ino == 0 || old.Ino != e.Ino || !old.Ctime.Equal(e.Ctime) ||
+			old.Size != size || !old.Mtime.Equal(e.Mtime) || m.Taken.Sub(old.Ctime) < settled {
+			continue
+		}
+		same := *old
+		same.Tail, same.Heads = nil, nil
+		if same.Stored && t.Store != nil && !t.Store.Has(same.Hash) {
+			continue
+		}
+		if _, needed := t.needed(&same, action, since); needed && !same.Stored && t.Store != nil {
+			continue
+		}
+		if action == synclist.Append || action == synclist.Prepend {
+			// Where it begins with another state of itself is found by reading.
+			if slices.ContainsFunc(since, func(m *Manifest) bool { return !SameContent(m.Get(string(e.Path)), &same) }) {
+				continue
+			}
+		}
+		return &same
+	}
+	return nil
+}
+
+// kindOf tells special files apart.
+func kindOf(info rooted.Info) string {
+	switch {
+	case info.Mode&fs.ModeNamedPipe != 0:
+		return "fifo"
+	case info.Mode&fs.ModeSocket != 0:
+		return "socket"
+	case info.Mode&fs.ModeCharDevice != 0:
+		return fmt.Sprintf("character device %#x", info.Rdev)
+	case info.Mode&fs.ModeDevice != 0:
+		return fmt.Sprintf("block device %#x", info.Rdev)
+	}
+	return "unknown"
 }
 
 // content reads a file once: its hash, where it continues earlier states of
@@ -191,6 +252,11 @@ func (t *Taker) content(root *rooted.Root, e *Entry, action synclist.Action, sin
 		return err
 	}
 	e.Hash = hex.EncodeToString(sum.Sum(nil))
+	if appends && t.Store != nil {
+		if err := t.beforeRotation(root, e, since); err != nil {
+			return err
+		}
+	}
 
 	from, needed := t.needed(e, action, since)
 	if t.Store == nil || !needed {

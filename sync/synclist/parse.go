@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gobwas/glob"
 
@@ -98,8 +99,8 @@ func parseLine(line string) (*Rule, *SyntaxError) {
 			return nil, &SyntaxError{Column: words[1].column, Reason: "a line with ! takes no keyword"}
 		}
 	}
-	if err := checkPath(rule.Pattern); err != "" {
-		return nil, &SyntaxError{Column: column, Reason: err}
+	if at, err := checkPath(rule.Pattern); err != "" {
+		return nil, &SyntaxError{Column: column + at, Reason: err}
 	}
 	if len(words) > 1 {
 		switch a := Action(words[1].text); a {
@@ -127,23 +128,41 @@ func parseLine(line string) (*Rule, *SyntaxError) {
 	return rule, nil
 }
 
-func checkPath(path string) string {
+// checkPath says what is wrong with a path, and where in it.
+func checkPath(path string) (at int, wrong string) {
 	switch {
 	case path == "":
-		return "a path is missing"
+		return 0, "a path is missing"
 	case !strings.HasPrefix(path, "/"):
-		return fmt.Sprintf("%q is not an absolute path", path)
-	case strings.IndexByte(path, 0) >= 0:
-		return "a path holds no NUL"
+		return 0, fmt.Sprintf("%q is not an absolute path", path)
 	case strings.Trim(path, "/") == "":
-		return "the whole root is not carried: name what is in it"
+		return 0, "the whole root is not carried: name what is in it"
 	}
+	for i := 0; i < len(path); {
+		r, n := utf8.DecodeRuneInString(path[i:])
+		if r == 0 {
+			return i, "a path holds no NUL"
+		}
+		// The list is kept as JSON, and printed.
+		if r == utf8.RuneError && n == 1 || r < ' ' || r >= 0x7f && r < 0xa0 {
+			return i, fmt.Sprintf("%q cannot be written in a list: put ? in its place", path[i:i+n])
+		}
+		i += n
+	}
+	if n := len(path) - len(strings.TrimRight(path, `\`)); n%2 == 1 {
+		return len(path) - 1, "a backslash with nothing behind it"
+	}
+	at = 1
 	for _, part := range strings.Split(path[1:], "/") {
 		if part == ".." || part == "." {
-			return fmt.Sprintf("%q holds %q: write the path without it", path, part)
+			return at, fmt.Sprintf("%q holds %q: write the path without it", path, part)
 		}
+		if part == "" && strings.ContainsAny(path, globs) && strings.Trim(path[at:], "/") != "" {
+			return at, fmt.Sprintf("%q matches nothing: it has two slashes in a row", path)
+		}
+		at += len(part) + 1
 	}
-	return ""
+	return 0, ""
 }
 
 // Load returns the list in force in a boot environment: what is built in for

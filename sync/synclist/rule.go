@@ -45,12 +45,15 @@ type List struct {
 	Rules []Rule `json:"rules"`
 }
 
+// globs are the bytes that make a path a pattern.
+const globs = `*?[]{}\`
+
 // compiler knows a path's parts: * and ? stay within one, ** does not.
 var compiler = glob.Compiler{Separators: []rune{'/'}, Globstar: true}
 
 // compile makes the rule able to match.
 func (r *Rule) compile() error {
-	if !strings.ContainsAny(r.Pattern, `*?[]{}\`) {
+	if !strings.ContainsAny(r.Pattern, globs) {
 		r.literal = path.Clean(r.Pattern)
 		return nil
 	}
@@ -84,7 +87,7 @@ func (r *Rule) start() string {
 	}
 	dir := ""
 	for _, part := range strings.Split(strings.TrimPrefix(r.Pattern, "/"), "/") {
-		if strings.ContainsAny(part, `*?[]{}\`) {
+		if strings.ContainsAny(part, globs) {
 			break
 		}
 		dir += "/" + part

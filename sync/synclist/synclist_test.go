@@ -31,7 +31,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 	for text, want := range map[string]SyntaxError{
 		"/ok\n/etc/x  OVERWRIT":  {"f", 2, 9, `"OVERWRIT" is no keyword: use OVERWRITE, APPEND, PREPEND, MERGE, KEEP or OVERWRITE!`},
 		"etc/x":                  {"f", 1, 1, `"etc/x" is not an absolute path`},
-		"  /etc/../x":            {"f", 1, 3, `"/etc/../x" holds "..": write the path without it`},
+		"  /etc/../x":            {"f", 1, 8, `"/etc/../x" holds "..": write the path without it`},
 		"!":                      {"f", 1, 2, "a path is missing"},
 		"!/x KEEP":               {"f", 1, 5, "a line with ! takes no keyword"},
 		"//":                     {"f", 1, 1, "the whole root is not carried: name what is in it"},
@@ -42,6 +42,31 @@ func TestErrorsNameThePlace(t *testing.T) {
 		if !errors.As(err, &got) || *got != want {
 			t.Errorf("%q: %v, want %v", text, err, &want)
 		}
+	}
+	for text, want := range map[string]SyntaxError{
+		"/ok\n\t/etc/[z-a].conf MERGE": {"f", 2, 12, "range hi character is less than lo"},
+		"/etc/{a,b KEEP":               {"f", 1, 10, "unclosed `{`"},
+		"!/etc/[]":                     {"f", 1, 9, "could not parse range"},
+		"/etc//*.conf":                 {"f", 1, 6, `"/etc//*.conf" matches nothing: it has two slashes in a row`},
+		"/etc/a\xff":                   {"f", 1, 7, `"\xff" cannot be written in a list: put ? in its place`},
+		"/etc/a\x1bb":                  {"f", 1, 7, `"\x1b" cannot be written in a list: put ? in its place`},
+		"/etc/\u009b":                  {"f", 1, 6, `"\u009b" cannot be written in a list: put ? in its place`},
+		"/etc/a\\":                     {"f", 1, 7, "a backslash with nothing behind it"},
+		"/etc/a overwrite":             {"f", 1, 8, `"overwrite" is no keyword: use OVERWRITE, APPEND, PREPEND, MERGE, KEEP or OVERWRITE!`},
+		"/etc/a MERGE KEEP":            {"f", 1, 14, `"KEEP" is too much: a line holds a path and a keyword (write a blank in a path as "\ ")`},
+		"/etc/a REMOVE # it":           {"f", 1, 8, `"REMOVE" is no keyword: use OVERWRITE, APPEND, PREPEND, MERGE, KEEP or OVERWRITE!`},
+	} {
+		_, err := Parse("f", []byte(text))
+		var got *SyntaxError
+		if !errors.As(err, &got) || *got != want {
+			t.Errorf("%q: %v, want %v", text, err, &want)
+		}
+	}
+	// What the bytes of a name cannot say a ? can.
+	if list, err := Parse("f", []byte("/etc/a?")); err != nil {
+		t.Error(err)
+	} else if _, ok := list.Match("/etc/a\xff"); !ok {
+		t.Error("? is not a byte that is no UTF-8")
 	}
 	_, err := Parse("f", []byte("/etc/[a"))
 	var got *SyntaxError

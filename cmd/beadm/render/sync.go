@@ -76,8 +76,8 @@ type Diff struct {
 	Base     DiffSide `json:"base"` // what both had in common
 	Outgoing DiffSide `json:"outgoing"`
 	Incoming DiffSide `json:"incoming"` // what is in place
-	// Unified: from base to each side, or where that is not known from the
-	// incoming side to the outgoing one.
+	// Unified, and as Visible: from base to each side, or where that is not
+	// known from the incoming side to the outgoing one.
 	Changes []string `json:"changes"`
 }
 
@@ -105,7 +105,7 @@ func Differences(c activate.OpenConflict, s reconcile.Sides) Diff {
 		case text == "":
 			return
 		}
-		d.Changes = append(d.Changes, text)
+		d.Changes = append(d.Changes, Visible(text))
 	}
 	if s.Base.Known {
 		show(s.Base, s.Outgoing, "base", "outgoing")
@@ -124,7 +124,7 @@ func side(s reconcile.Side) DiffSide {
 	case e == nil:
 		return DiffSide{State: "unknown"}
 	}
-	out := DiffSide{State: string(e.Type), Target: string(e.Target), UID: e.UID, GID: e.GID}
+	out := DiffSide{State: string(e.Type), Target: rooted.Printable(string(e.Target)), UID: e.UID, GID: e.GID}
 	if e.Type == manifest.Dir {
 		out.State = "directory"
 	}
@@ -155,7 +155,7 @@ func DiffText(w io.Writer, d Diff) error {
 func (s DiffSide) String() string {
 	text := []string{s.State}
 	if s.Target != "" {
-		text = append(text, "to "+rooted.Printable(s.Target))
+		text = append(text, "to "+s.Target)
 	}
 	if s.Mode != "" {
 		text = append(text, fmt.Sprintf("mode %s, owner %d:%d", s.Mode, s.UID, s.GID))

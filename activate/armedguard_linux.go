@@ -3,6 +3,7 @@ package activate
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -107,6 +108,15 @@ func dropGuards(dir string) (did bool, err error) {
 		}
 	}
 	return did, nil
+}
+
+// unwatchTrial takes away what armDeadman wrote.
+func unwatchTrial() error {
+	did, err := dropTrialUnits(runtimeUnits)
+	if did {
+		err = errors.Join(err, reloadUnits())
+	}
+	return err
 }
 
 // reloadUnits has systemd read its units again. Before it is started, which is

@@ -41,7 +41,7 @@ func (s *Session) tell(ctx context.Context, running string) error {
 		return nil
 	}
 	if s.Root == "/" && initIsSystemd() {
-		return writeUnits(map[string]string{notifyUnit: notifyUnit}, []string{"multi-user.target.wants/" + notifyUnit})
+		return writeUnits(runtimeUnits, map[string]string{notifyUnit: notifyUnit}, []string{"multi-user.target.wants/" + notifyUnit})
 	}
 	if s.Conf.Notify == "" {
 		return nil

@@ -42,7 +42,26 @@ func (t *Target) Activate(ctx context.Context, name string, opts ActivateOptions
 	return s.activate(ctx, name, opts)
 }
 
+// Within is how long the trial may take, or why (Usage) not that long.
+func (o ActivateOptions) Within(conf Conf) (time.Duration, error) {
+	within := o.ConfirmWithin
+	if within == 0 {
+		within = conf.ConfirmWithin
+	}
+	switch {
+	case o.Once || o.Permanent: // nobody waits for it
+		return within, nil
+	case o.NoAutoConfirm: // nor do the checks have to hold
+		conf.Hold = 0
+	}
+	return within, conf.CheckWithin(within)
+}
+
 func (s *Session) activate(ctx context.Context, name string, opts ActivateOptions) error {
+	within, err := opts.Within(s.Conf)
+	if err != nil {
+		return err
+	}
 	b, err := s.find(ctx, name)
 	if err != nil {
 		return err
@@ -116,10 +135,6 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		if leaves, err = s.checkLeft(ctx, running, b, opts.LeaveBehind); err != nil {
 			return err
 		}
-	}
-	within := opts.ConfirmWithin
-	if within == 0 {
-		within = s.Conf.ConfirmWithin
 	}
 	args := activateArgs{
 		Activation: be.NewToken(), Name: b.Name, UUID: b.UUID, From: running.Name, FromUUID: running.UUID,

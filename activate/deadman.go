@@ -23,6 +23,9 @@ func (s *Session) armDeadman(ctx context.Context, trial *state.Trial) error {
 	if err := putTrialUnits(runtimeUnits, trial); err != nil {
 		return fmt.Errorf("cannot arm the dead-man timer: %w", err)
 	}
+	if err := putTrialSysctl(trialSysctl, "/proc/sys", s.Conf.Panic); err != nil {
+		return fmt.Errorf("cannot have every fault of the trial end in a reset: %w", err)
+	}
 	return nil
 }
 

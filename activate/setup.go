@@ -103,6 +103,10 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	conf := opts.Loader
 	if conf.Args == nil {
 		conf.Args = kernelArgs(t.Cmdline)
+		if _, trial := boot.Cmdline(t.Cmdline); trial {
+			// The kernel was not told of them this time.
+			conf.Args = append(conf.Args, boot.LeftOutOfTrial(s.State.Loader.Args)...)
+		}
 	}
 	was := s.State.Loader.Kernels
 	if conf.Kernels == "" && conf.Kind == s.State.Loader.Kind {

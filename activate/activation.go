@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"beadm/activate/boot"
@@ -473,7 +472,8 @@ func (s *Session) entry(ctx context.Context, b be.BE, dir string) (boot.Entry, e
 			return boot.Entry{}, fmt.Errorf("cannot boot %s: %w", b.Name, err)
 		}
 	}
-	e.Args = append(append([]string{}, s.State.Loader.Args...), "init="+initPath)
+	args, _ := lasting(s.State.Loader.Args) // an older beadm kept them all
+	e.Args = append(args, "init="+initPath)
 	e.TrialArgs = boot.TrialArgs(s.Conf.Panic)
 	return e, nil
 }
@@ -584,35 +584,6 @@ func (s *Session) baseline(ctx context.Context) *state.Baseline {
 	b := lookAround(ctx)
 	b.Share, _ = s.Store.VolumeExists(ctx, be.ShareVolume)
 	return &b
-}
-
-// kernelArgs are the arguments of the running kernel that every entry keeps:
-// all but those that choose a root, an init or a trial.
-func kernelArgs(cmdline []byte) []string {
-	var keep []string
-	inTrial := false
-	for _, arg := range strings.Fields(string(cmdline)) {
-		if arg == boot.ArgKeepLoader {
-			continue
-		}
-		name, _, _ := strings.Cut(arg, "=")
-		// What a loader adds for a trial it adds behind that. The same before
-		// it are the administrator's.
-		inTrial = inTrial || name == boot.ArgTrial
-		switch name {
-		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial, boot.ArgPassed, boot.ArgLoader:
-			continue
-		}
-		trial := false
-		for _, t := range boot.TrialArgs(0) {
-			n, _, _ := strings.Cut(t, "=")
-			trial = trial || n == name
-		}
-		if !trial || !inTrial {
-			keep = append(keep, arg)
-		}
-	}
-	return keep
 }
 
 func (t *Target) inRoot(path string) string { return filepath.Join(t.Root, path) }

@@ -248,7 +248,7 @@ func (t *Target) FailTrial(ctx context.Context, reason, detail string, results [
 		s.State.Know(trial.BE).Checks = results
 	}
 	if trial.Verdict == nil {
-		trial.Verdict = &state.Verdict{Reason: reason, Detail: detail, At: time.Now().UTC()}
+		trial.Verdict = &state.Verdict{Reason: reason, Detail: inBrief(detail), At: time.Now().UTC()}
 	}
 	return s.save()
 }

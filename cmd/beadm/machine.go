@@ -16,6 +16,7 @@ import (
 
 	"beadm/activate"
 	"beadm/be"
+	"beadm/be/rooted"
 	"beadm/be/state"
 	"beadm/cmd/beadm/render"
 )
@@ -305,7 +306,7 @@ func historyCommand() *cli.Command {
 				return render.JSON(c.App.Writer, events)
 			}
 			for _, e := range events {
-				fmt.Fprintf(c.App.Writer, "%s  %-18s %-16s %s\n", e.At.Local().Format("2006-01-02 15:04:05"), e.What, e.BE, e.Detail)
+				fmt.Fprintf(c.App.Writer, "%s  %-18s %-16s %s\n", e.At.Local().Format("2006-01-02 15:04:05"), rooted.Printable(e.What), rooted.Printable(e.BE), rooted.Printable(e.Detail))
 			}
 			return nil
 		},

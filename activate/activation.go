@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"beadm/activate/boot"
@@ -42,7 +41,26 @@ func (t *Target) Activate(ctx context.Context, name string, opts ActivateOptions
 	return s.activate(ctx, name, opts)
 }
 
+// Within is how long the trial may take, or why (Usage) not that long.
+func (o ActivateOptions) Within(conf Conf) (time.Duration, error) {
+	within := o.ConfirmWithin
+	if within == 0 {
+		within = conf.ConfirmWithin
+	}
+	switch {
+	case o.Once || o.Permanent: // nobody waits for it
+		return within, nil
+	case o.NoAutoConfirm: // nor do the checks have to hold
+		conf.Hold = 0
+	}
+	return within, conf.CheckWithin(within)
+}
+
 func (s *Session) activate(ctx context.Context, name string, opts ActivateOptions) error {
+	within, err := opts.Within(s.Conf)
+	if err != nil {
+		return err
+	}
 	b, err := s.find(ctx, name)
 	if err != nil {
 		return err
@@ -116,10 +134,6 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		if leaves, err = s.checkLeft(ctx, running, b, opts.LeaveBehind); err != nil {
 			return err
 		}
-	}
-	within := opts.ConfirmWithin
-	if within == 0 {
-		within = s.Conf.ConfirmWithin
 	}
 	args := activateArgs{
 		Activation: be.NewToken(), Name: b.Name, UUID: b.UUID, From: running.Name, FromUUID: running.UUID,
@@ -466,7 +480,8 @@ func (s *Session) entry(ctx context.Context, b be.BE, dir string) (boot.Entry, e
 			return boot.Entry{}, fmt.Errorf("cannot boot %s: %w", b.Name, err)
 		}
 	}
-	e.Args = append(append([]string{}, s.State.Loader.Args...), "init="+initPath)
+	args, _ := lasting(s.State.Loader.Args) // an older beadm kept them all
+	e.Args = append(args, "init="+initPath)
 	e.TrialArgs = boot.TrialArgs(s.Conf.Panic)
 	return e, nil
 }
@@ -586,35 +601,6 @@ func (s *Session) baseline(ctx context.Context) *state.Baseline {
 	b := lookAround(ctx)
 	b.Share, _ = s.Store.VolumeExists(ctx, be.ShareVolume)
 	return &b
-}
-
-// kernelArgs are the arguments of the running kernel that every entry keeps:
-// all but those that choose a root, an init or a trial.
-func kernelArgs(cmdline []byte) []string {
-	var keep []string
-	inTrial := false
-	for _, arg := range strings.Fields(string(cmdline)) {
-		if arg == boot.ArgKeepLoader {
-			continue
-		}
-		name, _, _ := strings.Cut(arg, "=")
-		// What a loader adds for a trial it adds behind that. The same before
-		// it are the administrator's.
-		inTrial = inTrial || name == boot.ArgTrial
-		switch name {
-		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial, boot.ArgPassed, boot.ArgLoader:
-			continue
-		}
-		trial := false
-		for _, t := range boot.TrialArgs(0) {
-			n, _, _ := strings.Cut(t, "=")
-			trial = trial || n == name
-		}
-		if !trial || !inTrial {
-			keep = append(keep, arg)
-		}
-	}
-	return keep
 }
 
 func (t *Target) inRoot(path string) string { return filepath.Join(t.Root, path) }

@@ -3,8 +3,10 @@ package activate
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -107,6 +109,36 @@ func dropGuards(dir string) (did bool, err error) {
 		}
 	}
 	return did, nil
+}
+
+// unwatchTrial takes away what armDeadman wrote.
+func unwatchTrial() error {
+	did, err := dropTrialUnits(runtimeUnits)
+	if did {
+		err = errors.Join(err, reloadUnits())
+	}
+	return errors.Join(err, dropTrialSysctl(trialSysctl, applySysctl))
+}
+
+// applySysctl has systemd set what sysctl.d(5) says of the settings with these
+// names, and of no others: what else was set since the boot stays.
+func applySysctl(names []string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+	defer cancel()
+	var args []string
+	for _, name := range names {
+		args = append(args, "--prefix=/proc/sys/"+strings.ReplaceAll(name, ".", "/"))
+	}
+	for _, tool := range []string{"/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl"} {
+		if _, err := os.Stat(tool); err != nil {
+			continue
+		}
+		if out, err := exec.CommandContext(ctx, tool, args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", tool, err, bytes.TrimSpace(out))
+		}
+		return nil
+	}
+	return nil // another init's: they apply at the next boot
 }
 
 // reloadUnits has systemd read its units again. Before it is started, which is

@@ -7,3 +7,6 @@ package activate
 func (s *Session) mayRestart(string) error { return nil }
 func (s *Session) inhibitJumps() error     { return nil }
 func (s *Session) allowJumps() error       { return nil }
+
+// unwatchTrial: the dead-man timer is a process, which ends by itself.
+func unwatchTrial() error { return nil }

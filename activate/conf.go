@@ -72,6 +72,22 @@ func ParseConf(file string, data []byte) (Conf, error) {
 	return c, lines.Err()
 }
 
+// maxWithin is the longest time that a trial may have.
+const maxWithin = 30 * 24 * time.Hour
+
+// CheckWithin refuses (Usage) a time in which a trial could not be confirmed:
+// its checks have to hold for c.Hold, and begin to be bad while it comes up.
+// Nor may it be longer than 30 days.
+func (c Conf) CheckWithin(within time.Duration) error {
+	switch {
+	case within > maxWithin:
+		return be.E(be.Usage, "a trial that is confirmed within %s is too long: give 30 days (720h) at most", within)
+	case within/2 < c.Hold:
+		return be.E(be.Usage, "a trial could not be confirmed within %s: its checks must hold for %s (confirm.hold), so give at least twice that", within, c.Hold)
+	}
+	return nil
+}
+
 func duration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err == nil && d < time.Second {

@@ -3,6 +3,7 @@ package activate
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
 		// does not take that back.
 		return be.E(be.InUse, "cannot confirm %s: its trial has ended (%s) and %s boots next; restart, then activate it again", running.Name, v.Reason, s.nameOf(ctx, s.State.Default))
 	}
-	args := confirmArgs{Name: running.Name, UUID: running.UUID, Default: s.State.Default}
+	args := confirmArgs{Name: running.Name, UUID: running.UUID, Default: s.State.Default, Activation: trial.Activation}
 	plan := s.confirmPlan(args)
 	if opts.DryRun {
 		s.printPlan(plan)
@@ -71,6 +72,8 @@ type confirmArgs struct {
 	Name    string  `json:"name"`
 	UUID    be.UUID `json:"uuid"`
 	Default be.UUID `json:"default"`
+	// Activation is not there in the journal of an older beadm.
+	Activation string `json:"activation,omitempty"`
 }
 
 func (s *Session) confirmPlan(a confirmArgs) journal.Plan {
@@ -83,6 +86,9 @@ func (s *Session) confirmPlan(a confirmArgs) journal.Plan {
 		Steps: []journal.Step{
 			{Name: "make " + a.Name + " the default", Do: func(ctx context.Context) error { return s.Loader.SetDefault(ctx, id) }},
 			{Name: "record that it is good", Do: func(ctx context.Context) error {
+				if a.Activation != "" {
+					s.markEnded(a.Activation)
+				}
 				k := s.State.Know(a.UUID)
 				k.Name, k.Good, k.ConfirmedAt = a.Name, true, time.Now().UTC()
 				return s.becameDefault(ctx, a.UUID, a.Default)
@@ -110,7 +116,9 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 	var results []state.CheckState
 	booted := false
 	var lastBad []state.CheckState
-	for {
+	// By hand, meanwhile: what is bad from then on is no fault of a trial.
+	over := func() bool { return trialIsOver(filepath.Dir(t.Runtime), trial.Activation) }
+	for !over() {
 		// A check that hangs was bad all the while.
 		began := time.Now()
 		results = t.runChecks(ctx, trial.Baseline)
@@ -163,7 +171,9 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 			if err := t.FailTrial(ctx, reason, detail, results); err != nil {
 				t.Report.Warn("%v", err)
 			}
-			reset()
+			if !over() {
+				reset()
+			}
 			return nil
 		}
 		select {
@@ -172,6 +182,7 @@ func (t *Target) WatchTrial(ctx context.Context, every time.Duration, reset func
 		case <-time.After(every):
 		}
 	}
+	return nil
 }
 
 // checkJobs is the check that init has nothing left to start.
@@ -237,7 +248,7 @@ func (t *Target) FailTrial(ctx context.Context, reason, detail string, results [
 		s.State.Know(trial.BE).Checks = results
 	}
 	if trial.Verdict == nil {
-		trial.Verdict = &state.Verdict{Reason: reason, Detail: detail, At: time.Now().UTC()}
+		trial.Verdict = &state.Verdict{Reason: reason, Detail: inBrief(detail), At: time.Now().UTC()}
 	}
 	return s.save()
 }

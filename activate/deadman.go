@@ -20,39 +20,31 @@ func (s *Session) armDeadman(ctx context.Context, trial *state.Trial) error {
 	if sys, own := systems[s.State.Loader.Kind]; own {
 		return s.startWatchers(ctx, sys, trial)
 	}
-	files := map[string]string{
-		"emergency.conf": "emergency.service.d/beadm.conf",
-	}
-	wants := []string{}
-	if !trial.Once {
-		files["beadm-deadman.service"] = "beadm-deadman.service"
-		wants = append(wants, "sysinit.target.wants/beadm-deadman.service")
-		if !trial.NoAutoConfirm {
-			files["beadm-confirm.service"] = "beadm-confirm.service"
-			files["beadm-confirm.timer"] = "beadm-confirm.timer"
-			wants = append(wants, "timers.target.wants/beadm-confirm.timer")
-		}
-	}
-	if err := writeUnits(files, wants); err != nil {
+	if err := putTrialUnits(runtimeUnits, trial); err != nil {
 		return fmt.Errorf("cannot arm the dead-man timer: %w", err)
 	}
-	if !trial.Once {
-		// What it has to know is in its command line: it reads no disk before
-		// the time is up, and a restart does not begin anew.
-		text := fmt.Sprintf("[Service]\nExecStart=\nExecStart=%s trial-deadman %d %s\n", initPath, int64((sinceBoot() + trial.ConfirmWithin).Seconds()), trial.Activation)
-		if err := writeUnit("beadm-deadman.service.d/trial.conf", []byte(text)); err != nil {
-			return fmt.Errorf("cannot arm the dead-man timer: %w", err)
-		}
+	if err := putTrialSysctl(trialSysctl, "/proc/sys", s.Conf.Panic); err != nil {
+		return fmt.Errorf("cannot have every fault of the trial end in a reset: %w", err)
 	}
 	return nil
 }
 
 // Deadman waits until deadline, measured from the start of the system, and
-// then ends the trial of activation by reset, unless it was confirmed or
-// rolled back by then. It needs no disk for that. open opens the target; whoever
-// cannot say within 30 seconds how the trial stands is not healthy.
-func Deadman(ctx context.Context, deadline time.Duration, activation string, open func() (*Target, error), reset func()) error {
+// then ends the trial of activation by reset, unless it was confirmed by then.
+// Neither needs a disk: of a confirmation it hears in runtimes, the directory
+// that holds those of all targets (Target.Runtime), and then returns within
+// seconds. open opens the target; whoever cannot say within 30 seconds how the
+// trial stands is not healthy.
+func Deadman(ctx context.Context, deadline time.Duration, activation, runtimes string, open func() (*Target, error), reset func()) error {
 	stayInMemory()
+	over := make(chan struct{})
+	go func() {
+		// By itself: where runtimes is on a disk, that may no longer answer.
+		for !trialIsOver(runtimes, activation) {
+			time.Sleep(lookTime)
+		}
+		close(over)
+	}()
 	for {
 		left := deadline - sinceBoot()
 		if left <= 0 {
@@ -63,11 +55,17 @@ func Deadman(ctx context.Context, deadline time.Duration, activation string, ope
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-over:
+			return nil
 		case <-time.After(min(left, 10*time.Second)):
 		}
 	}
 	ended := make(chan bool, 1)
 	go func() {
+		if trialIsOver(runtimes, activation) {
+			ended <- true
+			return
+		}
 		t, err := open()
 		ended <- err == nil && t.trialEnded(ctx, activation)
 	}()
@@ -76,11 +74,19 @@ func Deadman(ctx context.Context, deadline time.Duration, activation string, ope
 		if is {
 			return nil
 		}
-	case <-time.After(30 * time.Second):
+	case <-over:
+		return nil
+	case <-time.After(answerTime):
 	}
 	reset()
 	return nil
 }
+
+// lookTime is how often the dead-man timer looks whether the trial is over.
+const lookTime = 5 * time.Second
+
+// answerTime is the longest that it may take to say how a trial stands.
+const answerTime = 30 * time.Second
 
 // trialEnded says whether activation's trial is over; if not, it is recorded
 // as failed.

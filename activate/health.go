@@ -2,6 +2,7 @@ package activate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,7 +12,8 @@ import (
 )
 
 // runCheck ends a command that hangs with all that it started: a trial makes
-// its checks again and again.
+// its checks again and again. Of its words it returns the last. One that
+// succeeds and leaves something running has succeeded.
 func runCheck(ctx context.Context, command string, limit time.Duration) (words []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -19,11 +21,15 @@ func runCheck(ctx context.Context, command string, limit time.Duration) (words [
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
-	words, err = cmd.CombinedOutput()
-	if ctx.Err() == context.DeadlineExceeded {
+	var said lastWords
+	cmd.Stdout, cmd.Stderr = &said, &said
+	switch err = cmd.Run(); {
+	case errors.Is(err, exec.ErrWaitDelay):
+		err = nil // it ended well; what it started holds its output
+	case ctx.Err() == context.DeadlineExceeded:
 		err = fmt.Errorf("it did not end within %s", limit)
 	}
-	return words, err
+	return said.bytes(), err
 }
 
 func problem(err error, format string, args ...any) string {
@@ -35,7 +41,7 @@ func problem(err error, format string, args ...any) string {
 
 func lastLine(b []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return lines[len(lines)-1]
+	return inBrief(lines[len(lines)-1])
 }
 
 func writable(dir string) bool {

@@ -93,3 +93,27 @@ exit 0
 		t.Errorf("started: %q %v", started, err)
 	}
 }
+
+// A check that succeeded and left something running has succeeded; and of what
+// a check prints the state keeps a short line that does nothing to a terminal.
+func TestWordsOfAChecks(t *testing.T) {
+	began := time.Now()
+	out, err := runCheck(context.Background(), "sleep 30 & echo fine; exit 0", 20*time.Second)
+	if err != nil || string(out) != "fine\n" || time.Since(began) > 15*time.Second {
+		t.Errorf("%q %v after %s", out, err, time.Since(began))
+	}
+	if _, err := runCheck(context.Background(), "sleep 30 & exit 3", 20*time.Second); err == nil || !strings.Contains(err.Error(), "exit status 3") {
+		t.Errorf("one that failed and left something running: %v", err)
+	}
+	target := &Target{Root: "/", Conf: DefaultConf()}
+	target.Conf.Checks = []string{`printf 'evil \033]0;owned\007\302\233\377'; head -c 2000000 /dev/zero | tr '\0' x; echo; printf 'last \033[2J\302\233 word'; exit 1`, "head -c 2000000 /dev/zero | tr '\\0' y; exit 1"}
+	checks := target.runChecks(context.Background(), nil)
+	for i, want := range []string{"exit status 1: last  [2J  word", "yyy"} {
+		if got := checks[i].Detail; len(got) > mostWords+100 || !strings.Contains(got, want) {
+			t.Errorf("%d bytes: %.100q, want %q", len(got), got, want)
+		}
+	}
+	if got := inBrief(strings.Repeat("\u00e4", mostWords)); len(got) > mostWords+3 || !strings.HasSuffix(got, "...") {
+		t.Errorf("%d bytes, ends in %q", len(got), got[len(got)-9:])
+	}
+}

@@ -3,6 +3,7 @@ package activate
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -41,7 +42,7 @@ func (s *Session) tell(ctx context.Context, running string) error {
 		return nil
 	}
 	if s.Root == "/" && initIsSystemd() {
-		return writeUnits(map[string]string{notifyUnit: notifyUnit}, []string{"multi-user.target.wants/" + notifyUnit})
+		return writeUnits(runtimeUnits, map[string]string{notifyUnit: notifyUnit}, []string{"multi-user.target.wants/" + notifyUnit})
 	}
 	if s.Conf.Notify == "" {
 		return nil
@@ -165,7 +166,7 @@ func failureSentence(f *state.Failure, running string) string {
 // printable is text as one line: a reason may hold what a program printed.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return ' '
 		}
 		return r
@@ -178,12 +179,17 @@ func runNotify(ctx context.Context, command, sentence string) error {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	cmd.Stdin = strings.NewReader(sentence + "\n")
 	cmd.WaitDelay = time.Second
-	words, err := cmd.CombinedOutput()
-	if ctx.Err() == context.DeadlineExceeded {
+	var said lastWords
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err := cmd.Run()
+	switch {
+	case errors.Is(err, exec.ErrWaitDelay):
+		return nil // it ended well, as a mailer that goes on by itself does
+	case ctx.Err() == context.DeadlineExceeded:
 		err = fmt.Errorf("it took more than %s", notifyTime)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot notify: %w: %s", err, bytes.TrimSpace(words))
+		return fmt.Errorf("cannot notify: %w: %s", err, inBrief(string(bytes.TrimSpace(said.bytes()))))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"beadm/activate/boot"
@@ -102,7 +103,14 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	t.Report.Step("install the configuration of " + opts.Loader.Kind)
 	conf := opts.Loader
 	if conf.Args == nil {
-		conf.Args = kernelArgs(t.Cmdline)
+		var dropped []string
+		if conf.Args, dropped = kernelArgs(t.Cmdline); len(dropped) > 0 {
+			t.Report.Note("of the kernel's arguments these are of the present boot only, and in no menu entry: %s", rooted.Printable(strings.Join(dropped, " ")))
+		}
+		if _, trial := boot.Cmdline(t.Cmdline); trial {
+			// The kernel was not told of them this time.
+			conf.Args = append(conf.Args, boot.LeftOutOfTrial(s.State.Loader.Args)...)
+		}
 	}
 	was := s.State.Loader.Kernels
 	if conf.Kernels == "" && conf.Kind == s.State.Loader.Kind {

@@ -145,7 +145,7 @@ func (s *Session) orderJournal() error {
 	if s.Root != "/" || !initIsSystemd() {
 		return nil
 	}
-	err := writeUnits(map[string]string{"journal-flush.conf": "systemd-journal-flush.service.d/beadm.conf"}, nil)
+	err := writeUnits(runtimeUnits, map[string]string{"journal-flush.conf": "systemd-journal-flush.service.d/beadm.conf"}, nil)
 	if err != nil {
 		return fmt.Errorf("cannot order the journal after the shared data: %w", err)
 	}

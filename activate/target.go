@@ -300,6 +300,7 @@ func (s *Session) save() error {
 // record adds to the history; a history that cannot be written is a warning,
 // never a reason to stop.
 func (s *Session) record(what, name, detail string) {
+	detail = inBrief(detail)
 	e := state.Event{What: what, BE: name, Detail: detail}
 	if err := s.Dir.Record(e); err != nil {
 		s.Report.Warn("%v", err)

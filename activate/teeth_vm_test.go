@@ -61,7 +61,7 @@ func TestVMTeeth(t *testing.T) {
 			each:  "TestVMFaults/[a-z_]+", says: "nothing like \"Booting `debian'\" on the console",
 		},
 		{
-			name: "no dead-man timer", file: "activate/deadman.go",
+			name: "no dead-man timer", file: "activate/trialunits.go",
 			out:   [2]string{`wants = append(wants, "sysinit.target.wants/beadm-deadman.service")`, ""},
 			tests: "^TestVMFaults$/^(userland_that_hangs|a_shutdown_that_hangs)$",
 			each:  "TestVMFaults/[a-z_]+", says: `nothing like "SeaBIOS" on the console`,

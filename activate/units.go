@@ -22,20 +22,20 @@ func initIsSystemd() bool {
 	return err == nil && filepath.Base(at) == "systemd"
 }
 
-// writeUnits puts embedded units, by name, at the paths below runtimeUnits
-// that files gives, and makes the links wants to the units of those names.
-func writeUnits(files map[string]string, wants []string) error {
+// writeUnits puts embedded units, by name, at the paths below dir that files
+// gives, and makes the links wants to the units of those names.
+func writeUnits(dir string, files map[string]string, wants []string) error {
 	for name, to := range files {
 		data, err := units.ReadFile("units/" + name)
 		if err != nil {
 			return err
 		}
-		if err := writeUnit(to, data); err != nil {
+		if err := writeUnit(dir, to, data); err != nil {
 			return err
 		}
 	}
 	for _, want := range wants {
-		link := filepath.Join(runtimeUnits, want)
+		link := filepath.Join(dir, want)
 		if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
 			return err
 		}
@@ -46,8 +46,8 @@ func writeUnits(files map[string]string, wants []string) error {
 	return nil
 }
 
-func writeUnit(name string, data []byte) error {
-	to := filepath.Join(runtimeUnits, name)
+func writeUnit(dir, name string, data []byte) error {
+	to := filepath.Join(dir, name)
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}

@@ -32,6 +32,11 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	if err := canRunOffline(); err != nil {
 		return err
 	}
+	if opts.Activate {
+		if _, err := opts.Trial.Within(t.Conf); err != nil {
+			return err
+		}
+	}
 	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
 		return err

@@ -1,6 +1,10 @@
 package boot
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // TrialArgs are the Linux kernel arguments of a trial: with them every fault
 // that the kernel or the initramfs can notice ends in a reset, which is what
@@ -35,4 +39,40 @@ func TrialArgs(panicSeconds int) []string {
 		"watchdog.open_timeout=300",
 		"noresume",
 	}
+}
+
+// KeptInTrial are those of a boot environment's own kernel arguments that go
+// into its trial, too: all but those that TrialArgs, which follow them, could
+// not outweigh.
+//
+//	nowatchdog, nosoftlockup  the kernel has no argument that takes these back
+//	nmi_watchdog=0            nor this: panic is said of the watchdog that is there
+//	sysctl.kernel.panic= and the like
+//	                          set by the kernel after all of its arguments
+//	systemd.crash_shell       process 1 crashes: a prompt before the reboot
+func KeptInTrial(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), outweighs)
+}
+
+// LeftOutOfTrial are those that KeptInTrial leaves out.
+func LeftOutOfTrial(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return !outweighs(arg) })
+}
+
+func outweighs(arg string) bool {
+	name, value, _ := strings.Cut(arg, "=")
+	// Both kernel and systemd take a dash for an underscore, and the kernel a
+	// slash for the dot of a setting.
+	name = strings.NewReplacer("-", "_", "/", ".").Replace(name)
+	switch name {
+	case "nowatchdog", "nosoftlockup", "systemd.crash_shell":
+		return true
+	case "nmi_watchdog":
+		return slices.Contains(strings.Split(value, ","), "0")
+	}
+	switch strings.TrimPrefix(name, "sysctl.kernel.") {
+	case "panic", "panic_on_oops", "softlockup_panic", "hardlockup_panic", "watchdog", "nmi_watchdog", "soft_watchdog", "watchdog_thresh":
+		return strings.HasPrefix(name, "sysctl.")
+	}
+	return false
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -43,7 +44,11 @@ func (d *Dir) Record(e Event) error {
 	return nil
 }
 
-// History returns all events, oldest first.
+// longestLine is the longest line of the history that is read.
+const longestLine = 1 << 20
+
+// History returns all events, oldest first. A line that cannot be read, or that
+// is longer than any event of ours, is skipped.
 func (d *Dir) History() ([]Event, error) {
 	f, err := os.Open(d.Path("history.jsonl"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -54,13 +59,23 @@ func (d *Dir) History() ([]Event, error) {
 	}
 	defer f.Close()
 	var events []Event
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
+	lines := bufio.NewReaderSize(f, longestLine)
+	for tooLong := false; ; {
+		line, err := lines.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			tooLong = true
+			continue
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return events, fmt.Errorf("cannot read the history: %w", err)
+		}
 		var e Event
-		if json.Unmarshal(lines.Bytes(), &e) == nil {
+		if !tooLong && json.Unmarshal(line, &e) == nil {
 			events = append(events, e)
 		}
+		if err != nil {
+			return events, nil
+		}
+		tooLong = false
 	}
-	return events, lines.Err()
 }

@@ -415,6 +415,7 @@ func TestWrongUsage(t *testing.T) {
 		{"create", "--empty", "-e", "new", "x"}, {"mount", "-s", "wr", "new"}, {"list", "-k", "colour"}, {"list", "-H", "--dialect", "klingon"},
 		{"activate", "--confirm-within", "soon", "new"}, {"activate", "--confirm-within", "0s", "new"}, {"activate", "--confirm-within=-5m", "new"},
 		{"upgrade", "--confirm-within", "1ms", "-a", "new"},
+		{"upgrade", "--confirm-within", "5s", "-a", "x"},
 		{"--config", "/nosuch.conf", "list"}, {"sync", "run", "--from", "new", "--to", "new"}, {"sync", "run", "--to", "debian"},
 	} {
 		m.refused(2, "", args...)
@@ -422,6 +423,32 @@ func TestWrongUsage(t *testing.T) {
 	conf := filepath.Join(t.TempDir(), "beadm.conf")
 	write(t, conf, "confirm.withn = 5m\n")
 	m.refused(2, "confirm.withn", "--config", conf, "list")
+}
+
+// TestTimeOfATrial: one in which it could not be confirmed, or that no timer
+// can count, is refused and both times are named.
+func TestTimeOfATrial(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	conf := filepath.Join(t.TempDir(), "beadm.conf")
+	for _, says := range []string{"within 5s:", "hold for 1m0s"} {
+		m.refused(2, says, "activate", "--confirm-within", "5s", "new")
+	}
+	m.refused(2, "hold for 1m0s", "activate", "--confirm-within", "119s", "new")
+	m.refused(2, "720h", "activate", "--confirm-within", "2562047h47m16s", "new")
+	m.refused(2, "720h", "activate", "--no-auto-confirm", "--confirm-within", "721h", "new")
+	write(t, conf, "confirm.hold = 20m\nconfirm.within = 10m\n")
+	for _, says := range []string{"within 10m0s:", "hold for 20m0s"} {
+		m.refused(2, says, "--config", conf, "activate", "new")
+		m.refused(2, says, "--config", conf, "create", "-a", "x")
+	}
+	for _, args := range [][]string{
+		{"activate", "--confirm-within", "120s", "new"}, {"activate", "--confirm-within", "720h", "new"},
+		{"activate", "--confirm-within", "5s", "--no-auto-confirm", "new"}, {"activate", "--confirm-within", "5s", "-t", "new"},
+		{"--config", conf, "activate", "--confirm-within", "40m", "new"}, {"--config", conf, "list"},
+	} {
+		m.ok(args...)
+	}
 }
 
 // TestFlagsAnywhere: a flag behind the name is the flag, never a second name.

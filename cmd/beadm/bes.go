@@ -106,6 +106,12 @@ func createCommand() *cli.Command {
 				}
 			}
 			return change(c, a[0], func(t *activate.Target, _ *outcome) error {
+				var trial activate.ActivateOptions
+				if c.Bool("activate") {
+					if _, err := trial.Within(t.Conf); err != nil {
+						return err
+					}
+				}
 				_, err := t.Create(c.Context, a[0], activate.CreateOptions{
 					From: c.String("e"), Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"),
 				})
@@ -116,7 +122,7 @@ func createCommand() *cli.Command {
 					t.Report.Would("activate " + a[0])
 					return nil
 				}
-				return t.Activate(c.Context, a[0], activate.ActivateOptions{})
+				return t.Activate(c.Context, a[0], trial)
 			})
 		},
 	}

@@ -12,6 +12,9 @@ import (
 // cmdline is what the loader told the kernel, in the words of a Linux kernel's
 // command line.
 func cmdline(ctx context.Context, store be.Store) ([]byte, error) {
+	if store == nil {
+		return nil, nil // nobody to ask
+	}
 	all, err := store.List(ctx)
 	if err != nil {
 		return nil, err

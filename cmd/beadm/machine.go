@@ -1,18 +1,22 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
 	"beadm/be"
+	"beadm/be/rooted"
 	"beadm/be/state"
 	"beadm/cmd/beadm/render"
 )
@@ -308,7 +312,7 @@ func historyCommand() *cli.Command {
 				return render.JSON(c.App.Writer, events)
 			}
 			for _, e := range events {
-				fmt.Fprintf(c.App.Writer, "%s  %-18s %-16s %s\n", e.At.Local().Format("2006-01-02 15:04:05"), e.What, e.BE, e.Detail)
+				fmt.Fprintf(c.App.Writer, "%s  %-18s %-16s %s\n", e.At.Local().Format("2006-01-02 15:04:05"), rooted.Printable(e.What), rooted.Printable(e.BE), rooted.Printable(e.Detail))
 			}
 			return nil
 		},
@@ -391,22 +395,47 @@ func kernelChangedCommand() *cli.Command {
 
 func trialFailedCommand() *cli.Command {
 	return &cli.Command{
-		Name: "trial-failed", Hidden: true, Usage: "end the trial that runs: record why, reset",
+		Name: "trial-failed", Hidden: true, Usage: "end the trial that runs: record why, reset; without one, give the prompt",
 		Action: func(c *cli.Context) error {
-			t, done, err := target(c)
-			if err == nil {
-				defer done()
-				reason := state.ReasonCheck
-				if c.Args().First() == "emergency" {
-					reason = state.ReasonEmergency
-				}
-				t.AnyHost = true
-				err = t.FailTrial(c.Context, reason, c.Args().Get(1), nil)
+			if filepath.Clean(c.String("root")) != "/" {
+				return be.E(be.Usage, "trial-failed is for the host, which it resets")
 			}
-			forceReset()
+			reason := state.ReasonCheck
+			if c.Args().First() == "emergency" {
+				reason = state.ReasonEmergency
+			}
+			claims, err := cmdline(c.Context, nil)
+			if err != nil {
+				logrus.Warnf("cannot see how this system was started: %v", err)
+			}
+			runs, err := activate.EndTrial(c.Context, reason, c.Args().Get(1), claims, runtimeDir, opener(c), forceReset)
+			if !runs && reason == state.ReasonEmergency {
+				err = errors.Join(err, emergencyPrompt())
+			}
 			return err
 		},
 	}
+}
+
+// opener opens the target for who watches a trial.
+func opener(c *cli.Context) func() (*activate.Target, error) {
+	return func() (*activate.Target, error) {
+		t, _, err := target(c)
+		if err == nil {
+			t.AnyHost = true
+		}
+		return t, err
+	}
+}
+
+// emergencyPrompt becomes what emergency.service starts by itself, in whose
+// place this was.
+func emergencyPrompt() error {
+	var err error
+	for _, shell := range []string{"/usr/lib/systemd/systemd-sulogin-shell", "/lib/systemd/systemd-sulogin-shell"} {
+		err = syscall.Exec(shell, []string{shell, "emergency"}, os.Environ())
+	}
+	return fmt.Errorf("cannot give the prompt of emergency mode: %w", err)
 }
 
 func trialDeadmanCommand() *cli.Command {
@@ -421,13 +450,7 @@ func trialDeadmanCommand() *cli.Command {
 			if err != nil {
 				return be.E(be.Usage, "%q is not a number of seconds", a[0])
 			}
-			return activate.Deadman(c.Context, time.Duration(deadline)*time.Second, a[1], func() (*activate.Target, error) {
-				t, _, err := target(c)
-				if err == nil {
-					t.AnyHost = true
-				}
-				return t, err
-			}, forceReset)
+			return activate.Deadman(c.Context, time.Duration(deadline)*time.Second, a[1], runtimeDir, opener(c), forceReset)
 		},
 	}
 }

@@ -62,22 +62,14 @@ func entryText(e boot.Entry, from origin) ([]byte, error) {
 	if err := boot.CheckID(e.ID); err != nil {
 		return nil, err
 	}
-	args := ""
-	for _, arg := range append(append([]string(nil), e.Root.Args...), e.Args...) {
-		w, err := word("kernel argument", arg)
-		if err != nil {
-			return nil, err
-		}
-		args += " " + w
+	own := append(append(append([]string(nil), e.Root.Args...), e.Args...), boot.ArgBE+"="+e.ID)
+	args, err := argWords(own)
+	if err != nil {
+		return nil, err
 	}
-	args += " '" + boot.ArgBE + "=" + e.ID + "'"
-	trial := args + " '" + boot.ArgTrial + "=1'"
-	for _, arg := range e.TrialArgs {
-		w, err := word("kernel argument", arg)
-		if err != nil {
-			return nil, err
-		}
-		trial += " " + w
+	trial, err := argWords(append(append(boot.KeptInTrial(own), boot.ArgTrial+"=1"), e.TrialArgs...))
+	if err != nil {
+		return nil, err
 	}
 	module := ""
 	if from.module != "" {
@@ -116,6 +108,19 @@ fi
 `, version, title(e), e.ID, module, e.ID,
 		from.find, from.kernel, trial, from.initrd, e.ID,
 		boot.ArgPassed, from.find, from.kernel, args, from.initrd, e.ID)), nil
+}
+
+// argWords are kernel arguments, each behind a blank.
+func argWords(args []string) (string, error) {
+	text := ""
+	for _, arg := range args {
+		w, err := word("kernel argument", arg)
+		if err != nil {
+			return "", err
+		}
+		text += " " + w
+	}
+	return text, nil
 }
 
 // modules that GRUB needs to read a file system. One it has not is reported

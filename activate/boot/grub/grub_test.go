@@ -189,6 +189,29 @@ func TestTitles(t *testing.T) {
 	}
 }
 
+// An argument that would keep a fault of the trial from its end is the boot
+// environment's in every other boot.
+func TestTrialLeavesArguments(t *testing.T) {
+	e := loadertest.Entry("a", "A")
+	e.Args = []string{"quiet", "nowatchdog"}
+	text, err := rootText(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if !strings.Contains(line, "if linux ") {
+			continue
+		}
+		trial := strings.Contains(line, "'"+boot.ArgTrial+"=1'")
+		if !strings.Contains(line, " 'quiet' ") || strings.Contains(line, " 'nowatchdog' ") == trial {
+			t.Errorf("trial: %v: %s", trial, line)
+		}
+	}
+	if n := strings.Count(string(text), "nowatchdog"); n != 1 {
+		t.Errorf("it is there %d times", n)
+	}
+}
+
 func TestEntryRefuses(t *testing.T) {
 	for what, change := range map[string]func(*boot.Entry){
 		"quote in argument":   func(e *boot.Entry) { e.Args = []string{"a'b"} },

@@ -36,7 +36,7 @@ func entryText(e boot.Entry, f files, trial bool) ([]byte, error) {
 	if trial {
 		out.Title += " (trial)"
 		out.SortKey = sortTrial
-		args = append(append(args, boot.ArgTrial+"=1", boot.ArgKeepLoader), e.TrialArgs...)
+		args = append(append(boot.KeptInTrial(args), boot.ArgTrial+"=1", boot.ArgKeepLoader), e.TrialArgs...)
 	}
 	for _, arg := range args {
 		if err := checkArg(arg); err != nil {

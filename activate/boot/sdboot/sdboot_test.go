@@ -609,6 +609,22 @@ func TestWhatIsDamagedIsNotStarted(t *testing.T) {
 	}
 }
 
+// An argument that would keep a fault of the trial from its end is the boot
+// environment's in every other boot.
+func TestTrialLeavesArguments(t *testing.T) {
+	e := loadertest.Entry("a", "A")
+	e.Args = []string{"quiet", "nowatchdog"}
+	for _, trial := range []bool{false, true} {
+		text, err := entryText(e, files{}, trial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), " quiet ") || strings.Contains(string(text), " nowatchdog ") == trial {
+			t.Errorf("trial: %v: %s", trial, text)
+		}
+	}
+}
+
 func TestPutRefusesWhatCannotBoot(t *testing.T) {
 	for name, spoil := range map[string]func(w *world, e *boot.Entry){
 		"no kernel":    func(w *world, e *boot.Entry) { os.Remove(filepath.Join(e.Dir, "vmlinuz")) },

@@ -3,6 +3,7 @@ package zbm
 import (
 	"bytes"
 	"context"
+	"strings"
 
 	"beadm/activate/boot"
 	"beadm/activate/boot/efivar"
@@ -66,7 +67,11 @@ func (l *Loader) Arm(ctx context.Context, id string) error {
 	if where == elsewhere {
 		return be.E(be.InUse, "the firmware is told to start something else, once, at the next boot: take that back (efibootmgr --delete-bootnext), or restart first")
 	}
-	kernel := effective(d, dataset) + " " + boot.ArgTrial + "=1"
+	kernel := effective(d, dataset)
+	if !strings.Contains(kernel, `"`) { // else blanks may be within a word, and be more than one
+		kernel = strings.Join(boot.KeptInTrial(strings.Fields(kernel)), " ")
+	}
+	kernel += " " + boot.ArgTrial + "=1"
 	if trial := d.Local[dataset][propTrial]; trial != noTrial {
 		kernel += " " + trial
 	}

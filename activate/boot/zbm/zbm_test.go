@@ -271,7 +271,7 @@ func TestTold(t *testing.T) {
 	if err := l.Arm(t.Context(), e.ID); be.KindOf(err) != be.Unbootable || !strings.Contains(err.Error(), "double quote") {
 		t.Errorf("armed with a quoted argument: %v", err)
 	}
-	w.pool.d.Local[dataset("b")][propCommandline] = "%{parent} mine init=/usr/lib/beadm/init beadm.be=bbbbbbbbbbbbb"
+	w.pool.d.Local[dataset("b")][propCommandline] = "%{parent} mine nosoftlockup init=/usr/lib/beadm/init beadm.be=bbbbbbbbbbbbb"
 	ok(t, l.Arm(t.Context(), e.ID))
 	told, err := w.started()
 	if want := `ro quiet spl_hostid=00bab10c zbm.prefer=rpool/ROOT/bbbbbbbbbbbbb zbm.timeout=0 panic=30 zbm.kcl_override="quiet loglevel=4 mine init=/usr/lib/beadm/init beadm.be=bbbbbbbbbbbbb beadm.trial=1 panic=5 noresume"`; err != nil || told != want {
@@ -285,7 +285,7 @@ func TestTold(t *testing.T) {
 	}
 	// What was the administrator's stays when the entry goes.
 	ok(t, l.Remove(t.Context(), e.ID))
-	if got, want := w.pool.d.Local[dataset("b")], (map[string]string{propCommandline: "%{parent} mine"}); !reflect.DeepEqual(got, want) {
+	if got, want := w.pool.d.Local[dataset("b")], (map[string]string{propCommandline: "%{parent} mine nosoftlockup"}); !reflect.DeepEqual(got, want) {
 		t.Errorf("the properties are %v, want %v", got, want)
 	}
 	ok(t, l.Put(t.Context(), in(loadertest.Entry("c", "C"))))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"beadm/activate"
+	"beadm/be/rooted"
 )
 
 // StatusText writes a status for people, what is wrong first.
@@ -22,22 +23,22 @@ func StatusText(w io.Writer, s activate.Status) error {
 	if f := s.Failure; f != nil {
 		detail := ""
 		if f.Detail != "" {
-			detail = ": " + f.Detail
+			detail = ": " + line(f.Detail)
 		}
 		say("FAILED:   the trial of %s at %s %s%s", f.Name, when(f.At), f.Reason, detail)
 		say("          %s runs again", s.Running)
 	}
 	if s.Owed != "" {
-		say("OWED:     %s", s.Owed)
+		say("OWED:     %s", line(s.Owed))
 	}
 	for _, c := range s.Conflicts {
-		say("CONFLICT: %s was changed in %s and here: %s", c.Path, c.From, c.Reason)
+		say("CONFLICT: %s was changed in %s and here: %s", rooted.Printable(c.Path), line(c.From), line(c.Reason))
 		if c.Saved != "" {
-			say("          the other side stands at %s", c.Saved)
+			say("          the other side stands at %s", rooted.Printable(c.Saved))
 		}
 	}
 	if t := s.Trouble; t != nil {
-		say("BOOT:     at %s it went on without: %s", when(t.At), t.Why)
+		say("BOOT:     at %s it went on without: %s", when(t.At), line(t.Why))
 	}
 	if l := s.Left; l != nil {
 		more := ""
@@ -47,13 +48,13 @@ func StatusText(w io.Writer, s activate.Status) error {
 		say("LEFT:     what %s wrote last is not in this one: %s%s", l.From, strings.Join(l.Places, ", "), more)
 	}
 	for _, why := range s.Unstartable {
-		say("MENU:     %s", why)
+		say("MENU:     %s", line(why))
 	}
 	if s.Open != "" {
 		say("OPEN:     %s was interrupted: run beadm recover", s.Open)
 	}
 	if n := s.NotTried; n != nil {
-		say("note:     %s was armed and not tried, %s was started at %s: %s", n.Name, s.Running, when(n.At), n.Why)
+		say("note:     %s was armed and not tried, %s was started at %s: %s", n.Name, s.Running, when(n.At), line(n.Why))
 	}
 	say("state:    %s", s.State)
 	say("running:  %s", s.Running)
@@ -77,9 +78,9 @@ func StatusText(w io.Writer, s activate.Status) error {
 		}
 		switch {
 		case l.Missing:
-			what += "MISSING: " + l.Trouble
+			what += "MISSING: " + line(l.Trouble)
 		case l.Trouble != "":
-			what += "WRONG: " + l.Trouble
+			what += "WRONG: " + line(l.Trouble)
 		default:
 			what += "ok"
 		}
@@ -90,9 +91,9 @@ func StatusText(w io.Writer, s activate.Status) error {
 	}
 	for _, c := range s.Checks {
 		if c.OK {
-			say("check:    %s ok", c.Name)
+			say("check:    %s ok", line(c.Name))
 		} else {
-			say("check:    %s FAILED: %s", c.Name, c.Detail)
+			say("check:    %s FAILED: %s", line(c.Name), line(c.Detail))
 		}
 	}
 	for _, do := range s.Todo {
@@ -100,5 +101,9 @@ func StatusText(w io.Writer, s activate.Status) error {
 	}
 	return nil
 }
+
+// line is text as one line that does nothing to a terminal: it may hold what a
+// program printed, or a name that somebody chose.
+func line(text string) string { return rooted.Printable(strings.ReplaceAll(text, "\n", "; ")) }
 
 func when(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }

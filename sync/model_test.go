@@ -44,13 +44,15 @@ type model struct {
 	n       int // words given
 	log     []string
 
-	last   map[cell]string            // the administrator's last word
-	start  map[cell]string            // last when this run began
-	packed map[string]bool            // words of packages, and of failed trials
-	own    map[string]map[string]bool // by boot environment: of those, the ones it may hold
-	had    map[string]map[string]bool // by boot environment: words of the administrator that it once held, or that were decided there
-	gone   map[cell]bool              // removed by the administrator at some time
-	locked map[string]bool            // users that were locked while something ran
+	last    map[cell]string            // the administrator's last word
+	start   map[cell]string            // last when this run began
+	packed  map[string]bool            // words of packages, and of failed trials
+	own     map[string]map[string]bool // by boot environment: of those, the ones it may hold
+	had     map[string]map[string]bool // by boot environment: words of the administrator that it once held, or that were decided there
+	gone    map[cell]bool              // removed by the administrator at some time
+	began   map[cell]string            // what is in the one that runs since its run began
+	nothing map[cell]bool              // done and taken back in one run
+	locked  map[string]bool            // users that were locked while something ran
 }
 
 var modelCells = []cell{
@@ -186,6 +188,8 @@ func (m *model) edit(t *rapid.T) {
 			m.say("%s: removes %s", m.running, c.file)
 			for _, c := range []cell{c, {c.file, "owner"}} {
 				m.last[c], m.gone[c] = absent, true
+				// What a run does and takes back is no change of it.
+				m.nothing[c] = m.began[c] == absent
 				m.had[m.running][key(c, absent)] = true
 			}
 		}
@@ -197,11 +201,11 @@ func (m *model) edit(t *rapid.T) {
 	made := m.value(m.running, c) == absent
 	if word := m.put(m.running, c); word != "" {
 		m.say("%s: %s of %s is %s", m.running, c.part, c.file, word)
-		m.last[c] = word
+		m.last[c], m.nothing[c] = word, false
 		m.had[m.running][word] = true
 		if made { // anew, and so its owner is the administrator's
 			o := cell{c.file, "owner"}
-			m.last[o] = m.value(m.running, o)
+			m.last[o], m.nothing[o] = m.value(m.running, o), false
 		}
 	}
 }
@@ -346,6 +350,7 @@ func (m *model) reboot(t *rapid.T) {
 	for c, v := range m.last {
 		m.start[c] = v
 	}
+	m.runBegins()
 	m.holds(to, r)
 }
 
@@ -366,6 +371,13 @@ func (m *model) resolve(t *rapid.T) {
 	_, err = m.a.Resolve(Decision{BE: m.id(name), Root: m.root(name), Path: string(c.Path), Take: take})
 	m.ok(err)
 	m.decided(name, strings.TrimPrefix(string(c.Path), "/"), take)
+}
+
+func (m *model) runBegins() {
+	m.began = map[cell]string{}
+	for _, c := range modelCells {
+		m.began[c] = m.value(m.running, c)
+	}
 }
 
 func (m *model) fail(format string, args ...any) {
@@ -393,6 +405,8 @@ func (m *model) holds(name string, r Report) {
 		conflict, isOpen := open[c.file]
 		switch {
 		case v == want:
+		case !isOpen && m.nothing[c]:
+			m.last[c] = v
 		case !isOpen && m.had[name][key(c, want)] && (m.own[name][key(c, v)] || m.own[name][key(c, absent)]):
 			// A package of this one's changed it again.
 		case !isOpen:
@@ -464,7 +478,9 @@ func TestModel(t *testing.T) {
 			m.last[c] = m.value("OLD", c)
 			m.had["OLD"][key(c, m.last[c])] = true
 		}
+		m.nothing = map[cell]bool{}
 		m.begin("OLD")
+		m.runBegins()
 		m.makeClone(rt)
 		for range rapid.IntRange(4, 40).Draw(rt, "steps") {
 			switch rapid.IntRange(0, 13).Draw(rt, "step") {

@@ -65,10 +65,12 @@ func (s *Session) openPlace(ctx context.Context, conf state.LoaderConfig, dir st
 	if err := s.private(dir); err != nil {
 		return nil, err
 	}
-	if err := s.holdMounts(); err != nil {
+	if err := s.holdMounts(ctx); err != nil {
 		return nil, err
 	}
-	s.hold.begin()
+	if err := s.hold.begin(ctx); err != nil {
+		return nil, err
+	}
 	defer s.hold.end()
 	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
 	return s.OpenLoader(ctx, conf, dir)

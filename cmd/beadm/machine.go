@@ -121,6 +121,7 @@ func rollbackCommand() *cli.Command {
 				return err
 			}
 			err := change(c, "", func(t *activate.Target, out *outcome) error {
+				t.AnyHost = true
 				to, err := t.Rollback(c.Context, c.Bool("dry-run"))
 				if err != nil {
 					return err
@@ -211,6 +212,7 @@ func confirmCommand() *cli.Command {
 				return err
 			}
 			return change(c, "", func(t *activate.Target, out *outcome) error {
+				t.AnyHost = true
 				if c.Bool("auto") && !c.Bool("dry-run") {
 					return t.WatchTrial(c.Context, 2*time.Second, forceReset)
 				}

@@ -59,6 +59,7 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	if err != nil {
 		return err
 	}
+	agrees := s.sameDefault(ctx)
 	if b.Running {
 		if s.State.Trial != nil {
 			if opts.DryRun {
@@ -67,13 +68,16 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 			}
 			return s.disarm(ctx)
 		}
-		if b.UUID == s.State.Default {
+		if b.UUID == s.State.Default && agrees == nil {
 			s.Report.Note("%s is running and the default already", name)
 			return nil
 		}
-		if !opts.Permanent {
+		if b.UUID != s.State.Default && !opts.Permanent {
 			return be.E(be.InUse, "%s is running: give --permanent to make it the default without a trial", name)
 		}
+	}
+	if agrees != nil && !opts.Permanent {
+		return fmt.Errorf("cannot activate %s: %w", name, agrees)
 	}
 	if b.Mountpoint != "" && !b.Running {
 		return be.E(be.InUse, "cannot activate %s: it is mounted at %s; unmount it first", name, b.Mountpoint)

@@ -91,6 +91,11 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 			did = append(did, "the trial of "+f.Name+" was recorded as failed: "+f.Reason)
 		}
 	}
+	what, err := s.agree(ctx, running)
+	did = append(did, what...)
+	if err != nil {
+		return did, err
+	}
 	if len(s.State.Owed) > 0 {
 		debts := s.State.Owed
 		left, trouble := s.takeOver(ctx, running, be.NewToken(), debts)
@@ -135,6 +140,9 @@ func (s *Session) wouldRecover(ctx context.Context, rec *journal.Record) error {
 	}
 	if lostToken(s.State.Trial, ls) {
 		s.Report.Would("forget the trial of " + s.nameOf(ctx, s.State.Trial.BE) + ", which is not armed")
+	}
+	if d := s.disagrees(ctx, ls); d.def != "" && (s.State.Trial == nil || s.State.Trial.Phase == state.Armed) {
+		s.Report.Would("make " + s.nameOf(ctx, s.State.Default) + " the loader's default again, which " + d.def + " is")
 	}
 	for _, o := range s.State.Owed {
 		s.Report.Would("bring over what " + s.nameOf(ctx, o.From) + " wrote")
@@ -203,6 +211,8 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 		return rebuilt(rec, s.confirmPlan)
 	case "rollback":
 		return rebuilt(rec, s.rollbackPlan)
+	case "default":
+		return rebuilt(rec, s.defaultPlan)
 	}
 	return journal.Plan{}, be.E(be.Recovery, "an operation %q is open that this beadm does not know: use the beadm that began it", rec.Op)
 }

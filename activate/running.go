@@ -194,7 +194,7 @@ func (s *Session) recoverSwitch(ctx context.Context) error {
 		return err
 	}
 	switch rec.Op {
-	case "activate", "confirm", "rollback":
+	case "activate", "confirm", "rollback", "default":
 		return s.recoverJournal(ctx)
 	}
 	return nil

@@ -154,7 +154,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		s.printPlan(s.activatePlan(args))
 		return nil
 	}
+	before := ""
 	if s.State.Trial != nil {
+		before = s.nameOf(ctx, s.State.Trial.BE)
 		// Before anything else, so that no power cut from here on starts a
 		// trial that is being changed.
 		if err := s.disarm(ctx); err != nil {
@@ -162,6 +164,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		}
 	}
 	if err := s.run(ctx, s.activatePlan(args)); err != nil {
+		if before != "" && be.KindOf(err) != be.Recovery {
+			return fmt.Errorf("%w, but the trial of %s, which was armed, was taken back: activate it again", err, before)
+		}
 		return err
 	}
 	what := "activate"

@@ -31,11 +31,15 @@ func (t *Target) Recover(ctx context.Context, dryRun bool) ([]string, error) {
 	}
 	var did []string
 	rec, err := journal.Open(s.Dir)
+	if err == nil && rec != nil {
+		_, err = s.rebuild(rec)
+	}
 	if state.Damaged(err) && !dryRun {
 		to, aerr := state.SetAside(s.Dir.Path(journal.File))
 		if aerr != nil {
 			return nil, errors.Join(err, aerr)
 		}
+		rec = nil
 		did, err = append(did, "the journal could not be read, nothing can be finished or undone by it: it stands in "+filepath.Base(to)), nil
 	}
 	if err != nil {
@@ -220,7 +224,7 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 func rebuilt[A any](rec *journal.Record, plan func(A) journal.Plan) (journal.Plan, error) {
 	var args A
 	if err := json.Unmarshal(rec.Args, &args); err != nil {
-		return journal.Plan{}, be.E(be.Recovery, "cannot read the journal of %s: %w", rec.Op, err)
+		return journal.Plan{}, be.E(be.Recovery, "cannot read the journal of %s: %w; beadm recover sets it aside", rec.Op, err)
 	}
 	return plan(args), nil
 }

@@ -105,17 +105,26 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 			out.Next = s.nameOfID(ctx, ls.Trial)
 		}
 	}
+	// By its present name, which another one may have had then.
+	if f := out.Failure; f != nil {
+		now := *f
+		now.Name = s.nameOf(ctx, f.BE)
+		out.Failure = &now
+	}
+	if n := out.NotTried; n != nil && n.BE != "" {
+		now := *n
+		now.Name = s.nameOf(ctx, n.BE)
+		out.NotTried = &now
+	}
 	var owed []string
 	for _, o := range s.State.Owed {
 		owed = append(owed, "what "+s.nameOf(ctx, o.From)+" wrote is not in "+s.nameOf(ctx, o.To)+" yet: "+o.Why)
 	}
 	out.Owed = strings.Join(owed, "; ")
 	out.Trouble, out.Left = s.State.Trouble, s.State.Left
-	rec, err := journal.Open(s.Dir)
-	if err != nil {
-		return out, err
-	}
-	if rec != nil {
+	if rec, err := journal.Open(s.Dir); err != nil {
+		out.Open = "a command whose journal cannot be read (" + err.Error() + ")"
+	} else if rec != nil {
 		out.Open = rec.Op + ": " + rec.Name
 	}
 	if out.ShareSnapshots, err = s.shareSnapshotsOf(ctx); err != nil {
@@ -123,7 +132,7 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	}
 	out.Unstartable = s.unstartable(ctx)
 	out.Loaders = s.loaders(ctx)
-	out.Todo = s.todo(out, differ)
+	out.Todo = s.todo(ctx, out, differ)
 	return out, nil
 }
 
@@ -151,8 +160,12 @@ func (s *Session) shareSnapshotsOf(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-func (s *Session) todo(st Status, differ disagreement) (do []string) {
+func (s *Session) todo(ctx context.Context, st Status, differ disagreement) (do []string) {
 	say := func(format string, args ...any) { do = append(do, fmt.Sprintf(format, args...)) }
+	gone := func(uuid be.UUID) bool {
+		_, err := s.byUUID(ctx, uuid)
+		return uuid != "" && be.KindOf(err) == be.NotFound
+	}
 	trying := s.State.Trial != nil && s.State.Trial.Phase == state.Trying
 	switch {
 	case differ.def != "" && trying:
@@ -187,8 +200,12 @@ func (s *Session) todo(st Status, differ disagreement) (do []string) {
 		say("a reboot starts %s; beadm activate -T takes that back", st.Trial.BE)
 	case tr != nil && tr.Once:
 		say("the next reboot starts %s again", st.Default)
+	case tr != nil && tr.Verdict != nil:
+		say("a reboot ends the trial and starts %s", st.Default)
 	case tr != nil:
 		say("beadm confirm keeps %s, beadm rollback --reboot goes back to %s", st.Trial.BE, st.Trial.From)
+	case st.Failure != nil && gone(st.Failure.BE), st.NotTried != nil && gone(st.NotTried.BE):
+		say("beadm status --acknowledge ends this notice")
 	case st.Failure != nil:
 		f := st.Failure.Name
 		say("beadm status --acknowledge ends this notice; beadm run %s to mend it, then beadm activate %s to try it again, or beadm destroy %s", f, f, f)

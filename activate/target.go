@@ -137,7 +137,12 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 			s.Close()
 			return nil, err
 		}
-		if rec, err := journal.Open(s.Dir); err == nil && rec != nil {
+		rec, err := journal.Open(s.Dir)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		if rec != nil {
 			s.Report.Would("recover " + rec.Op + ", which was interrupted, first")
 		}
 		return s, nil

@@ -139,7 +139,10 @@ func (a *Archive) load() (*index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the sync state: %w", err)
 	}
-	if err := json.Unmarshal(data, x); state.Damaged(err) {
+	if err := json.Unmarshal(data, x); x.Version > indexVersion {
+		return nil, be.E(be.Other, "the sync state %s has format %d, written by a newer beadm; this one reads up to %d",
+			a.indexPath(), x.Version, indexVersion)
+	} else if state.Damaged(err) {
 		// As if there were no base: the outgoing side's files come along, and
 		// the incoming side's are kept beside them.
 		if _, err := state.SetAside(a.indexPath()); err != nil {
@@ -148,10 +151,6 @@ func (a *Archive) load() (*index, error) {
 		return &index{Version: indexVersion, BEs: map[be.UUID]*known{}}, nil
 	} else if err != nil {
 		return nil, fmt.Errorf("cannot read the sync state %s: %w", a.indexPath(), err)
-	}
-	if x.Version > indexVersion {
-		return nil, be.E(be.Other, "the sync state %s has format %d, written by a newer beadm; this one reads up to %d",
-			a.indexPath(), x.Version, indexVersion)
 	}
 	if err := json.Unmarshal(data, &x.unknown); err != nil {
 		return nil, fmt.Errorf("cannot read the sync state %s: %w", a.indexPath(), err)

@@ -94,8 +94,9 @@ type Failure struct {
 
 // NotTried is a trial that was armed and that the next boot did not start.
 type NotTried struct {
-	Name string    `json:"name"` // at that time
-	At   time.Time `json:"at"`   // when another was started
+	BE   be.UUID   `json:"be,omitempty"` // empty: an older beadm wrote it
+	Name string    `json:"name"`         // at that time
+	At   time.Time `json:"at"`           // when another was started
 	Why  string    `json:"why"`
 }
 
@@ -391,7 +392,7 @@ func (d *Dir) Load() (*State, error) {
 		return nil, be.E(be.Recovery, "the state has format %d, and this beadm reads %d: use the beadm that wrote it", head.Version, Version)
 	}
 	if err := json.Unmarshal(data, s); err != nil {
-		return nil, be.E(be.Recovery, "cannot read %s: %w", d.Path("state.json"), err)
+		return nil, be.E(be.Recovery, "cannot read %s: %w; beadm setup sets it aside and begins anew", d.Path("state.json"), err)
 	}
 	s.Version = Version
 	return s, nil

@@ -173,10 +173,13 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	if opts.Permanent {
 		what = "activate --permanent"
 	}
-	s.record(what, name, "activation "+args.Activation)
+	s.record(what, name, activationDetail+args.Activation)
 	s.recordLeft(running.Name, name, leaves)
 	return nil
 }
+
+// activationDetail is before the activation's name in the history.
+const activationDetail = "activation "
 
 // Deactivate takes an armed trial back (activate -T): that of name, or of
 // whatever is armed if name is empty.

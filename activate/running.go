@@ -100,6 +100,9 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	switch {
 	case isTrial:
 		trial.Phase, trial.TryingAt, trial.Services = state.Trying, time.Now().UTC(), false
+		if t.Root == "/" {
+			trial.EndsUp = sinceBoot() + trial.ConfirmWithin
+		}
 		if err := s.save(); err != nil {
 			return res, trialError(res.Trial, err)
 		}

@@ -93,7 +93,7 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 		if tr.Phase == state.Armed {
 			out.Next = out.Trial.BE
 		} else if !tr.Once {
-			out.Trial.Ends = tr.TryingAt.Add(tr.ConfirmWithin)
+			out.Trial.Ends = s.trialEnds(tr)
 		}
 	}
 	if lerr != nil {
@@ -134,6 +134,15 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	out.Loaders = s.loaders(ctx)
 	out.Todo = s.todo(ctx, out, differ)
 	return out, nil
+}
+
+// trialEnds is when the dead-man timer of a trial ends, by the clock as it is
+// now: before services it may have been hours off.
+func (s *Session) trialEnds(tr *state.Trial) time.Time {
+	if s.Root == "/" && tr.EndsUp > 0 {
+		return time.Now().UTC().Add(tr.EndsUp - sinceBoot())
+	}
+	return tr.TryingAt.Add(tr.ConfirmWithin)
 }
 
 func (s *Session) shareSnapshotsOf(ctx context.Context) ([]string, error) {
@@ -258,7 +267,7 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 	if err := s.dropFailbackSnapshots(ctx, ""); err != nil {
 		s.Report.Warn("%v", err)
 	}
-	if err := s.pruneShare(ctx); err != nil {
+	if err := s.pruneShare(ctx, ""); err != nil {
 		s.Report.Warn("%v", err)
 	}
 	return s.notice()

@@ -48,11 +48,12 @@ type Trial struct {
 	ArmedAt       time.Time     `json:"armed_at"`
 	TryingAt      time.Time     `json:"trying_at,omitzero"`
 	NoAutoConfirm bool          `json:"no_auto_confirm,omitempty"`
-	ConfirmWithin time.Duration `json:"confirm_within_ns"`  // dead-man timer
-	Services      bool          `json:"services,omitempty"` // boot let services start
-	Baseline      *Baseline     `json:"baseline,omitempty"` // what the checks compare with
-	LookedAt      time.Time     `json:"looked_at,omitzero"` // what is left behind was looked for then
-	Verdict       *Verdict      `json:"verdict,omitempty"`  // a failure found while trying, before the reset
+	ConfirmWithin time.Duration `json:"confirm_within_ns"`    // dead-man timer
+	EndsUp        time.Duration `json:"ends_up_ns,omitempty"` // when that ends, since the start of the system: no clock moves it
+	Services      bool          `json:"services,omitempty"`   // boot let services start
+	Baseline      *Baseline     `json:"baseline,omitempty"`   // what the checks compare with
+	LookedAt      time.Time     `json:"looked_at,omitzero"`   // what is left behind was looked for then
+	Verdict       *Verdict      `json:"verdict,omitempty"`    // a failure found while trying, before the reset
 }
 
 // Baseline is what the outgoing boot environment looked like when healthy.

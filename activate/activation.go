@@ -77,6 +77,7 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	if err != nil {
 		return err
 	}
+	agrees := s.sameDefault(ctx)
 	if b.Running {
 		if s.State.Trial != nil {
 			if opts.DryRun {
@@ -85,13 +86,16 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 			}
 			return s.disarm(ctx)
 		}
-		if b.UUID == s.State.Default {
+		if b.UUID == s.State.Default && agrees == nil {
 			s.Report.Note("%s is running and the default already", name)
 			return nil
 		}
-		if !opts.Permanent {
+		if b.UUID != s.State.Default && !opts.Permanent {
 			return be.E(be.InUse, "%s is running: give --permanent to make it the default without a trial", name)
 		}
+	}
+	if agrees != nil && !opts.Permanent {
+		return fmt.Errorf("cannot activate %s: %w", name, agrees)
 	}
 	if b.Mountpoint != "" && !b.Running {
 		return be.E(be.InUse, "cannot activate %s: it is mounted at %s; unmount it first", name, b.Mountpoint)
@@ -164,7 +168,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		s.printPlan(s.activatePlan(args))
 		return nil
 	}
+	before := ""
 	if s.State.Trial != nil {
+		before = s.nameOf(ctx, s.State.Trial.BE)
 		// Before anything else, so that no power cut from here on starts a
 		// trial that is being changed.
 		if err := s.disarm(ctx); err != nil {
@@ -172,16 +178,22 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		}
 	}
 	if err := s.run(ctx, s.activatePlan(args)); err != nil {
+		if before != "" && be.KindOf(err) != be.Recovery {
+			return fmt.Errorf("%w, but the trial of %s, which was armed, was taken back: activate it again", err, before)
+		}
 		return err
 	}
 	what := "activate"
 	if opts.Permanent {
 		what = "activate --permanent"
 	}
-	s.record(what, name, "activation "+args.Activation)
+	s.record(what, name, activationDetail+args.Activation)
 	s.recordLeft(running.Name, name, leaves)
 	return nil
 }
+
+// activationDetail is before the activation's name in the history.
+const activationDetail = "activation "
 
 // Deactivate takes an armed trial back (activate -T): that of name, or of
 // whatever is armed if name is empty.

@@ -3,11 +3,36 @@ package activate
 import (
 	"context"
 
+	"beadm/be"
 	"beadm/be/state"
 )
 
+// BootByHand refuses a boot of the host that is none: beadm's init makes those
+// itself. The trial that is armed for the next one would be taken back.
+func (t *Target) BootByHand(ctx context.Context) error {
+	if t.Root != "/" {
+		return nil
+	}
+	s, err := t.Look(ctx)
+	if err != nil {
+		return nil // Boot says so
+	}
+	defer s.Close()
+	tr := s.State.Trial
+	if tr == nil || tr.Phase != state.Armed || s.Loader == nil {
+		return nil
+	}
+	if ls, err := s.Loader.State(ctx); err != nil || ls.Trial != tr.BE.ID() {
+		return nil
+	}
+	return be.E(be.InUse, "a trial of %s is armed, which this would take back: a reboot starts it; beadm activate -T takes it back", s.nameOf(ctx, tr.BE))
+}
+
 // BootPlan says what Boot would do now, and changes nothing.
 func (t *Target) BootPlan(ctx context.Context) error {
+	if err := t.BootByHand(ctx); err != nil {
+		return err
+	}
 	running, err := t.running(ctx)
 	if err != nil {
 		return err

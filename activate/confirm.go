@@ -59,7 +59,7 @@ func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
 		return err
 	}
 	s.record("confirm", running.Name, "")
-	if err := s.pruneShare(ctx); err != nil {
+	if err := s.pruneShare(ctx, trial.Activation); err != nil {
 		s.Report.Warn("%v", err)
 	}
 	if err := s.tellConfirmed(ctx, running.Name); err != nil {

@@ -35,13 +35,14 @@ func (s *Session) upTo(uuid be.UUID) time.Time {
 }
 
 // lacksSince is upTo for a boot environment that does not run. One that has
-// run ended before this boot began, whatever the clock said then: before
-// services it may be hours ahead (rtc in local time).
+// run ended before this boot began. Where it seems to have ended later, the
+// clock was ahead then (rtc in local time, before services), nobody knows by how
+// much: zero.
 func (s *Session) lacksSince(in be.BE) time.Time {
 	since := s.upTo(in.UUID)
 	if k := s.State.BEs[in.UUID]; s.Root == "/" && k != nil && !k.RanFrom.IsZero() {
 		if began := time.Now().Add(-sinceBoot()); began.Before(since) {
-			return began
+			return time.Time{}
 		}
 	}
 	return since

@@ -65,10 +65,12 @@ func (s *Session) openPlace(ctx context.Context, conf state.LoaderConfig, dir st
 	if err := s.private(dir); err != nil {
 		return nil, err
 	}
-	if err := s.holdMounts(); err != nil {
+	if err := s.holdMounts(ctx); err != nil {
 		return nil, err
 	}
-	s.hold.begin()
+	if err := s.hold.begin(ctx); err != nil {
+		return nil, err
+	}
 	defer s.hold.end()
 	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
 	return s.OpenLoader(ctx, conf, dir)
@@ -203,9 +205,9 @@ func (s *Session) startedFromOther() string {
 	return ""
 }
 
-// placeLoaders sets where the loader is from now on: at conf's place, and at
-// those of mirrors, or, if that is nil, where it was.
-func (s *Session) placeLoaders(conf state.LoaderConfig, mirrors []state.LoaderConfig) error {
+// newPlaces are those of the loader from now on: conf's place first, and those
+// of mirrors, or, if that is nil, where it was.
+func (s *Session) newPlaces(conf state.LoaderConfig, mirrors []state.LoaderConfig) ([]state.LoaderPlace, error) {
 	first := conf.Place()
 	list := []state.LoaderPlace{first}
 	add := func(p state.LoaderPlace) bool {
@@ -220,7 +222,7 @@ func (s *Session) placeLoaders(conf state.LoaderConfig, mirrors []state.LoaderCo
 	case mirrors != nil:
 		for _, m := range mirrors {
 			if !add(m.Place()) {
-				return be.E(be.Usage, "the loader's partition %s is named twice", m.Place().Name())
+				return nil, be.E(be.Usage, "the loader's partition %s is named twice", m.Place().Name())
 			}
 		}
 	case old != nil && s.State.Loader.Kind == conf.Kind:
@@ -230,6 +232,46 @@ func (s *Session) placeLoaders(conf state.LoaderConfig, mirrors []state.LoaderCo
 		for _, p := range old {
 			add(p)
 		}
+	}
+	return list, nil
+}
+
+// mayMove refuses another loader while one holds the token of a trial: that
+// one would start it yet, or nobody. One that cannot be read holds none that
+// could be taken back.
+func (s *Session) mayMove(ctx context.Context, conf state.LoaderConfig, mirrors []state.LoaderConfig) error {
+	tr := s.State.Trial
+	if tr == nil || tr.Phase != state.Armed || s.State.Loader.Kind == "" {
+		return nil
+	}
+	list, err := s.newPlaces(conf, mirrors)
+	if err != nil {
+		return err
+	}
+	armed := s.State.Loader.Place()
+	for _, p := range s.loaderPlaces(s.State.Loader) {
+		if p.Name() == s.State.Loaders.Primary {
+			armed = p
+		}
+	}
+	if conf.Kind == s.State.Loader.Kind && slices.ContainsFunc(list, func(p state.LoaderPlace) bool { return p.Dir == armed.Dir && p.FSUUID == armed.FSUUID }) {
+		return nil
+	}
+	l, err := s.openLoader(ctx, s.State.Loader)
+	if err != nil {
+		return nil
+	}
+	if ls, err := l.State(ctx); err != nil || ls.Trial != tr.BE.ID() {
+		return nil
+	}
+	return be.E(be.InUse, "cannot set up another loader while a trial of %s is armed: take it back with beadm activate -T first", s.nameOf(ctx, tr.BE))
+}
+
+// placeLoaders sets where the loader is from now on.
+func (s *Session) placeLoaders(conf state.LoaderConfig, mirrors []state.LoaderConfig) error {
+	list, err := s.newPlaces(conf, mirrors)
+	if err != nil {
+		return err
 	}
 	if len(list) == 1 {
 		s.State.Loaders = nil

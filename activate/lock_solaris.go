@@ -1,6 +1,7 @@
 package activate
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -10,14 +11,20 @@ import (
 // session at a time.
 func lockFile(f *os.File, kind lockKind) error {
 	l := unix.Flock_t{Type: unix.F_WRLCK}
-	command := unix.F_SETLKW
 	switch kind {
 	case unlocked:
 		l.Type = unix.F_UNLCK
-	case shared:
+	case sharedNow:
 		l.Type = unix.F_RDLCK
-	case exclusiveNow:
-		command = unix.F_SETLK
 	}
-	return unix.FcntlFlock(f.Fd(), command, &l)
+	for {
+		if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &l); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// fcntl(2): which of the two it is differs.
+func lockedByAnother(err error) bool {
+	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES)
 }

@@ -33,11 +33,15 @@ func (t *Target) Recover(ctx context.Context, giveUp string, dryRun bool) ([]str
 	}
 	var did []string
 	rec, err := journal.Open(s.Dir)
+	if err == nil && rec != nil {
+		_, err = s.rebuild(rec)
+	}
 	if state.Damaged(err) && !dryRun {
 		to, aerr := state.SetAside(s.Dir.Path(journal.File))
 		if aerr != nil {
 			return nil, errors.Join(err, aerr)
 		}
+		rec = nil
 		did, err = append(did, "the journal could not be read, nothing can be finished or undone by it: it stands in "+filepath.Base(to)), nil
 	}
 	if err != nil {
@@ -102,6 +106,15 @@ func (t *Target) Recover(ctx context.Context, giveUp string, dryRun bool) ([]str
 	if err != nil {
 		return did, err
 	}
+	running, err := s.running(ctx)
+	if err != nil {
+		return did, err
+	}
+	what, err := s.agree(ctx, running)
+	did = append(did, what...)
+	if err != nil {
+		return did, err
+	}
 	for _, o := range s.State.Owed {
 		name := s.nameOf(ctx, o.From)
 		return did, be.E(be.Recovery, "cannot bring over what %s wrote: %s; if that cannot be mended, beadm recover --give-up %s does without, and what it changed of accounts is lost, too", name, o.Why, name)
@@ -161,6 +174,9 @@ func (s *Session) wouldRecover(ctx context.Context, rec *journal.Record) error {
 	}
 	if over(s.State.Trial, running.UUID, ls) {
 		s.Report.Would("record that the trial of " + s.nameOf(ctx, s.State.Trial.BE) + " failed")
+	}
+	if d := s.disagrees(ctx, ls); d.def != "" && (s.State.Trial == nil || s.State.Trial.Phase == state.Armed) {
+		s.Report.Would("make " + s.nameOf(ctx, s.State.Default) + " the loader's default again, which " + d.def + " is")
 	}
 	for _, o := range s.unsettled(running.UUID) {
 		s.Report.Would("bring over what " + s.nameOf(ctx, o.From) + " wrote")
@@ -231,6 +247,8 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 		return rebuilt(rec, s.confirmPlan)
 	case "rollback":
 		return rebuilt(rec, s.rollbackPlan)
+	case "default":
+		return rebuilt(rec, s.defaultPlan)
 	}
 	return journal.Plan{}, be.E(be.Recovery, "an operation %q is open that this beadm does not know: use the beadm that began it", rec.Op)
 }
@@ -238,7 +256,7 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 func rebuilt[A any](rec *journal.Record, plan func(A) journal.Plan) (journal.Plan, error) {
 	var args A
 	if err := json.Unmarshal(rec.Args, &args); err != nil {
-		return journal.Plan{}, be.E(be.Recovery, "cannot read the journal of %s: %w", rec.Op, err)
+		return journal.Plan{}, be.E(be.Recovery, "cannot read the journal of %s: %w; beadm recover sets it aside", rec.Op, err)
 	}
 	return plan(args), nil
 }

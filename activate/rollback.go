@@ -41,11 +41,18 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 			return to, err
 		}
 		s.record("rollback", to, "of the trial of "+s.nameOf(ctx, trial.BE))
+		s.Report.Note("%s runs until the reboot that ends its trial", s.nameOf(ctx, trial.BE))
 		s.mentionLeftFor(ctx, trial.From) // last: nothing of it stops a rollback
 		return to, nil
 	}
 	if s.State.Previous == "" {
 		return "", be.E(be.NotFound, "there is no previous boot environment to roll back to: activate one by name")
+	}
+	if b, err := s.running(ctx); err == nil && b.UUID != s.State.Default && b.UUID != s.State.Previous {
+		// Started once, or picked at the menu: what is meant is not the one
+		// before the default.
+		def := s.nameOf(ctx, s.State.Default)
+		return "", be.E(be.InUse, "%s is not the default, to which a reboot goes back: a reboot starts %s; to make another one the default, give beadm activate --permanent its name", b.Name, def)
 	}
 	b, err := s.byUUID(ctx, s.State.Previous)
 	if err != nil {

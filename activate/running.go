@@ -18,11 +18,12 @@ import (
 
 // BootResult says what Boot found and did.
 type BootResult struct {
-	BE     string
-	Trial  bool // this is the trial boot of BE
-	Failed *state.Failure
-	From   string // the boot environment that changes came from
-	Owed   error  // what could not be carried over and stays owed; never holds a boot
+	BE       string
+	Trial    bool // this is the trial boot of BE
+	Failed   *state.Failure
+	From     string // the boot environment that changes came from
+	Owed     error  // what could not be carried over and stays owed; never holds a boot
+	NotTried string // the boot environment whose armed trial was taken back
 	// Trouble is what else could not be done, outside a trial; status shows it.
 	Trouble error
 }
@@ -99,6 +100,9 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	switch {
 	case isTrial:
 		trial.Phase, trial.TryingAt, trial.Services = state.Trying, time.Now().UTC(), false
+		if t.Root == "/" {
+			trial.EndsUp = sinceBoot() + trial.ConfirmWithin
+		}
 		if err := s.save(); err != nil {
 			return res, trialError(res.Trial, err)
 		}
@@ -108,6 +112,9 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	case trial != nil:
 		res.Failed, err = s.settle(ctx, running, ls)
 		trouble = errors.Join(trouble, err)
+		if err == nil && res.Failed == nil && st.NotTried != nil && trial.Phase == state.Armed {
+			res.NotTried = st.NotTried.Name
+		}
 	case ls.Tried != "":
 		trouble = errors.Join(trouble, s.Loader.ClearTried(ctx))
 	}
@@ -199,7 +206,7 @@ func (s *Session) recoverSwitch(ctx context.Context) error {
 		return err
 	}
 	switch rec.Op {
-	case "activate", "confirm", "rollback":
+	case "activate", "confirm", "rollback", "default":
 		return s.recoverJournal(ctx)
 	}
 	return nil
@@ -263,7 +270,7 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 		case ls.Trial == id:
 			why = "the loader could not take its token, or the system was started past beadm's menu"
 		}
-		s.State.Trial, s.State.NotTried = nil, &state.NotTried{Name: name, At: time.Now().UTC(), Why: why}
+		s.State.Trial, s.State.NotTried = nil, &state.NotTried{BE: t.BE, Name: name, At: time.Now().UTC(), Why: why}
 		if err := s.save(); err != nil {
 			return nil, err
 		}

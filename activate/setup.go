@@ -53,9 +53,16 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 			if err := s.maySetup(running); err != nil {
 				return err
 			}
+			if err := s.mayMove(ctx, opts.Loader, opts.Mirrors); err != nil {
+				return err
+			}
+		}
+		def := running.Name
+		if d, err := s.byUUID(ctx, s.State.Default); err == nil {
+			def = d.Name
 		}
 		t.Report.Would("put beadm into " + running.Name + " as " + initPath)
-		t.Report.Would("install the configuration of " + opts.Loader.Kind + " with " + running.Name + " as the default")
+		t.Report.Would("install the configuration of " + opts.Loader.Kind + " with " + def + " as the default")
 		for _, m := range opts.Mirrors {
 			t.Report.Would("install it also on " + m.Place().Name())
 		}
@@ -84,6 +91,9 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 		return err
 	}
 	if err := s.maySetup(running); err != nil {
+		return err
+	}
+	if err := s.mayMove(ctx, opts.Loader, opts.Mirrors); err != nil {
 		return err
 	}
 	if running, err = t.Store.Adopt(ctx, running.Name); err != nil {
@@ -133,7 +143,8 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if err := t.Store.Flush(ctx); err != nil {
 		return err
 	}
-	if err := s.Loader.Install(ctx, entry); err != nil {
+	// The default first: in a new place what is installed first is that.
+	if err := s.installDefault(ctx, running, entry); err != nil {
 		return err
 	}
 	if err := s.Loader.Put(ctx, entry); err != nil {
@@ -156,9 +167,6 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	}
 	s.mendEntries(ctx)
 	s.alikeLoaders(ctx)
-	if s.State.Default == "" {
-		s.State.Default = running.UUID
-	}
 	if s.State.Last == "" {
 		s.State.Last = running.UUID
 		s.State.Know(running.UUID).RanFrom = time.Now().UTC()
@@ -171,7 +179,23 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 		// It boots: it did.
 		s.State.Know(running.UUID).Good = true
 	}
+	ls, err := s.Loader.State(ctx)
+	if err != nil {
+		return err
+	}
+	if tr := s.State.Trial; lostToken(tr, ls) {
+		s.Report.Warn("the trial of %s is not armed any more: its token was the other loader's", s.nameOf(ctx, tr.BE))
+		s.State.Trial = nil
+	}
 	if err := s.save(); err != nil {
+		return err
+	}
+	// Where beadm was set up before another default may stand.
+	did, err := s.agree(ctx, running)
+	for _, what := range did {
+		s.Report.Note("%s", what)
+	}
+	if err != nil {
 		return err
 	}
 	if sys, own := systems[conf.Kind]; own {
@@ -187,6 +211,31 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	}
 	s.record("setup", running.Name, conf.Kind)
 	return nil
+}
+
+// installDefault installs the loader's configuration with what boots by default,
+// which is the running boot environment, whose entry is given, only if there is
+// none that could.
+func (s *Session) installDefault(ctx context.Context, running be.BE, entry boot.Entry) error {
+	if s.State.Default != "" && s.State.Default != running.UUID {
+		var installed error
+		def, err := s.byUUID(ctx, s.State.Default)
+		if err == nil {
+			err = s.lookInto(ctx, def, func(dir string) error {
+				e, err := s.entry(ctx, def, dir)
+				if err == nil {
+					installed = s.Loader.Install(ctx, e)
+				}
+				return err
+			})
+		}
+		if err == nil {
+			return installed
+		}
+		s.Report.Warn("%s is the default now: %s cannot be started: %v", running.Name, s.nameOf(ctx, s.State.Default), err)
+	}
+	s.State.Default = running.UUID
+	return s.Loader.Install(ctx, entry)
 }
 
 func (s *Session) maySetup(running be.BE) error {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"beadm/be"
@@ -246,10 +247,21 @@ func oldSnapshots(all []be.Snapshot, now time.Time, keep map[string]bool) []stri
 	return old
 }
 
+// lastActivations are those that the history tells of last.
+func lastActivations(events []state.Event) (last []string) {
+	for i := len(events) - 1; i >= 0 && len(last) < keepSwitches; i-- {
+		if of, is := strings.CutPrefix(events[i].Detail, activationDetail); is && strings.HasPrefix(events[i].What, "activate") {
+			last = append(last, of)
+		}
+	}
+	return last
+}
+
 // pruneShare destroys the snapshots of the shared data that nobody needs any
-// more. That of a failed trial which nobody has read of is needed, and that of
-// one under way.
-func (s *Session) pruneShare(ctx context.Context) error {
+// more. That of a failed trial which nobody has read of is needed, that of one
+// under way, that of confirmed, and those of the last activations in the order
+// of the history: a clock that was wrong made the newest look like the oldest.
+func (s *Session) pruneShare(ctx context.Context, confirmed string) error {
 	exists, err := s.hasShare(ctx)
 	if err != nil || !exists || !s.Store.Caps().Snapshots {
 		return err
@@ -258,8 +270,17 @@ func (s *Session) pruneShare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	keep := s.neededActivations()
+	keep[confirmed] = true
+	events, err := s.Dir.History()
+	if err != nil {
+		return err
+	}
+	for _, of := range lastActivations(events) {
+		keep[of] = true
+	}
 	var errs []error
-	for _, name := range oldSnapshots(all, time.Now(), s.neededActivations()) {
+	for _, name := range oldSnapshots(all, time.Now(), keep) {
 		err := s.Store.DestroyVolumeSnapshot(ctx, be.ShareVolume, name)
 		if err != nil && be.KindOf(err) != be.NotFound {
 			errs = append(errs, err)

@@ -201,7 +201,7 @@ func (t *Target) RestoreShare(ctx context.Context, name string, paths []string, 
 	if err := s.private(dir); err != nil {
 		return res, err
 	}
-	if err := s.holdMounts(); err != nil {
+	if err := s.holdMounts(ctx); err != nil {
 		return res, err
 	}
 	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })

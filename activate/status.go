@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"beadm/activate/boot"
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/rooted"
@@ -37,6 +38,8 @@ type Status struct {
 	// ShareSnapshots are those of the shared data that belong to the failure,
 	// or to the trial that runs.
 	ShareSnapshots []string `json:"share_snapshots,omitempty"`
+	// Differs says how the loader differs from what is said here.
+	Differs []string `json:"differs,omitempty"`
 	// Unstartable says why the loader could not start what boots next.
 	Unstartable []string `json:"unstartable,omitempty"`
 	Todo        []string `json:"todo,omitempty"` // what can be typed next, a sentence each
@@ -58,6 +61,14 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	defer s.Close()
+	var ls boot.State
+	var differ disagreement
+	lerr := error(be.E(be.NoStore, "beadm is not set up here"))
+	if s.Loader != nil {
+		if ls, differ, lerr = s.lookAtLoader(ctx); ctx.Err() != nil {
+			return Status{}, ctx.Err()
+		}
+	}
 	out := Status{State: s.State.Word(), Setup: s.Dir != nil, Loader: s.State.Loader.Kind, NotTried: s.State.NotTried, Failure: s.State.UnreadFailure(), Conflicts: s.State.Conflicts}
 	running, err := s.running(ctx)
 	if err == nil {
@@ -83,8 +94,28 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 		if tr.Phase == state.Armed {
 			out.Next = out.Trial.BE
 		} else if !tr.Once {
-			out.Trial.Ends = tr.TryingAt.Add(tr.ConfirmWithin)
+			out.Trial.Ends = s.trialEnds(tr)
 		}
+	}
+	if lerr != nil {
+		out.Differs = []string{"what the loader starts cannot be seen: " + lerr.Error()}
+	} else if differ.any() {
+		out.Differs = differ.sentences(ctx, s)
+		out.Next = s.nameOfID(ctx, ls.Default)
+		if ls.Trial != "" {
+			out.Next = s.nameOfID(ctx, ls.Trial)
+		}
+	}
+	// By its present name, which another one may have had then.
+	if f := out.Failure; f != nil {
+		now := *f
+		now.Name = s.nameOf(ctx, f.BE)
+		out.Failure = &now
+	}
+	if n := out.NotTried; n != nil && n.BE != "" {
+		now := *n
+		now.Name = s.nameOf(ctx, n.BE)
+		out.NotTried = &now
 	}
 	var owed []string
 	debts := s.State.Owed
@@ -99,11 +130,9 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	}
 	out.Owed = strings.Join(owed, "; ")
 	out.Trouble, out.Left = s.State.Trouble, s.State.Left
-	rec, err := journal.Open(s.Dir)
-	if err != nil {
-		return out, err
-	}
-	if rec != nil {
+	if rec, err := journal.Open(s.Dir); err != nil {
+		out.Open = "a command whose journal cannot be read (" + err.Error() + ")"
+	} else if rec != nil {
 		out.Open = rec.Op + ": " + rec.Name
 	}
 	if out.ShareSnapshots, err = s.shareSnapshotsOf(ctx); err != nil {
@@ -111,8 +140,17 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	}
 	out.Unstartable = s.unstartable(ctx)
 	out.Loaders = s.loaders(ctx)
-	out.Todo = s.todo(out)
+	out.Todo = s.todo(ctx, out, differ)
 	return out, nil
+}
+
+// trialEnds is when the dead-man timer of a trial ends, by the clock as it is
+// now: before services it may have been hours off.
+func (s *Session) trialEnds(tr *state.Trial) time.Time {
+	if s.Root == "/" && tr.EndsUp > 0 {
+		return time.Now().UTC().Add(tr.EndsUp - sinceBoot())
+	}
+	return tr.TryingAt.Add(tr.ConfirmWithin)
 }
 
 func (s *Session) shareSnapshotsOf(ctx context.Context) ([]string, error) {
@@ -139,8 +177,23 @@ func (s *Session) shareSnapshotsOf(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-func (s *Session) todo(st Status) (do []string) {
+func (s *Session) todo(ctx context.Context, st Status, differ disagreement) (do []string) {
 	say := func(format string, args ...any) { do = append(do, fmt.Sprintf(format, args...)) }
+	gone := func(uuid be.UUID) bool {
+		_, err := s.byUUID(ctx, uuid)
+		return uuid != "" && be.KindOf(err) == be.NotFound
+	}
+	trying := s.State.Trial != nil && s.State.Trial.Phase == state.Trying
+	switch {
+	case differ.def != "" && trying:
+		say("beadm recover, when the trial has ended, makes %s the default again", st.Default)
+	case differ.def != "":
+		say("beadm recover makes %s the default again; beadm activate --permanent %s keeps %s", st.Default, differ.def, differ.def)
+	case differ.lost:
+		say("beadm recover forgets that trial; beadm activate %s arms it again", st.Trial.BE)
+	case differ.token != "" && !trying:
+		say("beadm recover takes back that %s starts", differ.token)
+	}
 	if st.Open != "" || st.Owed != "" {
 		say("beadm recover ends what is open")
 	}
@@ -159,12 +212,17 @@ func (s *Session) todo(st Status) (do []string) {
 		say("beadm mount -s ro %s shows what was left in it; beadm status --acknowledge ends that notice", l.From)
 	}
 	switch tr := s.State.Trial; {
+	case tr != nil && tr.Phase == state.Armed && differ.any():
 	case tr != nil && tr.Phase == state.Armed:
 		say("a reboot starts %s; beadm activate -T takes that back", st.Trial.BE)
 	case tr != nil && tr.Once:
 		say("the next reboot starts %s again", st.Default)
+	case tr != nil && tr.Verdict != nil:
+		say("a reboot ends the trial and starts %s", st.Default)
 	case tr != nil:
 		say("beadm confirm keeps %s, beadm rollback --reboot goes back to %s", st.Trial.BE, st.Trial.From)
+	case st.Failure != nil && gone(st.Failure.BE), st.NotTried != nil && gone(st.NotTried.BE):
+		say("beadm status --acknowledge ends this notice")
 	case st.Failure != nil:
 		f := st.Failure.Name
 		if len(st.ShareSnapshots) > 0 {
@@ -175,6 +233,7 @@ func (s *Session) todo(st Status) (do []string) {
 		say("beadm activate %s tries it again; beadm status --acknowledge ends this notice", st.NotTried.Name)
 	case len(st.Conflicts) > 0:
 		say("beadm sync diff %s shows what is in conflict, beadm sync resolve decides; beadm status --acknowledge ends this notice", rooted.Printable(st.Conflicts[0].Path))
+	case differ.any():
 	case st.Running != st.Default && st.Running != "":
 		say("a reboot starts %s; beadm activate --permanent %s keeps this one", st.Default, st.Running)
 	}
@@ -219,7 +278,7 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 	if err := s.dropFailbackSnapshots(ctx, ""); err != nil {
 		s.Report.Warn("%v", err)
 	}
-	if err := s.pruneShare(ctx); err != nil {
+	if err := s.pruneShare(ctx, ""); err != nil {
 		s.Report.Warn("%v", err)
 	}
 	return s.notice()
@@ -247,16 +306,23 @@ func (t *Target) List(ctx context.Context) ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := s.State.Default
+	next := s.State.Default.ID()
 	if tr := s.State.Trial; tr != nil && tr.Phase == state.Armed {
-		next = tr.BE
+		next = tr.BE.ID()
+	}
+	if s.Loader != nil {
+		if ls, differ, err := s.lookAtLoader(ctx); err == nil && differ.any() {
+			if next = ls.Default; ls.Trial != "" {
+				next = ls.Trial
+			}
+		}
 	}
 	var out []Listed
 	for _, b := range all {
 		l := Listed{BE: b}
 		if b.UUID != "" {
 			tr := s.State.Trial
-			l.Next, l.Deflt = b.UUID == next, b.UUID == s.State.Default
+			l.Next, l.Deflt = b.ID() == next, b.UUID == s.State.Default
 			l.Trial = tr != nil && tr.BE == b.UUID
 			l.Once = l.Trial && tr.Once
 			if k := s.State.BEs[b.UUID]; k != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"beadm/activate/boot"
 	"beadm/activate/left"
@@ -57,6 +58,7 @@ type Session struct {
 	// conflicts are those of this session's reconciles.
 	conflicts []state.Conflict
 	hold      *hold
+	ctx       context.Context // that hold was made with
 	undo      []func()
 	// Of a loader that is on several disks: which one was to be asked when it
 	// was opened, and what was wrong with others.
@@ -135,7 +137,12 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 			s.Close()
 			return nil, err
 		}
-		if rec, err := journal.Open(s.Dir); err == nil && rec != nil {
+		rec, err := journal.Open(s.Dir)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		if rec != nil {
 			s.Report.Would("recover " + rec.Op + ", which was interrupted, first")
 		}
 		return s, nil
@@ -194,10 +201,12 @@ func (s *Session) mountState(ctx context.Context) error {
 	if err := s.private(dir); err != nil {
 		return err
 	}
-	if err := s.holdMounts(); err != nil {
+	if err := s.holdMounts(ctx); err != nil {
 		return err
 	}
-	s.hold.begin()
+	if err := s.hold.begin(ctx); err != nil {
+		return err
+	}
 	defer s.hold.end()
 	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
 	if err := s.Store.MountVolume(ctx, be.StateVolume, dir); err != nil {
@@ -206,9 +215,10 @@ func (s *Session) mountState(ctx context.Context) error {
 	return nil
 }
 
-func (s *Session) holdMounts() (err error) {
+func (s *Session) holdMounts(ctx context.Context) (err error) {
 	if s.hold == nil {
-		s.hold, err = newHold(s.Runtime)
+		s.hold, err = newHold(ctx, s.Runtime)
+		s.ctx = ctx
 	}
 	return err
 }
@@ -245,14 +255,23 @@ func (s *Session) Close() {
 	if s.hold == nil {
 		return
 	}
-	s.hold.begin()
-	if s.hold.last() {
-		for i := len(s.undo) - 1; i >= 0; i-- {
-			s.undo[i]()
+	// What it cannot unmount, the next command does. Who was told to end does
+	// not wait for long.
+	limit := holdTime
+	if s.ctx.Err() != nil {
+		limit = time.Second
+	}
+	if err := s.hold.beginWithin(context.WithoutCancel(s.ctx), limit); err != nil {
+		s.Report.Warn("beadm's own mounts stay: %v", err)
+	} else {
+		if s.hold.last() {
+			for i := len(s.undo) - 1; i >= 0; i-- {
+				s.undo[i]()
+			}
 		}
+		s.hold.end()
 	}
 	s.undo = nil
-	s.hold.end()
 	s.hold.release()
 	s.hold = nil
 }

@@ -143,7 +143,10 @@ func (a *Archive) load() (*index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the sync state: %w", err)
 	}
-	if err := json.Unmarshal(data, x); state.Damaged(err) {
+	if err := json.Unmarshal(data, x); x.Version > indexVersion {
+		return nil, be.E(be.Other, "the sync state %s has format %d, written by a newer beadm; this one reads up to %d",
+			a.indexPath(), x.Version, indexVersion)
+	} else if state.Damaged(err) {
 		// As if there were no base: the outgoing side's files come along, and
 		// the incoming side's are kept beside them.
 		lost, err := state.SetAside(a.indexPath())
@@ -154,10 +157,6 @@ func (a *Archive) load() (*index, error) {
 		return x, a.save(x) // at once: who comes next must be told, too
 	} else if err != nil {
 		return nil, fmt.Errorf("cannot read the sync state %s: %w", a.indexPath(), err)
-	}
-	if x.Version > indexVersion {
-		return nil, be.E(be.Other, "the sync state %s has format %d, written by a newer beadm; this one reads up to %d",
-			a.indexPath(), x.Version, indexVersion)
 	}
 	if err := json.Unmarshal(data, &x.unknown); err != nil {
 		return nil, fmt.Errorf("cannot read the sync state %s: %w", a.indexPath(), err)

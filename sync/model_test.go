@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -453,7 +454,18 @@ func (m *model) beside(name string, c cell, want string) bool {
 // fail and decisions come in, over up to four boot environments: no change of
 // the administrator's is lost, none of a package's turns up elsewhere, done
 // twice is done once, and a conflict has both its sides.
+//
+// Short it goes the same ways each time; with BEADM_LONG others, and more.
 func TestModel(t *testing.T) {
+	seed, checks := "1", "100"
+	if os.Getenv("BEADM_LONG") != "" {
+		seed, checks = "0", "1000"
+	}
+	for name, value := range map[string]string{"rapid.seed": seed, "rapid.checks": checks, "rapid.nofailfile": "true"} {
+		if err := flag.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		dir, err := os.MkdirTemp("/dev/shm", "beadm-model-") // no disk to wait for
 		if err != nil {

@@ -51,7 +51,8 @@ func (s *Store) dirPath(woods *forest, subvol, inode uint64) (string, error) {
 	}
 }
 
-// entries finds the boot environments in the BE root, in no order.
+// entries finds the boot environments in the BE root, in no order. One that was
+// deleted since the scan is none.
 func (s *Store) entries(woods *forest) ([]entry, error) {
 	var list, adopted []entry
 	for _, sv := range woods.held(s.beroot.id, s.beroot.inode) {
@@ -61,6 +62,9 @@ func (s *Store) entries(woods *forest) ([]entry, error) {
 				continue
 			}
 			uuid, err := s.uuidOf(sv)
+			if errors.Is(err, unix.ENOENT) {
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -71,6 +75,9 @@ func (s *Store) entries(woods *forest) ([]entry, error) {
 				continue
 			}
 			uuid, err := s.uuidOf(sv)
+			if errors.Is(err, unix.ENOENT) {
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -78,6 +85,9 @@ func (s *Store) entries(woods *forest) ([]entry, error) {
 		case sv.name == stateVolume || sv.name == shareVolume:
 		default:
 			uuid, err := s.uuidOf(sv)
+			if errors.Is(err, unix.ENOENT) {
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -137,12 +147,10 @@ func (s *Store) openEntry(name string) (int, error) {
 }
 
 // uuidOf reads the UUID of a boot environment, empty if the mark is not there
-// or was copied from another subvolume.
+// or was copied from another subvolume. The error is ENOENT if it was deleted
+// since the scan.
 func (s *Store) uuidOf(sv *subvolume) (be.UUID, error) {
 	fd, err := s.openEntry(sv.name)
-	if errors.Is(err, unix.ENOENT) { // deleted since the scan
-		return "", nil
-	}
 	if err != nil {
 		return "", fmt.Errorf("cannot open subvolume %s: %w", s.beroot.join(sv.name), err)
 	}
@@ -197,6 +205,9 @@ func (s *Store) list() ([]be.BE, *forest, error) {
 	var list []be.BE
 	for _, e := range entries {
 		b, err := s.describe(woods, e, table, held)
+		if errors.Is(err, errGone) {
+			continue
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -210,6 +221,9 @@ func (s *Store) list() ([]be.BE, *forest, error) {
 	})
 	return list, woods, nil
 }
+
+// errGone: it was deleted since the scan.
+var errGone = errors.New("it is gone")
 
 func (s *Store) describe(woods *forest, e entry, table *mounts, held map[uint64]int64) (be.BE, error) {
 	b := be.BE{
@@ -227,7 +241,7 @@ func (s *Store) describe(woods *forest, e entry, table *mounts, held map[uint64]
 	}
 	if origin := woods.byUUID(e.parentUUID); origin != nil {
 		name, snap, err := s.snapshotName(woods, origin)
-		if err != nil {
+		if err != nil && !errors.Is(err, unix.ENOENT) { // the origin was deleted since
 			return b, err
 		}
 		if name != "" {
@@ -238,6 +252,9 @@ func (s *Store) describe(woods *forest, e entry, table *mounts, held map[uint64]
 		return b, nil
 	}
 	fd, err := s.openEntry(e.name)
+	if errors.Is(err, unix.ENOENT) {
+		return b, errGone
+	}
 	if err != nil {
 		return b, fmt.Errorf("cannot open boot environment %s: %w", e.be, err)
 	}

@@ -195,8 +195,10 @@ func Open(dir *state.Dir) (*Record, error) {
 		return nil, fmt.Errorf("cannot read the journal: %w", err)
 	}
 	var rec Record
-	if err := json.Unmarshal(data, &rec); err != nil {
-		return nil, be.E(be.Recovery, "cannot read the journal %s: %w", dir.Path(File), err)
+	if err := json.Unmarshal(data, &rec); rec.Version > 1 {
+		return nil, be.E(be.Recovery, "the journal %s has format %d, and this beadm reads 1: use the beadm that wrote it", dir.Path(File), rec.Version)
+	} else if err != nil {
+		return nil, be.E(be.Recovery, "cannot read the journal %s: %w; beadm recover sets it aside", dir.Path(File), err)
 	}
 	return &rec, nil
 }

@@ -11,10 +11,11 @@ import (
 )
 
 // Damaged says of an error from reading one of our files that the bytes are
-// no JSON: not what any version wrote.
+// no JSON, or JSON of another type: not what any version up to this one wrote.
 func Damaged(err error) bool {
 	var syntax *json.SyntaxError
-	return errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF)
+	var kind *json.UnmarshalTypeError
+	return errors.As(err, &syntax) || errors.As(err, &kind) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // SetAside renames a damaged file and returns its new name: nothing is thrown

@@ -48,11 +48,12 @@ type Trial struct {
 	ArmedAt       time.Time     `json:"armed_at"`
 	TryingAt      time.Time     `json:"trying_at,omitzero"`
 	NoAutoConfirm bool          `json:"no_auto_confirm,omitempty"`
-	ConfirmWithin time.Duration `json:"confirm_within_ns"`  // dead-man timer
-	Services      bool          `json:"services,omitempty"` // boot let services start
-	Baseline      *Baseline     `json:"baseline,omitempty"` // what the checks compare with
-	LookedAt      time.Time     `json:"looked_at,omitzero"` // what is left behind was looked for then
-	Verdict       *Verdict      `json:"verdict,omitempty"`  // a failure found while trying, before the reset
+	ConfirmWithin time.Duration `json:"confirm_within_ns"`    // dead-man timer
+	EndsUp        time.Duration `json:"ends_up_ns,omitempty"` // when that ends, since the start of the system: no clock moves it
+	Services      bool          `json:"services,omitempty"`   // boot let services start
+	Baseline      *Baseline     `json:"baseline,omitempty"`   // what the checks compare with
+	LookedAt      time.Time     `json:"looked_at,omitzero"`   // what is left behind was looked for then
+	Verdict       *Verdict      `json:"verdict,omitempty"`    // a failure found while trying, before the reset
 }
 
 // Baseline is what the outgoing boot environment looked like when healthy.
@@ -94,8 +95,9 @@ type Failure struct {
 
 // NotTried is a trial that was armed and that the next boot did not start.
 type NotTried struct {
-	Name string    `json:"name"` // at that time
-	At   time.Time `json:"at"`   // when another was started
+	BE   be.UUID   `json:"be,omitempty"` // empty: an older beadm wrote it
+	Name string    `json:"name"`         // at that time
+	At   time.Time `json:"at"`           // when another was started
 	Why  string    `json:"why"`
 }
 
@@ -391,7 +393,7 @@ func (d *Dir) Load() (*State, error) {
 		return nil, be.E(be.Recovery, "the state has format %d, and this beadm reads %d: use the beadm that wrote it", head.Version, Version)
 	}
 	if err := json.Unmarshal(data, s); err != nil {
-		return nil, be.E(be.Recovery, "cannot read %s: %w", d.Path("state.json"), err)
+		return nil, be.E(be.Recovery, "cannot read %s: %w; beadm setup sets it aside and begins anew", d.Path("state.json"), err)
 	}
 	s.Version = Version
 	return s, nil

@@ -45,9 +45,24 @@ func run(args []string, io streams) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
+	// Nobody reads what is said: what is being done goes on. Asked for in this
+	// way, and not ignored, it is as it was for the programs that are called.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	io.out, io.err = heardOrNot{io.out}, heardOrNot{io.err}
 	app := newApp(io)
 	err := app.RunContext(ctx, reorder(app, args))
 	return report(io.err, err)
+}
+
+// heardOrNot is an output whose reader may go away.
+type heardOrNot struct{ io.Writer }
+
+func (w heardOrNot) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		return len(p), nil
+	}
+	return n, err
 }
 
 // report says what is wrong in one sentence and returns the exit code. A

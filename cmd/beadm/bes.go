@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -166,7 +168,11 @@ func destroyCommand() *cli.Command {
 				}
 				if !c.Bool("F") {
 					fmt.Fprintf(c.App.ErrWriter, "Are you sure you want to destroy %s?\nThis action cannot be undone (y/[n]): ", a[0])
-					answer, _ := bufio.NewReader(c.App.Reader).ReadString('\n')
+					answer, err := readAnswer(c.Context, c.App.Reader)
+					if err != nil {
+						fmt.Fprintln(c.App.ErrWriter)
+						return fmt.Errorf("%s has not been destroyed: %w", a[0], err)
+					}
 					if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
 						return be.E(be.Decision, "%s has not been destroyed", a[0])
 					}
@@ -175,6 +181,22 @@ func destroyCommand() *cli.Command {
 				return err
 			})
 		},
+	}
+}
+
+// readAnswer reads a line, and waits for it no longer than ctx: whoever is
+// asked may as well interrupt.
+func readAnswer(ctx context.Context, in io.Reader) (string, error) {
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(in).ReadString('\n')
+		answer <- line
+	}()
+	select {
+	case line := <-answer:
+		return line, nil
+	case <-ctx.Done():
+		return "", ctx.Err()
 	}
 }
 

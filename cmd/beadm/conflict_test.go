@@ -154,3 +154,20 @@ func TestSyncList(t *testing.T) {
 	write(t, filepath.Join(m.top, "@be-new/etc/beadm/synclist"), "/etc/other KEEP\n")
 	m.says([]string{"/etc/other KEEP\n"}, "sync", "list", "--from", "new")
 }
+
+// Nothing is changed by an activation that is refused, but that another trial
+// was armed: that is said.
+func TestStrictWhileArmed(t *testing.T) {
+	m := newMachine(t)
+	write(t, filepath.Join(m.root, "etc/beadm/synclist"), "/etc/app.conf\n")
+	write(t, filepath.Join(m.root, "etc/app.conf"), "1\n")
+	m.ok("create", "new")
+	m.ok("create", "other")
+	write(t, filepath.Join(m.top, "@be-new/etc/app.conf"), "2\n")
+	write(t, filepath.Join(m.root, "etc/app.conf"), "3\n")
+	m.ok("activate", "other")
+	if r := m.run("activate", "--strict", "new"); r.code != 5 || !strings.Contains(r.err, "the trial of other, which was armed, was taken back: activate it again") {
+		t.Error(r)
+	}
+	m.is("idle", "debian", "debian")
+}

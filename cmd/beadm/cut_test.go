@@ -220,6 +220,16 @@ func cuts() []aCut {
 			args: []string{"status", "--acknowledge"}, states: []string{"idle", "failed"},
 			done: idle("debian", "debian"),
 		},
+		{
+			name: "recover of another default",
+			before: func(m *machine) {
+				m.ok("create", "new")
+				m.ok("activate", "--permanent", "new")
+				m.anotherTool("debian")
+			},
+			args: []string{"recover"},
+			done: func(m *machine) { m.comeUp(); m.is("idle", "new", "new") },
+		},
 		{name: "mount", before: func(m *machine) { m.ok("create", "new") }, args: []string{"mount", "new"}, done: func(m *machine) { m.ok("unmount", "new"); has("debian", "new")(m) }},
 	}
 }

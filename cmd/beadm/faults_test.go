@@ -138,23 +138,42 @@ func TestRollbackToARenamedOne(t *testing.T) {
 func TestDamagedState(t *testing.T) {
 	m := newMachine(t)
 	state := filepath.Dir(m.journal())
+	setup := []string{"setup", "--loader", "stub", "--loader-dir", m.loader}
 	for i, c := range []struct {
-		file string
-		mend []string // what sets it aside
+		file, holds string
+		mend        []string // what sets it aside
 	}{
-		{"journal.json", []string{"recover"}},
-		{"state.json", []string{"setup", "--loader", "stub", "--loader-dir", m.loader}},
-		{"sync/index.json", []string{"recover"}},
+		{"journal.json", "{", []string{"recover"}},
+		{"journal.json", "[]", []string{"recover"}},
+		{"journal.json", `{"version":1,"op":"create","args":"x","step":"a"}`, []string{"recover"}},
+		{"journal.json", `{"version":1,"op":"activate","args":{"name":3}}`, []string{"recover"}},
+		{"state.json", "{", setup},
+		{"state.json", `{"version":1,"trial":5}`, setup},
+		{"sync/index.json", "{", []string{"recover"}},
 	} {
 		path := filepath.Join(state, c.file)
-		check(t, os.WriteFile(path, []byte("{"), 0o600))
+		check(t, os.WriteFile(path, []byte(c.holds), 0o600))
+		if c.file == "journal.json" {
+			m.says([]string{"running:  debian", "state:    idle", "to do:    beadm recover ends what is open"}, "status")
+		}
 		m.ok(c.mend...)
 		m.ok("boot")
 		m.is("idle", "debian", "debian")
 		m.ok("create", fmt.Sprint("x", i))
-		if kept, err := filepath.Glob(path + ".damaged-*"); err != nil || len(kept) != 1 || read(t, kept[0]) != "{" {
+		if kept, err := filepath.Glob(path + ".damaged-*"); err != nil || len(kept) != 1 || read(t, kept[0]) != c.holds {
 			t.Errorf("%s: what it held is gone: %q", c.file, kept)
+		} else {
+			check(t, os.Remove(kept[0]))
 		}
+	}
+}
+
+// What a newer beadm left open is its own to end.
+func TestJournalOfANewerBeadm(t *testing.T) {
+	m := newMachine(t)
+	check(t, os.WriteFile(filepath.Join(filepath.Dir(m.journal()), "journal.json"), []byte(`{"version":2,"op":"create","step":"a"}`), 0o600))
+	for _, a := range [][]string{{"recover"}, {"create", "x"}} {
+		m.refused(13, "has format 2", a...)
 	}
 }
 

@@ -125,6 +125,7 @@ func rollbackCommand() *cli.Command {
 				return err
 			}
 			err := change(c, "", func(t *activate.Target, out *outcome) error {
+				t.AnyHost = true
 				to, err := t.Rollback(c.Context, c.Bool("dry-run"))
 				if err != nil {
 					return err
@@ -215,6 +216,7 @@ func confirmCommand() *cli.Command {
 				return err
 			}
 			return change(c, "", func(t *activate.Target, out *outcome) error {
+				t.AnyHost = true
 				if c.Bool("auto") && !c.Bool("dry-run") {
 					return t.WatchTrial(c.Context, 2*time.Second, forceReset)
 				}
@@ -227,7 +229,7 @@ func confirmCommand() *cli.Command {
 func bootCommand() *cli.Command {
 	return &cli.Command{
 		Name: "boot", Usage: "what runs before any service: carry over what the other one wrote",
-		Description: "Started by beadm's init in every boot environment, and by a guest's host\nbefore it starts the guest. Exit 14: this trial cannot go on; start the\ndefault instead.",
+		Description: "Started by beadm's init in every boot environment, and by a guest's host\nbefore it starts the guest. Refused on a host whose trial is armed. Exit 14: this trial cannot go on; start the\ndefault instead.",
 		Flags:       []cli.Flag{dryRun()},
 		Action: func(c *cli.Context) error {
 			if _, err := args(c, 0, 0); err != nil {
@@ -238,11 +240,17 @@ func bootCommand() *cli.Command {
 				if c.Bool("dry-run") {
 					return t.BootPlan(c.Context)
 				}
+				if err := t.BootByHand(c.Context); err != nil {
+					return err
+				}
 				res, err := t.Boot(c.Context)
 				if err != nil {
 					return bootError(err)
 				}
 				out.BE = res.BE
+				if res.NotTried != "" {
+					t.Report.Warn("the armed trial of %s was taken back: %s is started instead", res.NotTried, res.BE)
+				}
 				if res.Owed != nil {
 					t.Report.Warn("not carried over yet, beadm recover tries again: %v", res.Owed)
 				}

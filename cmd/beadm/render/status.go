@@ -47,6 +47,9 @@ func StatusText(w io.Writer, s activate.Status) error {
 		}
 		say("LEFT:     what %s wrote last is not in this one: %s%s", l.From, strings.Join(l.Places, ", "), more)
 	}
+	for _, why := range s.Differs {
+		say("LOADER:   %s", why)
+	}
 	for _, why := range s.Unstartable {
 		say("MENU:     %s", line(why))
 	}
@@ -59,7 +62,11 @@ func StatusText(w io.Writer, s activate.Status) error {
 	say("state:    %s", s.State)
 	say("running:  %s", s.Running)
 	say("default:  %s", s.Default)
-	if s.Next != s.Default {
+	switch {
+	case s.Next == s.Default:
+	case len(s.Differs) > 0:
+		say("next:     %s", s.Next)
+	default:
 		say("next:     %s (one trial)", s.Next)
 	}
 	if s.Previous != "" {

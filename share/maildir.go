@@ -97,10 +97,7 @@ func (r *restoring) directory(src, dst *os.File, name string) error {
 		return err
 	}
 	defer sub.Close()
-	if err := copier.Dir(sub, dst, name); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
+	return makeDir(sub, dst, name)
 }
 
 func (r *restoring) messages(src, dst *os.File, name string, have map[string]bool) error {

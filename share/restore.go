@@ -164,7 +164,7 @@ func (r *restoring) path(snap *rooted.Root, p string) error {
 		src.Close()
 		src = sub
 		if !r.o.DryRun {
-			if err := copier.Dir(src, dst, part); err != nil && !errors.Is(err, fs.ErrExist) {
+			if err := makeDir(src, dst, part); err != nil {
 				return err
 			}
 		}
@@ -271,9 +271,9 @@ func (r *restoring) dir(src, dst *os.File, name string, at []string, absent bool
 	if r.o.DryRun && absent {
 		return r.countAll(sub)
 	}
-	effect("restore directory " + strings.Join(at, "/"))
-	if !r.o.DryRun {
-		if err := copier.Dir(sub, dst, name); err != nil && !errors.Is(err, fs.ErrExist) {
+	if absent {
+		effect("restore directory " + strings.Join(at, "/"))
+		if err := makeDir(sub, dst, name); err != nil {
 			return err
 		}
 	}
@@ -302,6 +302,17 @@ func (r *restoring) dir(src, dst *os.File, name string, at []string, absent bool
 		if err := r.entry(sub, into, child, at); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// makeDir makes a directory like src if there is nothing of that name.
+func makeDir(src, dst *os.File, name string) error {
+	if _, err := lstat(dst, name); err == nil {
+		return nil
+	}
+	if err := copier.Dir(src, dst, name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	return nil
 }

@@ -22,6 +22,9 @@ func (t *Target) BootByHand(ctx context.Context) error {
 	if tr == nil || tr.Phase != state.Armed || s.Loader == nil {
 		return nil
 	}
+	if _, own := systems[s.State.Loader.Kind]; own {
+		return nil // the system's own scripts run the command at every boot
+	}
 	if ls, err := s.Loader.State(ctx); err != nil || ls.Trial != tr.BE.ID() {
 		return nil
 	}

@@ -106,6 +106,21 @@ func EndTrial(ctx context.Context, reason, detail string, cmdline []byte, runtim
 	return a.runs, a.err
 }
 
+// onceStarts is how long a boot environment that was activated with -t may take
+// to start, in which emergency mode is a fault that nobody is there to see.
+const onceStarts = 10 * time.Minute
+
+// StartsOnce says of a system without a trial, by the kernel's command line and
+// the time since it was started, that it was started once and starts still: in
+// emergency mode it is to be reset, for the default to come back.
+func StartsOnce(cmdline []byte, runtimes string, up time.Duration) bool {
+	_, claims := boot.Cmdline(cmdline)
+	return claims && !hostsTrialIsOver(runtimes) && up < onceStarts
+}
+
+// UpTime is the time since the system was started, sleep included.
+func UpTime() time.Duration { return sinceBoot() }
+
 // trialRuns says whether what runs is on trial.
 func (t *Target) trialRuns(ctx context.Context) (bool, error) {
 	s, err := t.Look(ctx)

@@ -131,6 +131,26 @@ func TestEmergencyResetsATrialOnly(t *testing.T) {
 	m.comeUp()
 	resets(false, m.opens, tried, runtimeDir)
 
+	// One that was started once and did not come up is reset, not a session in
+	// it that somebody put into emergency mode.
+	confirmed := t.TempDir()
+	write(t, filepath.Join(confirmed, "0123", "ended"), "a1\n")
+	for _, c := range []struct {
+		cmdline  []byte
+		runtimes string
+		up       time.Duration
+		want     bool
+	}{
+		{tried, t.TempDir(), time.Minute, true},
+		{tried, t.TempDir(), time.Hour, false},
+		{tried, confirmed, time.Minute, false},
+		{[]byte("quiet beadm.be=b0123456789ab\n"), t.TempDir(), time.Minute, false},
+	} {
+		if got := activate.StartsOnce(c.cmdline, c.runtimes, c.up); got != c.want {
+			t.Errorf("%q, up for %s: reset %v", c.cmdline, c.up, got)
+		}
+	}
+
 	// Who cannot ask believes the kernel's command line, until a trial of the
 	// host was confirmed.
 	resets(true, cannotOpen, tried, t.TempDir())

@@ -229,7 +229,7 @@ func confirmCommand() *cli.Command {
 func bootCommand() *cli.Command {
 	return &cli.Command{
 		Name: "boot", Usage: "what runs before any service: carry over what the other one wrote",
-		Description: "Started by beadm's init in every boot environment, and by a guest's host\nbefore it starts the guest. Refused on a host whose trial is armed. Exit 14: this trial cannot go on; start the\ndefault instead.",
+		Description: "Started by beadm's init in every boot environment, and by a guest's host\nbefore it starts the guest. Refused on a host whose trial is armed. Exit 14:\nthis trial cannot go on; start the default instead.",
 		Flags:       []cli.Flag{dryRun()},
 		Action: func(c *cli.Context) error {
 			if _, err := args(c, 0, 0); err != nil {
@@ -418,6 +418,9 @@ func trialFailedCommand() *cli.Command {
 			}
 			runs, err := activate.EndTrial(c.Context, reason, c.Args().Get(1), claims, runtimeDir, opener(c), forceReset)
 			if !runs && reason == state.ReasonEmergency {
+				if activate.StartsOnce(claims, runtimeDir, activate.UpTime()) {
+					forceReset()
+				}
 				err = errors.Join(err, emergencyPrompt())
 			}
 			return err

@@ -41,6 +41,7 @@ func TestVMFailback(t *testing.T) {
 	}{
 		{
 			name:  "its init panics",
+			long:  true,
 			spoil: "printf '#!/bin/sh\\nexit 1\\n' >/n/usr/lib/systemd/systemd",
 			wants: []string{"FAILED", "new", "reset before it was confirmed"},
 		},

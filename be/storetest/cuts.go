@@ -230,7 +230,7 @@ func testCuts(t *testing.T, e *Env) {
 	})
 	for _, op := range ops {
 		t.Run(op.name, func(t *testing.T) {
-			for n, step := stride(t, 9); ; n += step {
+			for n, step := stride(t, 13); ; n += step {
 				e.clear(t)
 				if op.setup != nil {
 					op.setup(t, e)

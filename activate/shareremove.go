@@ -181,7 +181,7 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 			Undo: func(ctx context.Context) error {
 				return into(ctx, name, func(dir, live string) error {
 					_, err := share.Adopt(ctx, dir, live, "", time.Time{})
-					return err
+					return errors.Join(err, share.DropBack(dir, a.Names))
 				})
 			},
 		})

@@ -43,6 +43,21 @@ func PutBack(ctx context.Context, root, shareDir string, names []string) ([]stri
 	return done, nil
 }
 
+// DropBack removes what a PutBack that was cut had copied and not put in place.
+func DropBack(root string, names []string) error {
+	r, err := rooted.Open(root)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for _, name := range names {
+		if err := r.RemoveAll(OldDir + "/" + backPrefix + name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 func putBackAtRest(ctx context.Context, r, live *rooted.Root, name string) (bool, error) {
 	x, err := lookAt(r, "/var/"+name)
 	if err != nil {

@@ -393,9 +393,6 @@ func (m *machine) nothingLeft(c aCut, where string) {
 		}
 		temporary := strings.HasPrefix(name, "@beadm-partial") || strings.HasPrefix(dir, "@beadm-snapshots") && (strings.HasPrefix(name, "beadm-activate-") || strings.HasPrefix(name, "beadm-sync-")) ||
 			strings.HasPrefix(dir, "@beadm/") && (strings.HasPrefix(name, ".") || name == "journal.json" || name == "share.json") || strings.Contains(name, ".beadm-") && name != ".beadm-staged" && name != ".beadm-old" && !strings.HasPrefix(name, ".beadm-kept-")
-		if strings.HasPrefix(dir, "@beadm/") && filepath.Base(dir) == "sync" && strings.HasPrefix(name, ".new-") {
-			return err // a record that was never complete: nobody reads it, and it is small
-		}
 		if temporary && !(c.name == "share undo" && rel == "@varshare/.beadm-undone") {
 			m.t.Errorf("%s: left over: %s", where, rel)
 		}

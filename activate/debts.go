@@ -1,6 +1,7 @@
 package activate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,15 +29,15 @@ func (s *Session) debts(running be.UUID, failed *state.Failure) []state.Owed {
 	}
 	last := state.Owed{From: st.Last}
 	if i := slices.IndexFunc(st.Owed, func(o state.Owed) bool { return o.From == st.Last }); i >= 0 {
-		last.SecurityOnly = st.Owed[i].SecurityOnly
+		last.SecurityOnly, last.Activation = st.Owed[i].SecurityOnly, st.Owed[i].Activation
 	}
 	// Of a failed trial's run only the security-relevant part is carried back
 	// with nobody there to decide; also while it is not settled.
 	switch t := st.Trial; {
 	case failed != nil && failed.BE == st.Last:
-		last.SecurityOnly = failed.Reason != state.ReasonOperator
+		last.SecurityOnly, last.Activation = failed.Reason != state.ReasonOperator, failed.Activation
 	case t != nil && t.BE == st.Last && t.BE != running && t.Phase == state.Trying:
-		last.SecurityOnly = t.Verdict == nil || t.Verdict.Reason != state.ReasonOperator
+		last.SecurityOnly, last.Activation = t.Verdict == nil || t.Verdict.Reason != state.ReasonOperator, t.Activation
 	}
 	return append(out, last)
 }
@@ -49,9 +50,9 @@ func (s *Session) takeOver(ctx context.Context, running be.BE, activation string
 	if len(debts) > 0 {
 		trouble = errors.Join(s.snapshotShare(ctx, activation), s.arrive(ctx))
 	}
-	if slices.ContainsFunc(debts, func(o state.Owed) bool { return o.SecurityOnly }) {
+	if i := slices.IndexFunc(debts, func(o state.Owed) bool { return o.SecurityOnly }); i >= 0 {
 		// Nobody is there to decide: what it was before can be looked at.
-		trouble = errors.Join(trouble, s.failbackSnapshot(ctx, running.Name, activation))
+		trouble = errors.Join(trouble, s.failbackSnapshot(ctx, running.Name, cmp.Or(debts[i].Activation, activation)))
 	}
 	s.conflicts = nil
 	defer func() { s.State.AddConflicts(s.conflicts) }()

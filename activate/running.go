@@ -1,6 +1,7 @@
 package activate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,14 +140,17 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		return res, s.failTrial(ctx, state.ReasonBoot, noShare)
 	}
 	trouble = errors.Join(trouble, noShare)
-	activation := be.NewToken()
-	if trial != nil {
-		activation = trial.Activation
-	}
 	if st.Last != "" && st.Last != running.UUID {
 		res.From = s.nameOf(ctx, st.Last)
 	}
 	debts := s.debts(running.UUID, res.Failed)
+	var activation string
+	if trial != nil {
+		activation = trial.Activation
+	} else if n := len(debts); n > 0 && debts[n-1].From == st.Last {
+		activation = debts[n-1].Activation // an earlier boot settled it and was cut
+	}
+	activation = cmp.Or(activation, be.NewToken())
 	if st.Last != running.UUID {
 		st.Left = nil
 	}
@@ -319,7 +323,8 @@ func (s *Session) settle(ctx context.Context, running be.BE, ls boot.State) (*st
 		// In the same write: a cut from here on must not make of a failed
 		// trial's run one whose whole is carried.
 		s.State.Owed = append(owed[:len(owed):len(owed)], state.Owed{
-			From: t.BE, To: running.UUID, Why: "the boot did not come so far", At: time.Now().UTC(), SecurityOnly: v.Reason != state.ReasonOperator,
+			From: t.BE, To: running.UUID, Why: "the boot did not come so far", At: time.Now().UTC(),
+			SecurityOnly: v.Reason != state.ReasonOperator, Activation: t.Activation,
 		})
 	}
 	// The state first: were the token's trace cleared first, a cut would leave

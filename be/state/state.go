@@ -154,6 +154,9 @@ type Owed struct {
 	// SecurityOnly: From's run was a failed trial's, of which only locks and
 	// the like are carried over.
 	SecurityOnly bool `json:"security_only,omitempty"`
+	// Activation is the failed trial's. What a cut boot kept by its name before
+	// it carried anything is not made again afterwards.
+	Activation string `json:"activation,omitempty"`
 }
 
 // Conflict is a file that a switch found changed on both sides.

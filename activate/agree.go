@@ -151,29 +151,8 @@ func (s *Session) agree(ctx context.Context, running be.BE) (did []string, err e
 		}
 		did = append(did, "the armed trial of "+s.nameOf(ctx, tr.BE)+" was taken back: activate it again")
 	}
-	if err := s.run(ctx, s.defaultPlan(defaultArgs{Name: name, UUID: s.State.Default})); err != nil {
+	if err := s.run(ctx, s.defaultPlan("default", defaultArgs{Name: name, UUID: s.State.Default, Was: s.State.Default})); err != nil {
 		return did, err
 	}
 	return append(did, name+" is the loader's default again, "+d.def+" was"), nil
-}
-
-type defaultArgs struct {
-	Name string  `json:"name"`
-	UUID be.UUID `json:"uuid"`
-}
-
-// defaultPlan makes what the state calls the default the loader's.
-func (s *Session) defaultPlan(a defaultArgs) journal.Plan {
-	id := a.UUID.ID()
-	return journal.Plan{Op: "default", Args: a, Commit: 2,
-		Committed: func(ctx context.Context) (bool, error) {
-			st, err := s.Loader.State(ctx)
-			return st.Default == id, err
-		},
-		Steps: []journal.Step{
-			{Name: "write the menu entry of " + a.Name, Do: func(ctx context.Context) error { return s.refreshEntry(ctx, a.UUID) }},
-			{Name: "flush everything to where the loader reads it", Do: func(ctx context.Context) error { return s.Store.Flush(ctx) }},
-			{Name: "make " + a.Name + " the loader's default", Do: func(ctx context.Context) error { return s.Loader.SetDefault(ctx, id) }},
-			{Name: "record that", Do: func(ctx context.Context) error { return s.becameDefault(ctx, a.UUID, a.UUID) }},
-		}}
 }

@@ -245,10 +245,8 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 		return rebuilt(rec, s.activatePlan)
 	case "confirm":
 		return rebuilt(rec, s.confirmPlan)
-	case "rollback":
-		return rebuilt(rec, s.rollbackPlan)
-	case "default":
-		return rebuilt(rec, s.defaultPlan)
+	case "rollback", "default":
+		return rebuilt(rec, func(a defaultArgs) journal.Plan { return s.defaultPlan(rec.Op, a) })
 	}
 	return journal.Plan{}, be.E(be.Recovery, "an operation %q is open that this beadm does not know: use the beadm that began it", rec.Op)
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"beadm/be"
-	"beadm/be/journal"
 	"beadm/be/state"
 )
 
@@ -66,7 +65,7 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 			return "", err
 		}
 	}
-	plan := s.rollbackPlan(rollbackArgs{Name: b.Name, UUID: b.UUID, Default: s.State.Default})
+	plan := s.defaultPlan("rollback", defaultArgs{Name: b.Name, UUID: b.UUID, Was: s.State.Default})
 	if dryRun {
 		s.mentionLeftFor(ctx, b.UUID)
 		s.printPlan(plan)
@@ -78,26 +77,4 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 	s.record("rollback", b.Name, "")
 	s.mentionLeftFor(ctx, b.UUID) // last: nothing of it stops a rollback
 	return b.Name, nil
-}
-
-type rollbackArgs struct {
-	Name    string  `json:"name"`
-	UUID    be.UUID `json:"uuid"`
-	Default be.UUID `json:"default"`
-}
-
-func (s *Session) rollbackPlan(a rollbackArgs) journal.Plan {
-	id := a.UUID.ID()
-	return journal.Plan{Op: "rollback", Args: a, Commit: 2,
-		Committed: func(ctx context.Context) (bool, error) {
-			st, err := s.Loader.State(ctx)
-			return st.Default == id, err
-		},
-		Steps: []journal.Step{
-			// It may have been renamed, or have another kernel since.
-			{Name: "write the menu entry of " + a.Name, Do: func(ctx context.Context) error { return s.refreshEntry(ctx, a.UUID) }},
-			{Name: "flush everything to where the loader reads it", Do: func(ctx context.Context) error { return s.Store.Flush(ctx) }},
-			{Name: "make " + a.Name + " the default", Do: func(ctx context.Context) error { return s.Loader.SetDefault(ctx, id) }},
-			{Name: "record that", Do: func(ctx context.Context) error { return s.becameDefault(ctx, a.UUID, a.Default) }},
-		}}
 }

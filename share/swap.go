@@ -1,0 +1,95 @@
+package share
+
+import (
+	"context"
+	"fmt"
+
+	"beadm/be"
+	"beadm/be/rooted"
+)
+
+// swap puts the copy in place and makes the path what it is to be.
+func (m *move) swap(ctx context.Context, t *tree) error {
+	fail := func(err error) error { return fmt.Errorf("%s: %w", "/var/"+t.name, err) }
+	// Once more, for what a program that started since did: it takes a walk.
+	if err := m.final(ctx, t); err != nil {
+		return err
+	}
+	p := Path{Path: "/var/" + t.name, Name: t.name}
+	if m.rec.Op == "undo" {
+		if err := t.copy.Sync(); err != nil {
+			return fail(err)
+		}
+		effect("put back " + p.Path)
+		if err := putBack(m.r, t.name); err != nil {
+			return fail(err)
+		}
+		effect("retire " + t.from)
+		if err := retire(m.r, t.name); err != nil {
+			return fail(err)
+		}
+		return nil
+	}
+	effect("name copy of " + p.Path)
+	if err := m.r.Rename(t.to, MountPoint+"/"+t.name); err != nil {
+		return fail(err)
+	}
+	// The name of the copy is durable before anything leads to it.
+	effect("sync share")
+	if err := t.copy.Sync(); err != nil {
+		return fail(err)
+	}
+	effect("exchange " + p.Path)
+	if err := put(m.r, p); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// putBack exchanges the link for the directory that was copied back. Where
+// names cannot be exchanged, the link is removed first; whoever is called at
+// the next boot finds the path absent and the copy, which is whole, beside.
+func putBack(r *rooted.Root, name string) error {
+	p, back := "/var/"+name, OldDir+"/"+backPrefix+name
+	err := exchange(r, p, back)
+	if err == nil {
+		return r.Remove(back)
+	}
+	if !cannotExchange(err) {
+		return err
+	}
+	if err := r.Remove(p); err != nil {
+		return err
+	}
+	effect("removed link " + p)
+	return r.Rename(back, p)
+}
+
+// retire hides what was copied back from the shared dataset.
+func retire(r *rooted.Root, name string) error {
+	dir := MountPoint + "/" + UndoneDir
+	if err := r.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	to := dir + "/" + name
+	for i := 1; exists(r, to); i++ {
+		to = dir + "/" + name + "~" + itoa(i)
+	}
+	if err := r.Rename(MountPoint+"/"+name, to); err != nil {
+		return err
+	}
+	return setAdded(r, MountPoint, name, false)
+}
+
+// dropCopies removes what was not put in place.
+func (m *move) dropCopies() error {
+	effect("drop copies")
+	for _, t := range m.trees {
+		if err := m.r.RemoveAll(t.to); err != nil {
+			return be.E(be.Other, "cannot remove the copy of %s: %w", t.from, err)
+		}
+	}
+	m.r.Remove(MountPoint + "/" + newDir)
+	// Nobody looks for them any more once the record is done.
+	return m.r.SyncFSAt(MountPoint)
+}

@@ -292,9 +292,23 @@ func HasOld(root string) (bool, error) {
 		return false, err
 	}
 	defer r.Close()
+	// Also an empty one, of a Commit that was cut.
+	if _, err = r.Lstat(OldDir); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// sweepOld removes from OldDir what a copy that was cut had not named yet.
+func sweepOld(r *rooted.Root) error {
 	list, err := r.ReadDir(OldDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+		return nil
 	}
-	return len(list) > 0, err
+	for _, info := range list {
+		if strings.HasPrefix(info.Name, rooted.TempPrefix) {
+			err = errors.Join(err, r.RemoveAll(OldDir+"/"+info.Name))
+		}
+	}
+	return err
 }

@@ -55,7 +55,7 @@ func DropBack(root string, names []string) error {
 			return err
 		}
 	}
-	return nil
+	return sweepOld(r)
 }
 
 func putBackAtRest(ctx context.Context, r, live *rooted.Root, name string) (bool, error) {
@@ -93,7 +93,7 @@ func copyBack(ctx context.Context, r, live *rooted.Root, name, back string) erro
 		return err
 	}
 	effect("copy back " + name)
-	if err := r.RemoveAll(back); err != nil {
+	if err := errors.Join(sweepOld(r), r.RemoveAll(back)); err != nil {
 		return err
 	}
 	src, err := copier.OpenDir(live, "/"+name)

@@ -128,10 +128,8 @@ func (s *settling) all() error {
 			return err
 		}
 	}
-	for _, dir := range []string{"/var", OldDir} {
-		if err := s.r.SweepTemp(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := errors.Join(s.r.SweepTemp("/var"), sweepOld(s.r)); err != nil {
+		return err
 	}
 	if !s.mounted || !s.ours {
 		return nil // the next Init clears what is left of the copies

@@ -37,6 +37,13 @@ func (c OpenConflict) Account() bool {
 	return ok
 }
 
+// stillOpen is an open conflict at a path whose next change began at what is
+// here. Where fits is false that change is not in Outgoing.
+type stillOpen struct {
+	OpenConflict
+	fits bool
+}
+
 // noteConflicts keeps what the plan left undecided, and forgets what it brought
 // in step.
 func (p *planner) noteConflicts() {
@@ -50,7 +57,7 @@ func (p *planner) noteConflicts() {
 	})
 	for i, c := range k.Conflicts {
 		if s, open := p.still[c.Path]; open {
-			k.Conflicts[i] = s
+			k.Conflicts[i] = s.OpenConflict
 		}
 	}
 	for _, item := range (Report{Items: p.items}).Conflicts() {

@@ -97,6 +97,10 @@ func Decide(action synclist.Action, p Path) (Verdict, string) {
 	if action == synclist.Append || action == synclist.Prepend {
 		return grow(action, p, untouched)
 	}
+	if p.Now == nil && !content && p.New.Type != manifest.Dir {
+		// Its content is none of the outgoing side's change.
+		return Conflict, "only mode, owner or attributes changed there, and it is not here"
+	}
 	if merge {
 		return mergeBoth(p, content, meta, untouched)
 	}
@@ -148,13 +152,12 @@ func grow(action synclist.Action, p Path, untouched bool) (Verdict, string) {
 			return Leave, ""
 		}
 		return Conflict, "only files can be appended to"
-	case p.Now == nil && p.Base == nil:
-		return Copy, ""
-	case p.Now == nil:
-		return verdict, "" // rotated away here: what is new goes into a new file
 	case p.Old != nil && manifest.SameContent(p.Old, p.New):
 		return Leave, "" // metadata is not carried by appending
+	case p.Now == nil && p.Base == nil && p.Old == nil:
+		return Copy, ""
 	}
+	// Where it is not here, rotated away say, what is new goes into a new file.
 	return verdict, ""
 }
 

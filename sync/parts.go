@@ -206,7 +206,7 @@ func composeText(store *manifest.Store, p string, x, old, new *manifest.Entry) (
 		return nil, false, nil
 	}
 	e := *new
-	e.Tail, e.Heads = nil, nil
+	e.Tail, e.Heads, e.Begins = nil, nil, nil
 	if e.Hash, err = store.PutBytes(merged); err != nil {
 		return nil, false, err
 	}

@@ -363,7 +363,7 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 	case decide.Merge:
 		return p.mergeText(path, four, c, move)
 	case decide.Append, decide.Prepend:
-		p.grow(path, verdict, four, c.steps, move)
+		return p.grow(path, verdict, four, c.steps, move)
 	default:
 		return fmt.Errorf("%s: no way to %q", path, verdict)
 	}
@@ -490,7 +490,7 @@ func (p *planner) mergeText(path string, four decide.Path, c change, move func(a
 func (p *planner) write(path string, e *manifest.Entry, data []byte) *op {
 	sum := sha256.Sum256(data)
 	e.Path, e.Type, e.Hash, e.Size = manifest.Text(path), manifest.File, hex.EncodeToString(sum[:]), int64(len(data))
-	e.Tail, e.Heads, e.Stored = nil, nil, false
+	e.Tail, e.Heads, e.Begins, e.Stored = nil, nil, nil, false
 	o := &op{kind: opWrite, path: path, entry: e, open: func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(data)), nil
 	}}

@@ -44,10 +44,10 @@ type stillOpen struct {
 	fits bool
 }
 
-// noteConflicts keeps what the plan left undecided, and forgets what it brought
-// in step.
-func (p *planner) noteConflicts() {
-	k := p.to
+// openThen is what is undecided once the plan is carried out: what was and what
+// it leaves undecided, without what it brings in step.
+func (p *planner) openThen() []OpenConflict {
+	k := &known{Conflicts: slices.Clone(p.to.Conflicts)}
 	k.Conflicts = slices.DeleteFunc(k.Conflicts, func(c OpenConflict) bool {
 		m := p.moved[c.Path]
 		if s, open := p.still[c.Path]; open && m != nil && !manifest.Same(m.After, s.Outgoing) {
@@ -73,6 +73,7 @@ func (p *planner) noteConflicts() {
 			k.Conflicts = append(k.Conflicts, c)
 		}
 	}
+	return k.Conflicts
 }
 
 func (k *known) conflict(path string) int {
@@ -99,7 +100,7 @@ func (a *Archive) Conflict(uuid be.UUID, path string) (OpenConflict, error) {
 	k := x.know(uuid)
 	i := k.conflict(path)
 	if i < 0 {
-		return OpenConflict{}, be.E(be.NotFound, "%s is not in conflict: beadm sync conflicts lists what is", path)
+		return OpenConflict{}, be.E(be.NotFound, "%s is not in conflict: beadm sync conflicts lists what is", rooted.Printable(path))
 	}
 	return k.Conflicts[i], nil
 }
@@ -125,13 +126,13 @@ const maxShown = manifest.Inline
 func (a *Archive) Sides(c OpenConflict, dir string) (Sides, error) {
 	root, err := rooted.Open(dir)
 	if err != nil {
-		return Sides{}, fmt.Errorf("cannot read %s: %w", c.Path, err)
+		return Sides{}, fmt.Errorf("cannot read %s: %w", rooted.Printable(string(c.Path)), err)
 	}
 	defer root.Close()
 	var s Sides
 	t := manifest.Taker{Store: a.store, Shared: a.Shared}
 	if s.Incoming.Entry, err = t.Entry(root, string(c.Path)); err != nil {
-		return Sides{}, fmt.Errorf("cannot read %s: %w", c.Path, err)
+		return Sides{}, fmt.Errorf("cannot read %s: %w", rooted.Printable(string(c.Path)), err)
 	}
 	s.Incoming.Known = true
 	if e := s.Incoming.Entry; e != nil && e.Type == manifest.File {
@@ -174,19 +175,20 @@ type Decision struct {
 
 // CheckDecision says why a conflict cannot be decided so.
 func (a *Archive) CheckDecision(c OpenConflict, take Take) error {
+	name := rooted.Printable(string(c.Path))
 	switch {
 	case take == TakeIncoming:
 		return nil
 	case c.Account():
-		return be.E(be.Usage, "%s is merged record by record: change the record in it as usual, then give --take incoming", c.Path)
+		return be.E(be.Usage, "%s is merged record by record: change the record in it as usual, then give --take incoming", name)
 	case take == TakeFile:
 		return nil
 	case c.Outgoing == nil && c.From == "":
-		return be.E(be.NotFound, "the outgoing side of %s was not kept: put the file in place yourself, then give --take incoming", c.Path)
+		return be.E(be.NotFound, "the outgoing side of %s was not kept: put the file in place yourself, then give --take incoming", name)
 	case c.Outgoing == nil || c.Outgoing.Type == manifest.Link, c.Outgoing.Type == manifest.File && c.Outgoing.Stored:
 		return nil
 	}
-	return be.E(be.NotFound, "the outgoing side of %s, a %s, is not kept: put it in place yourself, then give --take incoming", c.Path, c.Outgoing.Type)
+	return be.E(be.NotFound, "the outgoing side of %s, a %s, is not kept: put it in place yourself, then give --take incoming", name, c.Outgoing.Type)
 }
 
 // Resolve ends a conflict. What it replaces is kept beside it, under the name
@@ -201,7 +203,7 @@ func (a *Archive) Resolve(d Decision) (kept string, err error) {
 	k := x.know(d.BE)
 	i := k.conflict(d.Path)
 	if i < 0 {
-		return "", be.E(be.NotFound, "%s is not in conflict: beadm sync conflicts lists what is", d.Path)
+		return "", be.E(be.NotFound, "%s is not in conflict: beadm sync conflicts lists what is", rooted.Printable(d.Path))
 	}
 	c := k.Conflicts[i]
 	if err := a.CheckDecision(c, d.Take); err != nil {
@@ -209,7 +211,7 @@ func (a *Archive) Resolve(d Decision) (kept string, err error) {
 	}
 	if d.Take != TakeIncoming {
 		if kept, err = a.replace(c, d); err != nil {
-			return "", fmt.Errorf("cannot resolve %s: %w", d.Path, err)
+			return "", fmt.Errorf("cannot resolve %s: %w", rooted.Printable(d.Path), err)
 		}
 	}
 	if d.Take == TakeOutgoing && k.Base != "" {

@@ -63,6 +63,9 @@ type op struct {
 	open  func() (io.ReadCloser, error) // content of a write
 	moved *moved                        // whose hashes are known only once it is written
 	vital bool                          // its failure is not reported but ends it all
+	keeps *op                           // keeps what this one replaces
+	// It was given up.
+	failed bool
 }
 
 // maxAccount and maxText bound what is merged in memory.
@@ -340,7 +343,7 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 	case decide.Meta:
 		e := four.Now.WithMetaOf(four.New)
 		p.ops = append(p.ops, &op{kind: opMeta, path: path, entry: e})
-		p.say(path, Copied, "mode, owner or attributes")
+		p.say(path, Copied, "mode, owner or attributes changed there")
 		base := four.New
 		if four.Base != nil && !manifest.SameContent(four.New, e) {
 			base = four.Base.WithMetaOf(e)
@@ -348,16 +351,21 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 		move(e, base)
 	case decide.Copy, decide.Replace:
 		var saved manifest.Text
+		var keeps *op
 		if verdict == decide.Replace {
 			var err error
 			if saved, err = p.besideNow(path, four.Now); err != nil {
 				return err
+			}
+			if i := slices.IndexFunc(p.ops, func(o *op) bool { return o.path == string(saved) }); i >= 0 {
+				keeps = p.ops[i]
 			}
 		}
 		e := four.Copied()
 		if err := p.copyEntry(path, e); err != nil {
 			return p.inConflict(path, rooted.Printable(err.Error()), four)
 		}
+		p.ops[len(p.ops)-1].keeps = keeps
 		p.say(path, Copied, reason).Saved = saved
 		move(e, e)
 	case decide.Merge:
@@ -476,7 +484,7 @@ func (p *planner) mergeText(path string, four decide.Path, c change, move func(a
 	e.Mtime = four.New.Mtime
 	if !bytes.Equal(merged, cur) || !manifest.SameMeta(&e, four.Now) {
 		p.write(path, &e, merged)
-		p.say(path, Merged, "")
+		p.say(path, Merged, "changed there and here, in different lines")
 	}
 	base := four.New
 	if manifest.SameMeta(four.Old, four.New) && four.Base != nil {

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -207,5 +208,29 @@ func TestAppendWithDamagedParts(t *testing.T) {
 	w.switchTo("OLD", "NEW", false)
 	if got := w.read("NEW", "var/log/app"); !strings.HasSuffix(got, "new's\nthree\n") {
 		t.Errorf("%q", got)
+	}
+}
+
+// A boot environment is cloned from one into which a switch was cut: what that
+// had added to a log is not added in the clone again.
+func TestAppendOnceInTheCloneOfACut(t *testing.T) {
+	w, old := logs(t, false)
+	w.add("OLD", "var/log/app", "one\n")
+	w.ok(w.a.EndRun(t.Context(), w.id("OLD"), w.root("OLD"), false))
+	w.a.cut = func(effect string) error {
+		if effect == "barrier names" {
+			return errCut
+		}
+		return nil
+	}
+	if _, err := w.a.Reconcile(t.Context(), Switch{From: w.id("OLD"), To: w.id("NEW"), ToRoot: w.root("NEW")}); !errors.Is(err, errCut) {
+		t.Fatal(err)
+	}
+	w.a.cut = nil
+	w.clone("NEW", "THIRD", false)
+	for _, name := range []string{"NEW", "THIRD"} {
+		_, err := w.a.Reconcile(t.Context(), Switch{From: w.id("OLD"), To: w.id(name), ToRoot: w.root(name)})
+		w.ok(err)
+		w.want(name, "var/log/app", old+"new's\none\n")
 	}
 }

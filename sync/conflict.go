@@ -238,15 +238,17 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 	}
 	defer root.Close()
 	t := manifest.Taker{Store: a.store, Shared: a.Shared}
-	if shared, err := t.InShared(root, d.Path); err != nil || shared {
-		return "", errors.Join(err, errors.New("it is in the shared dataset now"))
+	if shared, err := t.InShared(root, d.Path); err != nil {
+		return "", err
+	} else if shared {
+		return "", errors.New("it is in the shared dataset now: give --take incoming, which only ends the conflict")
 	}
 	now, err := t.Entry(root, d.Path)
 	if err != nil {
 		return "", err
 	}
 	if now != nil && now.Type != manifest.File && now.Type != manifest.Link {
-		return "", fmt.Errorf("it is a %s now", now.Type)
+		return "", fmt.Errorf("it is no file or link there now, but of type %s: move it away, then give this again", now.Type)
 	}
 	want := c.Outgoing
 	open := func() (io.ReadCloser, error) { return a.store.Open(want.Hash) }
@@ -255,7 +257,7 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 			want = c.Outgoing
 		}
 		if want == nil || want.Type != manifest.File {
-			return "", errors.New("neither side is a file whose mode and owner it could have")
+			return "", errors.New("neither side is a file whose mode and owner it could have: put it in place yourself, then give --take incoming")
 		}
 		open = d.File
 	} else if manifest.Same(now, want) {
@@ -297,7 +299,7 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 		s, err := root.Stage(d.Path, io.TeeReader(in, sum), want.Attr())
 		if err == nil && d.Take == TakeOutgoing && hex.EncodeToString(sum.Sum(nil)) != want.Hash {
 			s.Discard()
-			return kept, errors.New("the content is not what was recorded: it is damaged")
+			return kept, errors.New("what was kept of the outgoing side is damaged: give --take incoming, or --take with a file")
 		}
 		if err := a.name(root, s, d.Path, err); err != nil {
 			return kept, err

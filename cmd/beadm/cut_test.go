@@ -239,9 +239,6 @@ func TestCuts(t *testing.T) {
 	t.Logf("seed %d", seed)
 	for _, c := range cuts() {
 		t.Run(c.name, func(t *testing.T) {
-			if c.shares && os.Getenv("BEADM_LONG") == "" {
-				t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) cuts it; share init is cut, and TestShareUndo, TestShareCommit, TestEatenMailbox run")
-			}
 			m := newBareMachine(t)
 			if !c.bare {
 				m.ok("setup", "--loader", "stub", "--loader-dir", m.loader)

@@ -24,7 +24,7 @@ import (
 type aCut struct {
 	name     string
 	bare     bool                  // beadm is not set up yet
-	shares   bool                  // it runs with the shared data: with BEADM_LONG
+	shares   bool                  // it runs with the shared data mounted
 	before   func(m *machine)      // what the command finds
 	args     []string              // $LOADER is the stub's directory
 	done     func(m *machine)      // what holds at the end

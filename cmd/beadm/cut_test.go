@@ -329,6 +329,7 @@ func (m *machine) cutAt(n int, power bool, c aCut) {
 		disk := m.copyDisk()
 		m.kill()
 		m.powerOn(disk)
+		os.RemoveAll(filepath.Dir(disk.image))
 		if c.bare {
 			m.ok("boot") // the loader is still the one from before
 		} else {

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -101,17 +102,56 @@ func TestAppendThroughRotation(t *testing.T) {
 	}
 }
 
-// A log that was cut to its beginning brings nothing a second time.
+// A log that was cut back to its beginning brings nothing a second time, and
+// what is written to it then once, whatever of its content is kept.
 func TestAppendAfterTruncation(t *testing.T) {
-	w, _ := logs(t, false)
-	w.write("OLD", "var/log/app", "old line\none\n")
-	w.copyTree("OLD", "snap")
-	_, err := w.a.Reconcile(t.Context(), Switch{From: w.id("OLD"), To: w.id("NEW"), FromRoot: w.root("snap"), ToRoot: w.root("NEW"), Upto: Mark})
-	w.ok(err)
-	w.write("OLD", "var/log/app", "old line\n")
-	w.switchTo("OLD", "NEW", false)
-	if got := w.read("NEW", "var/log/app"); got != "old line\nnew's\none\n" {
-		t.Errorf("%q", got)
+	numbered := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "line %d\n", i)
+		}
+		return b.String()
+	}
+	for name, c := range map[string]struct{ lines, cut int }{
+		"small":           {1000, 6000},
+		"large":           {400000, 3*1<<20 + 7},
+		"large, to a MiB": {400000, 1 << 20},
+		"large, to less":  {400000, 5000},
+		"large, to none":  {400000, 0},
+		"large, by bytes": {400000, 400000*11 - 100000},
+	} {
+		for _, more := range []string{"", "line of today\n"} {
+			for _, gone := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, then %q, rotated away here %v", name, more, gone), func(t *testing.T) {
+					t.Parallel()
+					w := quickWorld(t)
+					old := numbered(c.lines)
+					cut := strings.LastIndexByte(old[:c.cut], '\n') + 1 // between two lines
+					w.write("OLD", "etc/beadm/synclist", "/var/log APPEND\n")
+					w.write("OLD", "var/log/app", old)
+					w.begin("OLD")
+					w.clone("OLD", "NEW", true)
+					here := old + "new's\n"
+					if gone {
+						here = "new's\n"
+					}
+					w.write("NEW", "var/log/app", here)
+					w.add("OLD", "var/log/app", "one\n")
+					w.marked("OLD", "NEW")
+					w.ok(os.Truncate(w.path("OLD", "var/log/app"), int64(cut)))
+					w.add("OLD", "var/log/app", more)
+					r := w.switchTo("OLD", "NEW", false)
+					got := w.read("NEW", "var/log/app")
+					said := strings.Contains(fmt.Sprint(r.Items), "may be here already")
+					if want := here + "one\n" + more; got != want && !(said && strings.HasPrefix(got, here+"one\n") && strings.HasSuffix(got, more) && len(got) < len(want)+1<<20+100) {
+						t.Errorf("%d bytes, wanted %d: %+v", len(got), len(want), r.Items)
+					}
+					if said && c.cut < 1<<20 {
+						t.Errorf("unsure of what is kept: %+v", r.Items)
+					}
+				})
+			}
+		}
 	}
 }
 
@@ -168,5 +208,29 @@ func TestAppendWithDamagedParts(t *testing.T) {
 	w.switchTo("OLD", "NEW", false)
 	if got := w.read("NEW", "var/log/app"); !strings.HasSuffix(got, "new's\nthree\n") {
 		t.Errorf("%q", got)
+	}
+}
+
+// A boot environment is cloned from one into which a switch was cut: what that
+// had added to a log is not added in the clone again.
+func TestAppendOnceInTheCloneOfACut(t *testing.T) {
+	w, old := logs(t, false)
+	w.add("OLD", "var/log/app", "one\n")
+	w.ok(w.a.EndRun(t.Context(), w.id("OLD"), w.root("OLD"), false))
+	w.a.cut = func(effect string) error {
+		if effect == "barrier names" {
+			return errCut
+		}
+		return nil
+	}
+	if _, err := w.a.Reconcile(t.Context(), Switch{From: w.id("OLD"), To: w.id("NEW"), ToRoot: w.root("NEW")}); !errors.Is(err, errCut) {
+		t.Fatal(err)
+	}
+	w.a.cut = nil
+	w.clone("NEW", "THIRD", false)
+	for _, name := range []string{"NEW", "THIRD"} {
+		_, err := w.a.Reconcile(t.Context(), Switch{From: w.id("OLD"), To: w.id(name), ToRoot: w.root(name)})
+		w.ok(err)
+		w.want(name, "var/log/app", old+"new's\none\n")
 	}
 }

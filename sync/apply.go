@@ -108,7 +108,7 @@ func (a *Archive) stage(p *planner) (staged []stagedOp, err error) {
 		}
 		s, err := p.stageOne(o)
 		if err != nil && (o.vital || !benign(err)) {
-			return staged, err
+			return staged, advise(o, err)
 		}
 		if err != nil {
 			p.giveUp(o, err)
@@ -124,10 +124,11 @@ func (a *Archive) stage(p *planner) (staged []stagedOp, err error) {
 }
 
 // benign errors are about one path that is not what it was taken for; they
-// are reported and the others go on. No space, a read-only file system or a
+// are reported and the others go on. EPERM is a file or directory that was made
+// immutable. No space, a read-only file system or a
 // failing disk are not.
 func benign(err error) bool {
-	for _, e := range []error{unix.EBUSY, unix.ENOTSUP, unix.ENOTDIR, unix.EISDIR, unix.ELOOP,
+	for _, e := range []error{unix.EPERM, unix.EBUSY, unix.ENOTSUP, unix.ENOTDIR, unix.EISDIR, unix.ELOOP,
 		unix.ENOENT, unix.EEXIST, unix.ENOTEMPTY, unix.ENAMETOOLONG, rooted.ErrNotRegular} {
 		if errors.Is(err, e) {
 			return true
@@ -136,8 +137,17 @@ func benign(err error) bool {
 	return false
 }
 
+// advise says what to do where an account file cannot be written.
+func advise(o *op, err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w; if it or its directory is immutable there, make it writable (chattr -i, chflags noschg)", err)
+	}
+	return err
+}
+
 // giveUp reports a path that could not be written.
 func (p *planner) giveUp(o *op, err error) {
+	o.failed = true
 	delete(p.moved, manifest.Text(o.path))
 	why := rooted.Printable(err.Error())
 	for i := range p.items {
@@ -197,9 +207,30 @@ type counter struct{ n int64 }
 
 func (c *counter) Write(b []byte) (int, error) { c.n += int64(len(b)); return len(b), nil }
 
-// parents makes missing directories above what comes: no more open than what
-// they are made for.
+// parents makes missing directories above what comes, as they are there; those
+// that the list does not name no more open than what they are made for.
 func (p *planner) parents(o *op) error {
+	for i := 1; i < len(o.path); i++ {
+		if o.path[i] != '/' {
+			continue
+		}
+		there := p.newest.Get(o.path[:i])
+		if there == nil || there.Type != manifest.Dir {
+			continue
+		}
+		if err := p.root.Mkdir(o.path[:i], 0o700); errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if err := p.root.SetAttr(o.path[:i], there.Attr()); err != nil {
+			return err
+		}
+		name := manifest.Text(o.path[:i])
+		if _, decided := p.carried[name]; !decided {
+			p.moved[name] = &moved{Path: name, After: there, Base: there, Consumed: there}
+		}
+	}
 	mode := fs.FileMode(0o755)
 	if o.entry.Mode&0o077 == 0 {
 		mode = 0o700
@@ -212,9 +243,14 @@ func (a *Archive) commit(p *planner, staged []stagedOp) error {
 		if err := a.effect("rename " + s.op.path); err != nil {
 			return err
 		}
+		if k := s.op.keeps; k != nil && k.failed {
+			s.file.Discard()
+			p.giveUp(s.op, errors.New("what is here could not be kept, and was not replaced"))
+			continue
+		}
 		if err := s.file.Commit(); err != nil {
 			if s.op.vital || !benign(err) {
-				return err
+				return advise(s.op, err)
 			}
 			p.giveUp(s.op, err)
 		}
@@ -230,7 +266,7 @@ func (a *Archive) commit(p *planner, staged []stagedOp) error {
 		attr.Mtime = o.entry.Mtime
 		if err := p.root.SetAttr(o.path, attr); err != nil {
 			if o.vital || !benign(err) {
-				return err
+				return advise(o, err)
 			}
 			p.giveUp(o, err)
 		}
@@ -332,6 +368,6 @@ func (a *Archive) settle(x *index, p *planner, mark manifest.ID) error {
 		}
 	}
 	k.Pending = nil
-	p.noteConflicts()
+	k.Conflicts = p.openThen()
 	return a.save(x)
 }

@@ -37,10 +37,17 @@ func (c OpenConflict) Account() bool {
 	return ok
 }
 
-// noteConflicts keeps what the plan left undecided, and forgets what it brought
-// in step.
-func (p *planner) noteConflicts() {
-	k := p.to
+// stillOpen is an open conflict at a path whose next change began at what is
+// here. Where fits is false that change is not in Outgoing.
+type stillOpen struct {
+	OpenConflict
+	fits bool
+}
+
+// openThen is what is undecided once the plan is carried out: what was and what
+// it leaves undecided, without what it brings in step.
+func (p *planner) openThen() []OpenConflict {
+	k := &known{Conflicts: slices.Clone(p.to.Conflicts)}
 	k.Conflicts = slices.DeleteFunc(k.Conflicts, func(c OpenConflict) bool {
 		m := p.moved[c.Path]
 		if s, open := p.still[c.Path]; open && m != nil && !manifest.Same(m.After, s.Outgoing) {
@@ -50,7 +57,7 @@ func (p *planner) noteConflicts() {
 	})
 	for i, c := range k.Conflicts {
 		if s, open := p.still[c.Path]; open {
-			k.Conflicts[i] = s
+			k.Conflicts[i] = s.OpenConflict
 		}
 	}
 	for _, item := range (Report{Items: p.items}).Conflicts() {
@@ -66,6 +73,7 @@ func (p *planner) noteConflicts() {
 			k.Conflicts = append(k.Conflicts, c)
 		}
 	}
+	return k.Conflicts
 }
 
 func (k *known) conflict(path string) int {
@@ -92,7 +100,7 @@ func (a *Archive) Conflict(uuid be.UUID, path string) (OpenConflict, error) {
 	k := x.know(uuid)
 	i := k.conflict(path)
 	if i < 0 {
-		return OpenConflict{}, be.E(be.NotFound, "%s is not in conflict: beadm sync conflicts lists what is", path)
+		return OpenConflict{}, be.E(be.NotFound, "%s is not in conflict: beadm sync conflicts lists what is", rooted.Printable(path))
 	}
 	return k.Conflicts[i], nil
 }
@@ -118,13 +126,13 @@ const maxShown = manifest.Inline
 func (a *Archive) Sides(c OpenConflict, dir string) (Sides, error) {
 	root, err := rooted.Open(dir)
 	if err != nil {
-		return Sides{}, fmt.Errorf("cannot read %s: %w", c.Path, err)
+		return Sides{}, fmt.Errorf("cannot read %s: %w", rooted.Printable(string(c.Path)), err)
 	}
 	defer root.Close()
 	var s Sides
 	t := manifest.Taker{Store: a.store, Shared: a.Shared}
 	if s.Incoming.Entry, err = t.Entry(root, string(c.Path)); err != nil {
-		return Sides{}, fmt.Errorf("cannot read %s: %w", c.Path, err)
+		return Sides{}, fmt.Errorf("cannot read %s: %w", rooted.Printable(string(c.Path)), err)
 	}
 	s.Incoming.Known = true
 	if e := s.Incoming.Entry; e != nil && e.Type == manifest.File {
@@ -167,19 +175,20 @@ type Decision struct {
 
 // CheckDecision says why a conflict cannot be decided so.
 func (a *Archive) CheckDecision(c OpenConflict, take Take) error {
+	name := rooted.Printable(string(c.Path))
 	switch {
 	case take == TakeIncoming:
 		return nil
 	case c.Account():
-		return be.E(be.Usage, "%s is merged record by record: change the record in it as usual, then give --take incoming", c.Path)
+		return be.E(be.Usage, "%s is merged record by record: change the record in it as usual, then give --take incoming", name)
 	case take == TakeFile:
 		return nil
 	case c.Outgoing == nil && c.From == "":
-		return be.E(be.NotFound, "the outgoing side of %s was not kept: put the file in place yourself, then give --take incoming", c.Path)
+		return be.E(be.NotFound, "the outgoing side of %s was not kept: put the file in place yourself, then give --take incoming", name)
 	case c.Outgoing == nil || c.Outgoing.Type == manifest.Link, c.Outgoing.Type == manifest.File && c.Outgoing.Stored:
 		return nil
 	}
-	return be.E(be.NotFound, "the outgoing side of %s, a %s, is not kept: put it in place yourself, then give --take incoming", c.Path, c.Outgoing.Type)
+	return be.E(be.NotFound, "the outgoing side of %s, a %s, is not kept: put it in place yourself, then give --take incoming", name, c.Outgoing.Type)
 }
 
 // Resolve ends a conflict. What it replaces is kept beside it, under the name
@@ -194,7 +203,7 @@ func (a *Archive) Resolve(d Decision) (kept string, err error) {
 	k := x.know(d.BE)
 	i := k.conflict(d.Path)
 	if i < 0 {
-		return "", be.E(be.NotFound, "%s is not in conflict: beadm sync conflicts lists what is", d.Path)
+		return "", be.E(be.NotFound, "%s is not in conflict: beadm sync conflicts lists what is", rooted.Printable(d.Path))
 	}
 	c := k.Conflicts[i]
 	if err := a.CheckDecision(c, d.Take); err != nil {
@@ -202,7 +211,7 @@ func (a *Archive) Resolve(d Decision) (kept string, err error) {
 	}
 	if d.Take != TakeIncoming {
 		if kept, err = a.replace(c, d); err != nil {
-			return "", fmt.Errorf("cannot resolve %s: %w", d.Path, err)
+			return "", fmt.Errorf("cannot resolve %s: %w", rooted.Printable(d.Path), err)
 		}
 	}
 	if d.Take == TakeOutgoing && k.Base != "" {
@@ -229,15 +238,17 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 	}
 	defer root.Close()
 	t := manifest.Taker{Store: a.store, Shared: a.Shared}
-	if shared, err := t.InShared(root, d.Path); err != nil || shared {
-		return "", errors.Join(err, errors.New("it is in the shared dataset now"))
+	if shared, err := t.InShared(root, d.Path); err != nil {
+		return "", err
+	} else if shared {
+		return "", errors.New("it is in the shared dataset now: give --take incoming, which only ends the conflict")
 	}
 	now, err := t.Entry(root, d.Path)
 	if err != nil {
 		return "", err
 	}
 	if now != nil && now.Type != manifest.File && now.Type != manifest.Link {
-		return "", fmt.Errorf("it is a %s now", now.Type)
+		return "", fmt.Errorf("it is no file or link there now, but of type %s: move it away, then give this again", now.Type)
 	}
 	want := c.Outgoing
 	open := func() (io.ReadCloser, error) { return a.store.Open(want.Hash) }
@@ -246,7 +257,7 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 			want = c.Outgoing
 		}
 		if want == nil || want.Type != manifest.File {
-			return "", errors.New("neither side is a file whose mode and owner it could have")
+			return "", errors.New("neither side is a file whose mode and owner it could have: put it in place yourself, then give --take incoming")
 		}
 		open = d.File
 	} else if manifest.Same(now, want) {
@@ -288,7 +299,7 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 		s, err := root.Stage(d.Path, io.TeeReader(in, sum), want.Attr())
 		if err == nil && d.Take == TakeOutgoing && hex.EncodeToString(sum.Sum(nil)) != want.Hash {
 			s.Discard()
-			return kept, errors.New("the content is not what was recorded: it is damaged")
+			return kept, errors.New("what was kept of the outgoing side is damaged: give --take incoming, or --take with a file")
 		}
 		if err := a.name(root, s, d.Path, err); err != nil {
 			return kept, err

@@ -116,6 +116,25 @@ func TestResolve(t *testing.T) {
 		}
 		w.open("NEW", "/etc/tree/a")
 	})
+	t.Run("not in place of what is no file, and it is said what to do", func(t *testing.T) {
+		for does, make := range map[string]func(w *world){
+			"move it away":    func(w *world) { w.ok(os.Mkdir(w.path("NEW", "etc/motd"), 0o755)) },
+			"--take incoming": func(w *world) { w.ok(os.Symlink("/var/share/motd", w.path("NEW", "etc/motd"))) },
+		} {
+			w := inConflict(t)
+			w.ok(os.Remove(w.path("NEW", "etc/motd")))
+			make(w)
+			before := tree(t, w.root("NEW"))
+			_, err := w.a.Resolve(Decision{BE: w.id("NEW"), Root: w.root("NEW"), Path: "/etc/motd", Take: TakeOutgoing})
+			if err == nil || !strings.Contains(err.Error(), does) {
+				t.Errorf("%v", err)
+			}
+			if after := tree(t, w.root("NEW")); after != before {
+				t.Errorf("it did something:\n%s", diffLines(before, after))
+			}
+			w.open("NEW", "/etc/motd", "/etc/tree/a")
+		}
+	})
 	t.Run("no conflict", func(t *testing.T) {
 		w := inConflict(t)
 		_, err := w.a.Resolve(Decision{BE: w.id("NEW"), Root: w.root("NEW"), Path: "/etc/hostname", Take: TakeIncoming})
@@ -228,7 +247,7 @@ func TestResolveReadsBack(t *testing.T) {
 	w.ok(os.Chmod(blob, 0o600))
 	w.ok(os.WriteFile(blob, []byte("one\nTWX\n"), 0o600))
 	_, err = w.a.Resolve(Decision{BE: w.id("NEW"), Root: w.root("NEW"), Path: "/etc/motd", Take: TakeOutgoing})
-	if err == nil || !strings.Contains(err.Error(), "recorded") {
+	if err == nil || !strings.Contains(err.Error(), "is damaged") {
 		t.Errorf("damaged content was taken: %v", err)
 	}
 	w.want("NEW", "etc/motd", "one\n2\n")

@@ -77,10 +77,50 @@ type change struct {
 	unknown  bool              // old is not known: the list did not name the path then
 	aside    bool              // something of it is not delivered by a security part
 	apart    []*manifest.Entry // what earlier runs made, to which later changes do not fit
-	grown    []step            // part by part, for APPEND
+	steps    []step            // part by part
+	// A later step began at another content than the earlier ones had come to,
+	// its boot environment having one of its own: text is merged step by step.
+	mixed bool
 }
 
 type step struct{ old, new *manifest.Entry }
+
+// then adds what turned old into new.
+func (c *change) then(store *manifest.Store, p string, old, new *manifest.Entry, merge bool) error {
+	c.steps = append(c.steps, step{old, new})
+	if len(c.steps) == 1 {
+		c.old, c.new = old, new
+		return nil
+	}
+	x := c.new
+	next, ok, err := after(store, p, x, old, new, merge)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		c.apart = append(c.apart, x)
+	}
+	c.new = next
+	// A step that comes to where the first began has changed something all the
+	// same, unless it took back what those before it did.
+	switch {
+	case manifest.Same(x, old):
+	case x == nil || old == nil || new == nil || c.old == nil || next == nil:
+		if manifest.Same(c.old, next) {
+			c.old = old
+		}
+	default:
+		if !manifest.SameContent(x, old) && !manifest.SameContent(old, new) {
+			if c.mixed = true; manifest.SameContent(c.old, next) {
+				c.old = old.WithMetaOf(c.old)
+			}
+		}
+		if !manifest.SameMeta(x, old) && !manifest.SameMeta(old, new) && manifest.SameMeta(c.old, next) {
+			c.old = c.old.WithMetaOf(old)
+		}
+	}
+	return nil
+}
 
 // compose sums up what the parts did to a path. Content and metadata count
 // apart: a part that left one of them alone says nothing about it. merge says
@@ -89,7 +129,6 @@ type step struct{ old, new *manifest.Entry }
 // not that version.
 func compose(store *manifest.Store, parts []part, p string, merge bool) (change, error) {
 	var c change
-	begun := false
 	for _, part := range parts {
 		old, new := part.from.Get(p), part.to.Get(p)
 		if !part.to.Covers(p) {
@@ -114,20 +153,9 @@ func compose(store *manifest.Store, parts []part, p string, merge bool) (change,
 				continue
 			}
 		}
-		if begun {
-			next, ok, err := after(store, p, c.new, old, new, merge)
-			if err != nil {
-				return c, err
-			}
-			if !ok {
-				c.apart = append(c.apart, c.new)
-			}
-			c.new = next
-		} else {
-			c.old, c.new = old, new
+		if err := c.then(store, p, old, new, merge); err != nil {
+			return c, err
 		}
-		begun = true
-		c.grown = append(c.grown, step{old, new})
 	}
 	return c, nil
 }
@@ -178,7 +206,7 @@ func composeText(store *manifest.Store, p string, x, old, new *manifest.Entry) (
 		return nil, false, nil
 	}
 	e := *new
-	e.Tail, e.Heads = nil, nil
+	e.Tail, e.Heads, e.Begins = nil, nil, nil
 	if e.Hash, err = store.PutBytes(merged); err != nil {
 		return nil, false, err
 	}

@@ -41,7 +41,7 @@ type planner struct {
 	// Open conflicts that ended because the other side took its change back.
 	settled map[manifest.Text]bool
 	// Those that stay open though the path changes.
-	still map[manifest.Text]OpenConflict
+	still map[manifest.Text]stillOpen
 	paths []string // all that were looked at
 }
 
@@ -63,6 +63,9 @@ type op struct {
 	open  func() (io.ReadCloser, error) // content of a write
 	moved *moved                        // whose hashes are known only once it is written
 	vital bool                          // its failure is not reported but ends it all
+	keeps *op                           // keeps what this one replaces
+	// It was given up.
+	failed bool
 }
 
 // maxAccount and maxText bound what is merged in memory.
@@ -167,13 +170,9 @@ func (p *planner) planPath(path string) error {
 		// Written by a reconcile that was cut: it is no change of this side.
 		p.moved[manifest.Text(path)] = m
 		four.Old, four.Base, four.NoBase = m.Consumed, m.Base, false
-		c.grown = since(c.grown, m.Consumed)
-	} else {
-		var earlier []*manifest.Entry
-		if four, earlier, err = p.undecided(path, rule.Action, four); err != nil {
-			return err
-		}
-		c.apart = append(c.apart, earlier...)
+		c.steps, c.mixed = since(c.steps, m.Consumed), false
+	} else if four, c, err = p.undecided(path, rule.Action, four, c); err != nil {
+		return err
 	}
 	if p.sw.Upto == Live && (rule.Action == synclist.Append || rule.Action == synclist.Prepend) {
 		return nil
@@ -187,44 +186,67 @@ func (p *planner) planPath(path string) error {
 	if len(c.apart) > 0 && verdict != decide.Leave {
 		return p.fallApart(path, four, c.apart)
 	}
-	return p.carryOut(path, rule.Action, verdict, reason, four, c.grown)
+	if c.mixed && rule.Action == synclist.Merge && verdict == decide.Copy && isFile(four.New) && isFile(four.Now) {
+		verdict = decide.Merge // New holds what was of another boot environment before these changes
+	}
+	return p.carryOut(path, rule.Action, verdict, reason, four, c)
 }
 
 // undecided adds to what came there what an earlier switch left in conflict
 // here and nobody decided yet: this side has not had it, whatever it ran since.
 // Where the change began at what is here now, there is nothing to add: that
 // side has the same conflict, or has seen this one's file.
-func (p *planner) undecided(path string, action synclist.Action, four decide.Path) (_ decide.Path, apart []*manifest.Entry, err error) {
+func (p *planner) undecided(path string, action synclist.Action, four decide.Path, c change) (decide.Path, change, error) {
 	i := p.to.conflict(path)
 	if i < 0 || action == synclist.Append || action == synclist.Prepend || four.NoBase || manifest.Same(four.Old, four.New) {
-		return four, nil, nil
+		return four, c, nil
 	}
 	open := p.to.Conflicts[i]
 	if open.NoBase {
-		return four, nil, nil
+		return four, c, nil
 	}
-	sum, ok, err := after(p.store, path, open.Outgoing, four.Old, four.New, action == synclist.Merge)
-	if err != nil {
-		return four, nil, err
+	sum := change{aside: c.aside}
+	for _, s := range append([]step{{open.Base, open.Outgoing}}, c.steps...) {
+		if err := sum.then(p.store, path, s.old, s.new, action == synclist.Merge); err != nil {
+			return four, c, err
+		}
 	}
 	if manifest.Same(four.Old, four.Now) {
-		if ok {
-			open.Outgoing = sum
-			if open.Saved, err = p.beside(path, sum); err != nil {
-				return four, nil, err
+		fits := len(sum.apart) == 0
+		if fits {
+			open.Base, open.Outgoing = sum.old, sum.new
+			var err error
+			if open.Saved, err = p.beside(path, sum.new); err != nil {
+				return four, c, err
 			}
 		}
-		p.still[manifest.Text(path)] = open
-		return four, nil, nil
+		p.still[manifest.Text(path)] = stillOpen{open, fits}
+		return four, c, nil
 	}
-	if !ok {
-		apart = append(apart, open.Outgoing)
-	}
-	four.Old, four.New, four.Base = open.Base, sum, open.Base
+	four.Old, four.New, four.Base = sum.old, sum.new, open.Base
 	if manifest.Same(four.Old, four.New) { // taken back there
 		p.settled[manifest.Text(path)] = true
 	}
-	return four, apart, nil
+	return four, sum, nil
+}
+
+func isFile(e *manifest.Entry) bool { return e != nil && e.Type == manifest.File }
+
+// inConflict leaves a path as it is here. What an earlier conflict holds that is
+// open there still goes on to be held.
+func (p *planner) inConflict(path, reason string, four decide.Path) error {
+	name := manifest.Text(path)
+	if open, ok := p.still[name]; ok {
+		delete(p.still, name)
+		if !open.fits {
+			return p.fallApart(path, four, []*manifest.Entry{open.Outgoing})
+		}
+		four.Old, four.New, four.NoBase = open.Base, open.Outgoing, open.NoBase
+	}
+	p.carried[name] = four
+	saved, err := p.beside(path, four.New)
+	p.say(path, Conflict, reason).Saved = saved
+	return err
 }
 
 // fallApart is a conflict within what other boot environments changed, one
@@ -293,7 +315,7 @@ func since(steps []step, e *manifest.Entry) []step {
 	return steps
 }
 
-func (p *planner) carryOut(path string, action synclist.Action, verdict decide.Verdict, reason string, four decide.Path, grown []step) error {
+func (p *planner) carryOut(path string, action synclist.Action, verdict decide.Verdict, reason string, four decide.Path, c change) error {
 	p.carried[manifest.Text(path)] = four
 	move := func(after, base *manifest.Entry) *moved {
 		m := &moved{Path: manifest.Text(path), After: after, Base: base, Consumed: four.New}
@@ -313,12 +335,7 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 	case decide.NotGone:
 		p.say(path, Left, reason)
 	case decide.Conflict:
-		item := p.say(path, Conflict, reason)
-		saved, err := p.beside(path, four.New)
-		if err != nil {
-			return err
-		}
-		item.Saved = saved
+		return p.inConflict(path, reason, four)
 	case decide.Remove:
 		p.ops = append(p.ops, &op{kind: opRemove, path: path})
 		p.say(path, Removed, reason)
@@ -326,7 +343,7 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 	case decide.Meta:
 		e := four.Now.WithMetaOf(four.New)
 		p.ops = append(p.ops, &op{kind: opMeta, path: path, entry: e})
-		p.say(path, Copied, "mode, owner or attributes")
+		p.say(path, Copied, "mode, owner or attributes changed there")
 		base := four.New
 		if four.Base != nil && !manifest.SameContent(four.New, e) {
 			base = four.Base.WithMetaOf(e)
@@ -334,23 +351,27 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 		move(e, base)
 	case decide.Copy, decide.Replace:
 		var saved manifest.Text
+		var keeps *op
 		if verdict == decide.Replace {
 			var err error
 			if saved, err = p.besideNow(path, four.Now); err != nil {
 				return err
 			}
+			if i := slices.IndexFunc(p.ops, func(o *op) bool { return o.path == string(saved) }); i >= 0 {
+				keeps = p.ops[i]
+			}
 		}
 		e := four.Copied()
 		if err := p.copyEntry(path, e); err != nil {
-			p.say(path, Conflict, rooted.Printable(err.Error()))
-			return nil
+			return p.inConflict(path, rooted.Printable(err.Error()), four)
 		}
+		p.ops[len(p.ops)-1].keeps = keeps
 		p.say(path, Copied, reason).Saved = saved
 		move(e, e)
 	case decide.Merge:
-		return p.mergeText(path, four, move)
+		return p.mergeText(path, four, c, move)
 	case decide.Append, decide.Prepend:
-		p.grow(path, verdict, four, grown, move)
+		return p.grow(path, verdict, four, c.steps, move)
 	default:
 		return fmt.Errorf("%s: no way to %q", path, verdict)
 	}
@@ -406,46 +427,54 @@ func (p *planner) keep(path string, e *manifest.Entry, open func() (io.ReadClose
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	p.ops = append(p.ops, &op{kind: opWrite, path: name, entry: &kept, open: open})
+	if !slices.ContainsFunc(p.ops, func(o *op) bool { return o.path == name }) {
+		p.ops = append(p.ops, &op{kind: opWrite, path: name, entry: &kept, open: open})
+	}
 	return manifest.Text(name), nil
 }
 
+const tooLarge = "changed there and here, too large to merge"
+
 // mergeText merges a file that both sides changed.
-func (p *planner) mergeText(path string, four decide.Path, move func(after, base *manifest.Entry) *moved) error {
-	conflict := func(reason string) error {
-		saved, err := p.beside(path, four.New)
-		p.say(path, Conflict, reason).Saved = saved
+func (p *planner) mergeText(path string, four decide.Path, c change, move func(after, base *manifest.Entry) *moved) error {
+	conflict := func(reason string) error { return p.inConflict(path, reason, four) }
+	steps := []step{{four.Old, four.New}}
+	if c.mixed {
+		steps = c.steps
+	}
+	merged, err := p.root.ReadFileLimit(path, maxText)
+	if errors.Is(err, rooted.ErrTooLarge) {
+		return conflict(tooLarge)
+	}
+	if err != nil {
 		return err
 	}
-	if four.Old != nil && four.Old.Type != manifest.File {
-		return conflict("changed there and here")
-	}
-	if !four.New.Stored || four.Old != nil && !four.Old.Stored || four.Now.Size > maxText || four.New.Size > maxText {
-		return conflict("changed there and here, too large to merge")
-	}
-	read := func(e *manifest.Entry) ([]byte, error) {
-		if e == nil {
-			return nil, nil
+	cur := merged
+	for _, s := range steps {
+		if s.new == nil || manifest.SameContent(s.old, s.new) {
+			continue // made again by a later one; metadata only
 		}
-		return p.store.Read(e.Hash)
-	}
-	old, err := read(four.Old)
-	if err != nil {
-		return err
-	}
-	new, err := read(four.New)
-	if err != nil {
-		return err
-	}
-	cur, err := p.root.ReadFileLimit(path, maxText)
-	if err != nil {
-		return err
-	}
-	merged := new
-	if !manifest.SameContent(four.Old, four.Now) {
-		var ok bool
-		if merged, ok = mergeLines(path, old, new, cur); !ok {
-			return conflict("the same lines changed there and here")
+		texts := [2][]byte{}
+		for i, e := range []*manifest.Entry{s.old, s.new} {
+			switch {
+			case e == nil:
+			case e.Type != manifest.File:
+				return conflict("changed there and here")
+			case !e.Stored || e.Size > maxText:
+				return conflict(tooLarge)
+			default:
+				if texts[i], err = p.store.Read(e.Hash); err != nil {
+					return err
+				}
+			}
+		}
+		if sum := sha256.Sum256(merged); s.old != nil && s.old.Hash == hex.EncodeToString(sum[:]) {
+			merged = texts[1]
+		} else {
+			var ok bool
+			if merged, ok = mergeLines(path, texts[0], texts[1], merged); !ok {
+				return conflict("the same lines changed there and here")
+			}
 		}
 	}
 	e := *four.Now
@@ -455,7 +484,7 @@ func (p *planner) mergeText(path string, four decide.Path, move func(after, base
 	e.Mtime = four.New.Mtime
 	if !bytes.Equal(merged, cur) || !manifest.SameMeta(&e, four.Now) {
 		p.write(path, &e, merged)
-		p.say(path, Merged, "")
+		p.say(path, Merged, "changed there and here, in different lines")
 	}
 	base := four.New
 	if manifest.SameMeta(four.Old, four.New) && four.Base != nil {
@@ -469,7 +498,7 @@ func (p *planner) mergeText(path string, four decide.Path, move func(after, base
 func (p *planner) write(path string, e *manifest.Entry, data []byte) *op {
 	sum := sha256.Sum256(data)
 	e.Path, e.Type, e.Hash, e.Size = manifest.Text(path), manifest.File, hex.EncodeToString(sum[:]), int64(len(data))
-	e.Tail, e.Heads, e.Stored = nil, nil, false
+	e.Tail, e.Heads, e.Begins, e.Stored = nil, nil, nil, false
 	o := &op{kind: opWrite, path: path, entry: e, open: func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(data)), nil
 	}}

@@ -149,7 +149,14 @@ func (p *planner) planAccount(kind account.Kind, now, base *manifest.Entry, cur,
 		action = ""
 	}
 	if action != "" {
-		p.say(path, action, "").Records = records
+		reason := "its records are merged"
+		switch {
+		case action == Conflict:
+			reason = "records of it are left as they are here"
+		case !rewrite:
+			reason = "mode, owner or attributes changed there"
+		}
+		p.say(path, action, reason).Records = records
 	}
 	if !changed && !rewrite && manifest.SameMeta(&e, now) {
 		return nil

@@ -1,8 +1,6 @@
 package reconcile
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -44,9 +42,9 @@ func (p *planner) noLog(path string, four decide.Path) (stop bool, err error) {
 }
 
 // grow plans APPEND and PREPEND, part by part, in constant memory.
-func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, grown []step, move func(after, base *manifest.Entry) *moved) {
+func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, grown []step, move func(after, base *manifest.Entry) *moved) error {
 	var pieces []func() (io.ReadCloser, error)
-	size := int64(0)
+	size, twice := int64(0), int64(0)
 	gap := false
 	for _, s := range grown {
 		if s.new == nil || s.new.Type != manifest.File {
@@ -56,11 +54,19 @@ func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, gr
 		if s.old != nil && s.old.Type == manifest.File {
 			n, continues := s.new.Heads[s.old.Hash]
 			_, rotated := s.new.Before[s.old.Hash]
+			cut, unsure := int64(0), int64(0)
+			if !continues && !rotated {
+				var err error
+				if cut, unsure, err = p.cutBack(path, s.old, s.new); err != nil {
+					return err
+				}
+			}
 			switch {
 			case continues && n == s.old.Size:
 				from = n
-			case !rotated && p.cutShort(s.old, s.new):
-				continue // truncated: nothing came
+			case cut > 0, !rotated && s.new.Size == 0:
+				from = cut // nothing came, or what is behind it
+				twice += unsure
 			default:
 				gap = gap || s.new.Gap
 				for _, hash := range s.new.Before[s.old.Hash] {
@@ -78,12 +84,12 @@ func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, gr
 			pieces = append(pieces, p.piece(e.Tail.Hash, from-e.Tail.From))
 		default:
 			p.say(path, Conflict, "what was added there was not recorded")
-			return
+			return nil
 		}
 		size += e.Size - from
 	}
 	if len(pieces) == 0 {
-		return
+		return nil
 	}
 	e := *four.New
 	if four.Now != nil {
@@ -95,7 +101,7 @@ func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, gr
 			pieces = append(pieces, here)
 		}
 	}
-	e.Mtime, e.Tail, e.Heads, e.Stored = four.New.Mtime, nil, nil, false
+	e.Mtime, e.Tail, e.Heads, e.Begins, e.Stored = four.New.Mtime, nil, nil, nil, false
 	o := &op{kind: opWrite, path: path, entry: &e, open: func() (io.ReadCloser, error) { return chain(pieces) }}
 	o.moved = move(&e, &e)
 	p.ops = append(p.ops, o)
@@ -103,23 +109,10 @@ func (p *planner) grow(path string, verdict decide.Verdict, four decide.Path, gr
 	if gap {
 		item.Reason += "; it was rotated there, and what was written before that was not found"
 	}
-}
-
-// cutShort says whether a log is the beginning of what it was before.
-func (p *planner) cutShort(old, new *manifest.Entry) bool {
-	if !old.Stored || new.Size > old.Size {
-		return false
+	if twice > 0 {
+		item.Reason += fmt.Sprintf("; it was cut back there, and up to %d bytes of them may be here already", twice)
 	}
-	f, err := p.store.Open(old.Hash)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.CopyN(sum, f, new.Size); err != nil {
-		return false
-	}
-	return hex.EncodeToString(sum.Sum(nil)) == new.Hash
+	return nil
 }
 
 func (p *planner) piece(hash string, from int64) func() (io.ReadCloser, error) {

@@ -91,7 +91,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 		ctx: ctx, store: store, sw: sw, to: x.know(sw.To), root: root, newest: newest,
 		taker: manifest.Taker{Store: store, Shared: a.Shared}, moved: map[manifest.Text]*moved{},
 		goos: a.GOOS, pwdMkdb: a.pwdMkdb, scratch: scratch,
-		carried: map[manifest.Text]decide.Path{}, settled: map[manifest.Text]bool{}, still: map[manifest.Text]OpenConflict{},
+		carried: map[manifest.Text]decide.Path{}, settled: map[manifest.Text]bool{}, still: map[manifest.Text]stillOpen{},
 	}
 	if p.parts, report.Notes, err = a.parts(x, sw, now, newest); err != nil {
 		return report, err
@@ -126,9 +126,9 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 	if err != nil {
 		return report, fmt.Errorf("cannot reconcile: %w", err)
 	}
-	if c := report.Conflicts(); sw.Strict && len(c) > 0 {
-		return report, be.E(be.Decision, "%d files changed on both sides, %s first: decide which to keep, or go on without --strict",
-			len(c), c[0].Path)
+	if c := p.openThen(); sw.Strict && len(c) > 0 {
+		return report, be.E(be.Decision, "%d files changed on both sides, %s first: make them alike, or go on without --strict and decide with beadm sync resolve",
+			len(c), rooted.Printable(string(c[0].Path)))
 	}
 	if sw.DryRun {
 		return report, nil

@@ -34,7 +34,8 @@ func (a *Archive) Cloned(ctx context.Context, created, source be.UUID, snapshot 
 		return err
 	}
 	from, to := x.know(source), x.know(created)
-	*to = known{Base: from.Base, Had: maps.Clone(from.Had), Conflicts: slices.Clone(from.Conflicts)}
+	*to = known{Base: from.Base, Had: maps.Clone(from.Had), Conflicts: slices.Clone(from.Conflicts),
+		Pending: from.Pending} // what a cut apply put in place there is here too
 	for _, r := range x.Runs {
 		if r.BE == source && r.End != "" {
 			to.Had[r.ID] = hadAll

@@ -271,4 +271,12 @@ func TestStrictAndShared(t *testing.T) {
 	}
 	w.want("NEW", "etc/x", "new's\n")
 	w.want("NEW", "var/share/mail/alice", "mail\n")
+	// Nothing has come since, but it is undecided.
+	sw.Strict = true
+	if _, err := w.a.Reconcile(context.Background(), sw); be.KindOf(err) != be.Decision || !strings.Contains(err.Error(), "/etc/x") {
+		t.Errorf("strict, with an open conflict: %v", err)
+	}
+	w.decide("NEW", "/etc/x", TakeIncoming, "")
+	_, err = w.a.Reconcile(context.Background(), sw)
+	w.ok(err)
 }

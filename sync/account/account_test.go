@@ -51,6 +51,57 @@ func TestShadow(t *testing.T) {
 	}
 }
 
+// What a right was taken from there has it in no line here, not in one that
+// cannot be read and not in a second one.
+func TestRightsGoFromEveryLine(t *testing.T) {
+	const u, locked = "u:h:1::::::", "u:!h:1::::::"
+	for _, row := range []struct {
+		kind                     Kind
+		why                      string
+		old, new, base, cur, res string
+	}{
+		{Shadow, "locked, a second line", u, locked, u, u + "\nu:m:2::::::", locked + "\nu:!m:2::::::\n"},
+		{Shadow, "locked, a second line before", u, locked, u, "u:m:2::::::\n" + u, "u:!m:2::::::\n" + locked + "\n"},
+		{Shadow, "locked, a short line", u, locked, u, "u:h", "u:!h\n"},
+		{Shadow, "locked, a long line", u, locked, u, u + ":::", locked + ":::\n"},
+		{Shadow, "expired, a second line", u, "u:h:1:::::1:", u, u + "\nu:m:2::::::", "u:h:1:::::1:\nu:m:2:::::1:\n"},
+		{Shadow, "unlocked, a second line", locked, u, locked, locked + "\n" + locked, u + "\n" + locked + "\n"},
+		{Shadow, "chage -d 0, changed here", u, "u:h:0::::::", u, "u:m:2::::::", "u:m:0::::::\n"},
+		{Group, "thrown out, a second line", "g:x:1:a,b", "g:x:1:b", "g:x:1:a,b", "g:x:1:a,b\ng:x:1:a,c", "g:x:1:b\ng:x:1:c\n"},
+		{Group, "joined, a second line", "g:x:1:a", "g:x:1:a,b", "g:x:1:a", "g:x:1:a\ng:x:1:a", "g:x:1:a,b\ng:x:1:a\n"},
+		{MasterPasswd, "pw lock, a second line", "u:h:1:1::0:0::/:/bin/sh", "u:*LOCKED*h:1:1::0:0::/:/bin/sh", "u:h:1:1::0:0::/:/bin/sh",
+			"u:h:1:1::0:0::/:/bin/sh\nu:m:1:1::0:0::/:/bin/sh", "u:*LOCKED*h:1:1::0:0::/:/bin/sh\nu:*LOCKED*m:1:1::0:0::/:/bin/sh\n"},
+	} {
+		res, events := one(row.kind, row.old, row.new, row.base, row.cur)
+		if res != row.res {
+			t.Errorf("%s: %q, want %q", row.why, res, row.res)
+		}
+		if len(events) == 0 {
+			t.Errorf("%s: not said", row.why)
+		}
+		if again, _ := one(row.kind, row.old, row.new, row.new, res); again != res {
+			t.Errorf("%s, twice: %q", row.why, again)
+		}
+	}
+}
+
+// A user removed there who stands in two lines here does not come back by the
+// second.
+func TestRemovedUserInTwoLines(t *testing.T) {
+	side := func(passwd, shadow string) Database {
+		return Database{Passwd: Parse(Passwd, []byte(passwd)), Shadow: Parse(Shadow, []byte(shadow))}
+	}
+	const root, u, hash = "root:x:0:0::/:/bin/sh\n", "u:x:1:1::/:/bin/sh\n", "u:h:1::::::\n"
+	old, here := side(root+u, hash), side(root+u+u, hash+"u:m:1::::::\n")
+	res, events := Merge(DiffAll(old, side(root, "")), side(root, ""), old, here)
+	if got := string(res[Shadow].Bytes()); got != "u:!h:1:::::1:\nu:!m:1:::::1:\n" {
+		t.Errorf("%q, %v", got, events)
+	}
+	if !slices.ContainsFunc(events, func(e Event) bool { return e.What == Held && e.Name == "u" }) {
+		t.Errorf("not said: %v", events)
+	}
+}
+
 func TestPasswd(t *testing.T) {
 	const a, b = "a:x:1:1::/a:/bin/sh", "b:x:2:2::/b:/bin/sh"
 	for _, row := range []struct{ why, old, new, base, cur, res string }{

@@ -116,6 +116,9 @@ func (m *merger) userRefused(key string) bool { return m.refused[key] || m.gone[
 // changedHere says whether a record differs from what it was when last in
 // step.
 func (m *merger) changedHere(kind Kind, key string) bool {
+	if f := m.res[kind]; f != nil && f.broken[key] != 0 {
+		return true // nobody knows what it is
+	}
 	cur, base := m.res[kind].Get(key), m.base[kind].Get(key)
 	if cur == nil {
 		return false // nothing is left that could be lost
@@ -156,6 +159,9 @@ func (m *merger) removeUsers() {
 						m.res[kind].put(name, c)
 						closed = true
 					}
+				}
+				if f := m.res[kind]; f != nil && f.closeBroken(name, Change{}) {
+					closed = true
 				}
 			}
 			m.refused[name] = true
@@ -219,6 +225,9 @@ func (m *merger) removeGroups() {
 
 // groupChangedHere looks past members who were removed everywhere.
 func (m *merger) groupChangedHere(kind Kind, name string) bool {
+	if f := m.cur[kind]; f != nil && f.broken[name] != 0 {
+		return true
+	}
 	cur := m.cur[kind].Get(name)
 	if cur == nil {
 		return false
@@ -231,6 +240,9 @@ func (m *merger) groupChangedHere(kind Kind, name string) bool {
 }
 
 func (m *merger) revokeAll(kind Kind, name string) {
+	if f := m.res[kind]; f != nil {
+		f.closeBroken(name, Change{Old: m.d[kind][name].Old})
+	}
 	r, old := m.res[kind].Get(name), m.d[kind][name].Old
 	if r == nil || old == nil || !sameShape(r, old) {
 		return
@@ -289,11 +301,18 @@ func (m *merger) mergeOne(kind Kind, key string, last bool) bool {
 			return true
 		}
 	}
-	if n := f.broken[key]; n != 0 {
-		m.say(kind, key, Conflict, "line %d cannot be read", n)
-		return true
-	}
 	cur := f.Get(key)
+	if n := f.broken[key]; n != 0 {
+		closed := f.closeBroken(key, c)
+		if cur == nil {
+			m.say(kind, key, Conflict, "line %d cannot be read", n)
+			return true
+		}
+		e := Event{kind, key, Conflict, fmt.Sprintf("line %d is one more for it, or cannot be read", n)}
+		if (closed || !slices.Equal(cur, c.New)) && !slices.Contains(m.events, e) {
+			m.events = append(m.events, e)
+		}
+	}
 	switch {
 	case c.New == nil:
 		m.removeRest(kind, key)

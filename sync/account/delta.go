@@ -110,15 +110,16 @@ func (d Delta) Security(kind Kind) Delta {
 				if expiry(kind, c.New[i]) < expiry(kind, n[i]) {
 					n[i] = c.New[i]
 				}
+			case lastchg:
+				if c.New[i] == mustChange {
+					n[i] = c.New[i]
+				}
 			case shell:
 				if noShell(c.New[i]) {
 					n[i] = c.New[i]
 				}
 			case members:
-				keep := split(c.New[i])
-				n[i] = strings.Join(slices.DeleteFunc(split(n[i]), func(m string) bool {
-					return !slices.Contains(keep, m)
-				}), ",")
+				n[i] = onlyOf(n[i], c.New[i])
 			}
 		}
 		if !slices.Equal(n, c.Old) {

@@ -2,6 +2,7 @@ package account
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 )
 
@@ -11,6 +12,7 @@ import (
 func FuzzMerge(f *testing.F) {
 	f.Add(byte(0), []byte("a:x:1:1::/:/bin/sh\n+::::::\n"), []byte("a:x:1:1::/:/bin/false\n"), []byte("# c\na:x:1:1::/:/bin/sh\n"), []byte("broken\n\na:x:1:1:G:/:/bin/sh"))
 	f.Add(byte(2), []byte("a:h:1::::::\n"), []byte("a:!h:1::::::\n"), []byte("a:h:1::::::\n"), []byte("a:i:2:::::9:\n"))
+	f.Add(byte(2), []byte("a:h:1::::::\n"), []byte("a:!h:1::::::\n"), []byte("a:h:1::::::\n"), []byte("a:h:1::::::\na:i:2:::::9:\na:j\n"))
 	f.Add(byte(4), []byte("g:x:5:a,b\n"), []byte("g:x:5:b,,c\n"), []byte("g:x:5:\n"), []byte("g:x:5:d\ng:x:5:d\n"))
 	f.Add(byte(6), []byte("a:1:10\n"), []byte("a:1:10\nb:5:99999999999999999999\n"), []byte(""), []byte("c:18446744073709551615:9223372036854775807\n"))
 	f.Fuzz(func(t *testing.T, which byte, old, new, base, cur []byte) {
@@ -27,7 +29,8 @@ func FuzzMerge(f *testing.F) {
 		d := DiffAll(o, n)
 		res, _ := Merge(d, n, b, c)
 		for _, l := range c[kind].lines {
-			if l.key == "" && !bytes.Contains(append([]byte("\n"), res[kind].Bytes()...), []byte("\n"+l.text+"\n")) {
+			name, _, _ := strings.Cut(l.text, ":")
+			if _, touched := d[kind][name]; l.key == "" && !touched && !bytes.Contains(append([]byte("\n"), res[kind].Bytes()...), []byte("\n"+l.text+"\n")) {
 				t.Fatalf("the line %q is gone from\n%s", l.text, res[kind].Bytes())
 			}
 		}
@@ -43,6 +46,11 @@ func FuzzMerge(f *testing.F) {
 				}
 				if Locked(y[1]) && !Locked(x[1]) && !Locked(z[1]) {
 					t.Fatalf("%q was locked there and is open here:\n%s", key, res[kind].Bytes())
+				}
+				for _, l := range res[kind].lines {
+					if f := strings.Split(l.text, ":"); Locked(y[1]) && !Locked(x[1]) && f[0] == key && len(f) > 1 && !Locked(f[1]) {
+						t.Fatalf("%q was locked there and is open here in %q:\n%s", key, l.text, res[kind].Bytes())
+					}
 				}
 			}
 		}

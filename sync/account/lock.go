@@ -3,6 +3,7 @@ package account
 import (
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -36,6 +37,10 @@ func expiry(kind Kind, s string) int64 {
 	return n
 }
 
+// mustChange is the day of a password's last change that asks for a new one at
+// the next login (shadow(5), chage -d 0).
+const mustChange = "0"
+
 // noShell are the shells that let nobody in.
 func noShell(s string) bool {
 	switch path.Base(s) {
@@ -61,4 +66,50 @@ func closeRecord(kind Kind, fields []string) []string {
 		}
 	}
 	return fields
+}
+
+// closeBroken takes from the lines for key that cannot be read, or come a second
+// time, what c took away: getpwnam(3) and initgroups(3) of some systems read
+// them. It says whether that changed anything.
+func (f *File) closeBroken(key string, c Change) (changed bool) {
+	roles := formats[f.kind].fields
+	for n, l := range f.lines {
+		fields := strings.Split(l.text, ":")
+		if l.key != "" || fields[0] != key || f.kind.ranges() {
+			continue
+		}
+		for i := range min(len(fields), len(roles)) {
+			was, is := "", ""
+			if c.Old != nil && i < len(c.Old) {
+				was = c.Old[i]
+			}
+			if c.New != nil && i < len(c.New) {
+				is = c.New[i]
+			}
+			if c.New != nil && was == is {
+				continue
+			}
+			whole := len(fields) == len(roles) // it is known which field is which
+			switch r := roles[i]; {
+			case r == password && (c.New == nil || Locked(is)) && !(f.kind == Passwd && hasShadow(fields[i])):
+				fields[i] = lock(f.kind, fields[i])
+			case r == expire && whole && c.New == nil && expiry(f.kind, fields[i]) > 1:
+				fields[i] = "1"
+			case r == expire && whole && c.New != nil && expiry(f.kind, is) < expiry(f.kind, fields[i]):
+				fields[i] = is
+			case r == members && whole:
+				fields[i] = applyMembers(fields[i], was, onlyOf(was, is))
+			}
+		}
+		if text := strings.Join(fields, ":"); text != l.text {
+			f.lines[n].text, changed = text, true
+		}
+	}
+	return changed
+}
+
+// onlyOf is the members of list that is still has.
+func onlyOf(list, is string) string {
+	keep := split(is)
+	return strings.Join(slices.DeleteFunc(split(list), func(m string) bool { return !slices.Contains(keep, m) }), ",")
 }

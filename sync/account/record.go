@@ -107,6 +107,11 @@ func mergeRecord(kind Kind, key string, c Change, base, cur []string) ([]string,
 			if n == cur[i] {
 				continue
 			}
+			if n == mustChange {
+				res[i] = n
+				say(Expired, "the password")
+				continue
+			}
 			if tookPassword || untouched {
 				res[i] = n
 				if !tookPassword {

@@ -84,7 +84,7 @@ func Decide(action synclist.Action, p Path) (Verdict, string) {
 		case !merge:
 			return NotGone, "removed there; only MERGE removes"
 		case untouched:
-			return Remove, ""
+			return Remove, "removed there"
 		}
 		return Conflict, "removed there, changed here"
 	}
@@ -97,6 +97,10 @@ func Decide(action synclist.Action, p Path) (Verdict, string) {
 	if action == synclist.Append || action == synclist.Prepend {
 		return grow(action, p, untouched)
 	}
+	if p.Now == nil && !content && p.New.Type != manifest.Dir {
+		// Its content is none of the outgoing side's change.
+		return Conflict, "only mode, owner or attributes changed there, and it is not here"
+	}
 	if merge {
 		return mergeBoth(p, content, meta, untouched)
 	}
@@ -104,16 +108,27 @@ func Decide(action synclist.Action, p Path) (Verdict, string) {
 	case !untouched:
 		return Conflict, "changed there and here"
 	case content || p.Now == nil:
-		return Copy, ""
+		return Copy, came(p)
 	}
 	return Meta, ""
+}
+
+// came is why a path is copied.
+func came(p Path) string {
+	switch {
+	case p.Old == nil:
+		return "added there"
+	case p.Now == nil:
+		return "changed there, not here"
+	}
+	return "changed there"
 }
 
 // mergeBoth is MERGE of what is there on the outgoing side.
 func mergeBoth(p Path, content, meta, untouched bool) (Verdict, string) {
 	switch {
 	case p.Now == nil && untouched:
-		return Copy, ""
+		return Copy, came(p)
 	case p.Now == nil:
 		return Conflict, "changed there, removed here"
 	case p.Now.Type != p.New.Type && !untouched:
@@ -123,7 +138,7 @@ func mergeBoth(p Path, content, meta, untouched bool) (Verdict, string) {
 	case !content:
 		return Meta, ""
 	case untouched && (manifest.SameContent(p.Old, p.Now) || p.New.Type != manifest.File || p.Now.Type != manifest.File):
-		return Copy, ""
+		return Copy, came(p)
 	case p.New.Type == manifest.File:
 		// Also where nothing changed here since the base: the base may hold
 		// what a package of this side wrote before it last ran, and New what
@@ -142,19 +157,18 @@ func grow(action synclist.Action, p Path, untouched bool) (Verdict, string) {
 	switch {
 	case p.New.Type != manifest.File || p.Now != nil && p.Now.Type != manifest.File:
 		if untouched && p.New.Type == manifest.Dir {
-			return Copy, ""
+			return Copy, came(p)
 		}
 		if p.New.Type == manifest.Dir {
 			return Leave, ""
 		}
 		return Conflict, "only files can be appended to"
-	case p.Now == nil && p.Base == nil:
-		return Copy, ""
-	case p.Now == nil:
-		return verdict, "" // rotated away here: what is new goes into a new file
 	case p.Old != nil && manifest.SameContent(p.Old, p.New):
 		return Leave, "" // metadata is not carried by appending
+	case p.Now == nil && p.Base == nil && p.Old == nil:
+		return Copy, came(p)
 	}
+	// Where it is not here, rotated away say, what is new goes into a new file.
 	return verdict, ""
 }
 

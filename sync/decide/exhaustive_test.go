@@ -141,7 +141,7 @@ func broken(action synclist.Action, p Path, v Verdict, reason string) string {
 	if known {
 		switch {
 		// Not the outgoing side's: what it did not change.
-		case p.Now != nil && after != nil && !content && !manifest.SameContent(after, p.Now):
+		case after != nil && after.Type != manifest.Dir && !content && !manifest.SameContent(after, p.Now):
 			return "content is brought that was not changed there"
 		case p.Now != nil && after != nil && after.Type == p.Now.Type && p.Old != nil && p.New != nil && p.Old.Type == p.New.Type && !meta && !manifest.SameMeta(after, p.Now):
 			return "metadata is brought that was not changed there"

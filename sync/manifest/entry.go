@@ -99,6 +99,7 @@ type Entry struct {
 	Stored bool              `json:"stored,omitempty"` // the content is a blob
 	Tail   *Tail             `json:"tail,omitempty"`   // or its end is
 	Heads  map[string]int64  `json:"heads,omitempty"`  // hash of an earlier state that this one begins with → its length
+	Begins *Begins           `json:"begins,omitempty"` // of a large log, whose content is not kept
 	// Of a log that is carried by appending and was rotated: hash of an earlier
 	// state → blobs of what was written between that and this file.
 	Before map[string][]string `json:"before,omitempty"`
@@ -115,6 +116,14 @@ type Entry struct {
 type Tail struct {
 	From int64  `json:"from"` // offset
 	Hash string `json:"hash"` // of the blob
+}
+
+// Begins is what is kept of a log that is more than Inline long, so that it is
+// known again where it is cut back to its beginning.
+type Begins struct {
+	Blob   string   `json:"blob"`   // of its first Inline bytes
+	Step   int64    `json:"step"`   // bytes
+	Hashes []string `json:"hashes"` // of its first Step bytes, first two Steps, and so on
 }
 
 // SameContent says that two entries have the same type and content; nil is

@@ -263,6 +263,9 @@ func (s *Store) Sweep(keep map[ID]bool, blobs map[string]bool) error {
 			if e.Tail != nil {
 				used[e.Tail.Hash] = true
 			}
+			if e.Begins != nil {
+				used[e.Begins.Blob] = true
+			}
 			for _, list := range e.Before {
 				for _, h := range list {
 					used[h] = true

@@ -9,9 +9,10 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"maps"
+	"math"
 	"path"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -199,6 +200,9 @@ func (t *Taker) unchanged(e *Entry, size int64, action synclist.Action, uuid be.
 		if same.Stored && t.Store != nil && !t.Store.Has(same.Hash) {
 			continue
 		}
+		if same.Begins != nil && t.Store != nil && !t.Store.Has(same.Begins.Blob) {
+			continue
+		}
 		if _, needed := t.needed(&same, action, since); needed && !same.Stored && t.Store != nil {
 			continue
 		}
@@ -238,21 +242,28 @@ func (t *Taker) content(root *rooted.Root, e *Entry, action synclist.Action, sin
 	defer f.Close()
 
 	// Lengths at which an earlier state would end if this file continues it.
-	heads := map[int64]string{}
+	heads := map[int64][]string{}
 	appends := action == synclist.Append || action == synclist.Prepend
 	if appends {
 		for _, m := range since {
 			if old := m.Get(string(e.Path)); old != nil && old.Type == File {
-				heads[old.Size] = old.Hash
+				heads[old.Size] = append(heads[old.Size], old.Hash)
 			}
 		}
 	}
 	sum := sha256.New()
-	if err := hashHeads(f, sum, heads, e); err != nil {
+	var begins *Begins
+	if appends && t.Store != nil {
+		begins = &Begins{Step: Inline}
+	}
+	if err := hashHeads(f, sum, heads, begins, e); err != nil {
 		return err
 	}
 	e.Hash = hex.EncodeToString(sum.Sum(nil))
-	if appends && t.Store != nil {
+	if begins != nil {
+		if err := t.keepBegins(f, begins, e); err != nil {
+			return err
+		}
 		if err := t.beforeRotation(root, e, since); err != nil {
 			return err
 		}
@@ -291,15 +302,18 @@ func (t *Taker) content(root *rooted.Root, e *Entry, action synclist.Action, sin
 }
 
 // hashHeads reads all of f in constant memory and notes which of heads, by
-// length, it begins with.
-func hashHeads(f io.Reader, sum hash.Hash, heads map[int64]string, e *Entry) error {
-	lengths := make([]int64, 0, len(heads))
-	for n := range heads {
-		lengths = append(lengths, n)
-	}
-	sort.Slice(lengths, func(i, j int) bool { return lengths[i] < lengths[j] })
-	for _, n := range lengths {
-		copied, err := io.CopyN(sum, f, n-e.Size)
+// length, it begins with, and in begins, which may be nil, how it begins.
+func hashHeads(f io.Reader, sum hash.Hash, heads map[int64][]string, begins *Begins, e *Entry) error {
+	lengths := slices.Sorted(maps.Keys(heads))
+	for {
+		next, head := int64(math.MaxInt64), false
+		if begins != nil {
+			next = begins.next()
+		}
+		if len(lengths) > 0 && lengths[0] <= next {
+			next, head, lengths = lengths[0], true, lengths[1:]
+		}
+		copied, err := io.CopyN(sum, f, next-e.Size)
 		e.Size += copied
 		if err == io.EOF {
 			return nil
@@ -307,16 +321,17 @@ func hashHeads(f io.Reader, sum hash.Hash, heads map[int64]string, e *Entry) err
 		if err != nil {
 			return err
 		}
-		if hex.EncodeToString(sum.Sum(nil)) == heads[n] {
+		is := hex.EncodeToString(sum.Sum(nil))
+		if head && slices.Contains(heads[next], is) {
 			if e.Heads == nil {
 				e.Heads = map[string]int64{}
 			}
-			e.Heads[heads[n]] = n
+			e.Heads[is] = next
+		}
+		if begins != nil && next == begins.next() {
+			begins.add(is)
 		}
 	}
-	copied, err := io.Copy(sum, f)
-	e.Size += copied
-	return err
 }
 
 // needed says from which offset on the content must be stored.

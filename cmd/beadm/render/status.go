@@ -37,6 +37,9 @@ func StatusText(w io.Writer, s activate.Status) error {
 			say("          the other side stands at %s", rooted.Printable(c.Saved))
 		}
 	}
+	if len(s.Conflicts) > 0 {
+		say("          beadm sync diff PATH shows the sides, beadm sync resolve --take outgoing|incoming|FILE PATH decides")
+	}
 	if t := s.Trouble; t != nil {
 		say("BOOT:     at %s it went on without: %s", when(t.At), line(t.Why))
 	}

@@ -66,6 +66,7 @@ func Conflicts(w io.Writer, list []activate.OpenConflict) error {
 			fmt.Fprintf(w, "    the other side stands at %s\n", rooted.Printable(string(c.Saved)))
 		}
 	}
+	fmt.Fprintf(w, "beadm sync diff --to %[1]s PATH shows the sides, beadm sync resolve --to %[1]s --take outgoing|incoming|FILE PATH decides\n", list[0].BE)
 	return nil
 }
 

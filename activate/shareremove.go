@@ -109,7 +109,7 @@ func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (shar
 // sharedNames are the names in the shared dataset of paths, or of all that the
 // running boot environment has links for.
 func (s *Session) sharedNames(ctx context.Context, paths []string) ([]string, error) {
-	list, err := share.Status(ctx, s.Root, "")
+	list, err := share.Status(ctx, s.Root, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 		if data, err := s.openRelocation(); err != nil || data != nil {
 			return true, err
 		}
-		list, err := share.Status(ctx, s.Root, "")
+		list, err := share.Status(ctx, s.Root, nil)
 		for _, p := range list {
 			if slices.Contains(a.Names, p.Name) && p.State == share.Real {
 				return true, err

@@ -270,7 +270,7 @@ func (s *Session) pathInShare(ctx context.Context, p string) (string, error) {
 	if !strings.HasPrefix(p, "/") {
 		return p, nil
 	}
-	paths, err := share.Status(ctx, s.Root, "")
+	paths, err := share.Status(ctx, s.Root, nil)
 	if err != nil {
 		return "", err
 	}

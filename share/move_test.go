@@ -151,7 +151,7 @@ func seen(t *testing.T, root string) string {
 
 func state(t *testing.T, root string) map[string]State {
 	t.Helper()
-	list, err := Status(context.Background(), root, "linux")
+	list, err := Status(context.Background(), root, Profile("linux"))
 	if err != nil {
 		t.Fatal(err)
 	}

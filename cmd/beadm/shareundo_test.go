@@ -125,7 +125,7 @@ func TestShareAdd(t *testing.T) {
 	m.refused(5, "only directories directly below /var", "share", "add", "/srv/www")
 	m.refused(5, "package database", "share", "add", "/var/lib")
 	m.ok("share", "add", "/var/www")
-	if out := m.ok("share", "status"); !m.linked("var/www") || !strings.Contains(out, "/var/www     linked") {
+	if out := m.ok("share", "status"); !m.linked("var/www") || !strings.Contains(out, "/var/www     linked ") {
 		t.Errorf("share status:\n%s", out)
 	}
 	write(t, www, "two\n")
@@ -144,5 +144,58 @@ func TestShareAdd(t *testing.T) {
 	m.ok("boot")
 	if m.linked("var/www") || read(t, www) != "two\n" {
 		t.Error("it is not put back in the other")
+	}
+}
+
+// What beadm.conf(5) says of the profile is what share init moves.
+func TestShareProfileOfConf(t *testing.T) {
+	m := newMachine(t)
+	conf := filepath.Join(m.root, "etc/beadm/beadm.conf")
+	write(t, conf, "# ours\nshare.path = www\n")
+	m.refused(2, "etc/beadm/beadm.conf:2: share.path: \"www\" is no path", "share", "init")
+	write(t, conf, "share.path = /var/www\nshare.path = /var/spool/cron/crontabs\nshare.path = /var/crash\nshare.path = !/var/tmp\nshare.path = /var/games\n")
+	write(t, filepath.Join(m.root, "var/www/page"), "one\n")
+	write(t, filepath.Join(m.root, "var/spool/cron/crontabs/root"), "@daily true\n")
+	check(t, os.Symlink("www/crash", filepath.Join(m.root, "var/crash")))
+	m.ok("create", "before")
+	says := func(lines ...string) {
+		t.Helper()
+		out := m.ok("share", "status")
+		for _, line := range lines {
+			if !strings.Contains(out, line+"\n") {
+				t.Errorf("share status does not say %q:\n%s", line, out)
+			}
+		}
+	}
+	says("/var/crash   within    it is a link that leads into /var/www, which is moved with all that is in it",
+		"/var/games   absent    it is not there",
+		"/var/www     real      it belongs to this boot environment; beadm share init moves it",
+		"/var/spool/cron/crontabs within    it is in /var/spool, which is moved with all that is in it")
+	before := m.snapshotWorld()
+	if out := m.ok("share", "init", "-n"); !strings.Contains(out, "would move /var/www (") || strings.Contains(out, "/var/tmp") {
+		t.Errorf("share init -n:\n%s", out)
+	}
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("a dry run changed\n%s", differ(before, after))
+	}
+	r := m.run("share", "init")
+	if r.code != 0 || r.out != "moved /var/log\nmoved /var/mail\nmoved /var/spool\nmoved /var/www\n" || !strings.Contains(r.err, "/var/crash stays: it is a link that leads into /var/www") {
+		t.Errorf("%v", r)
+	}
+	if m.linked("var/tmp") || !m.linked("var/www") {
+		t.Error("not what beadm.conf says")
+	}
+	says("/var/www     linked    it is in the shared data",
+		"/var/crash   within    it is a link that leads into /var/www, which is shared",
+		"/var/spool/cron/crontabs within    it is in /var/spool, which is shared")
+	if r := m.run("share", "add", "/var/crash"); r.code != 0 || !strings.Contains(r.err, "/var/crash stays: it is a link that leads into /var/www, which is shared") {
+		t.Errorf("%v", r)
+	}
+	// One from before, whose beadm.conf says nothing, shares it too.
+	write(t, filepath.Join(m.root, "var/www/page"), "two\n")
+	m.switchTo("@be-before")
+	m.ok("boot")
+	if !m.linked("var/www") || m.linked("var/tmp") || read(t, filepath.Join(m.root, "var/www/page")) != "two\n" {
+		t.Error("the boot environment of before has its own")
 	}
 }

@@ -18,18 +18,30 @@ func ShareSnapshots(w io.Writer, list []activate.ShareSnapshot) error {
 	return table(w, rows)
 }
 
+// shareSentences are those of the states that say nothing themselves.
+var shareSentences = map[share.State]string{
+	share.Real:     "it belongs to this boot environment; beadm share init moves it",
+	share.Linked:   "it is in the shared data",
+	share.Separate: "it is a file system of its own, which no switch changes",
+	share.Absent:   "it is not there",
+}
+
 // ShareStatus prints a line a path.
 func ShareStatus(w io.Writer, paths []share.Path) error {
 	for _, p := range paths {
-		line := fmt.Sprintf("%-12s %s", rooted.Printable(p.Path), p.State)
-		if p.Why != "" {
-			line += ": " + p.Why
-		}
-		if _, err := fmt.Fprintln(w, line); err != nil {
+		if _, err := fmt.Fprintf(w, "%-12s %-9s %s\n", rooted.Printable(p.Path), p.State, ShareWhy(p)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ShareWhy says, as a clause, what a path is.
+func ShareWhy(p share.Path) string {
+	if p.Why != "" {
+		return p.Why
+	}
+	return shareSentences[p.State]
 }
 
 // Restored says what a restore did, or would do.

@@ -298,17 +298,3 @@ func HasOld(root string) (bool, error) {
 	}
 	return err == nil, err
 }
-
-// sweepOld removes from OldDir what a copy that was cut had not named yet.
-func sweepOld(r *rooted.Root) error {
-	list, err := r.ReadDir(OldDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, info := range list {
-		if strings.HasPrefix(info.Name, rooted.TempPrefix) {
-			err = errors.Join(err, r.RemoveAll(OldDir+"/"+info.Name))
-		}
-	}
-	return err
-}

@@ -53,8 +53,13 @@ func Arrive(ctx context.Context, root, shareDir string, now time.Time) (Arrival,
 	}
 	defer live.Close()
 	m := &merge{ctx: ctx, res: &a, live: live}
-	if m.aside, err = asideName(r, now); err != nil {
+	if m.aside, m.again, err = asideName(r, now); err != nil {
 		return a, wrap(be.Other, "cannot bring in what is staged", err)
+	}
+	if m.again {
+		if err := sweep(live, "/"); err != nil {
+			return a, wrap(be.Other, "cannot bring in what is staged", err)
+		}
 	}
 	if err := m.all(r, names); err != nil {
 		return a, be.E(be.KindOf(err), "cannot bring what is staged into the shared dataset: %w", err)
@@ -107,14 +112,15 @@ func stagedNames(r *rooted.Root) ([]string, error) {
 	return names, err
 }
 
-func asideName(r *rooted.Root, now time.Time) (string, error) {
+// asideName is where collisions go, and whether an arrival that was cut used it.
+func asideName(r *rooted.Root, now time.Time) (name string, again bool, err error) {
 	file := StagedDir + "/" + marker
 	if data, err := r.ReadFileLimit(file, 100); err == nil && len(data) > 0 && !bytes.ContainsAny(data, "/\x00") {
-		return ArrivedDir + "/" + string(data), nil
+		return ArrivedDir + "/" + string(data), true, nil
 	}
-	name := now.UTC().Format("2006-01-02T150405Z")
-	err := r.WriteFileAtomic(file, []byte(name), rooted.Attr{Mode: 0o600})
-	return ArrivedDir + "/" + name, err
+	name = now.UTC().Format("2006-01-02T150405Z")
+	err = r.WriteFileAtomic(file, []byte(name), rooted.Attr{Mode: 0o600})
+	return ArrivedDir + "/" + name, false, err
 }
 
 type merge struct {
@@ -122,6 +128,7 @@ type merge struct {
 	res   *Arrival
 	live  *rooted.Root
 	aside string
+	again bool // an earlier try may have left what it had not named yet
 }
 
 func (m *merge) all(r *rooted.Root, names []string) error {
@@ -169,6 +176,11 @@ func (m *merge) entry(src *os.File, name string, path []string) error {
 			}
 			there.Close()
 			m.res.Held++
+			if m.again {
+				if err := sweep(m.live, "/"+strings.Join(at, "/")); err != nil {
+					return err
+				}
+			}
 		default:
 			return err
 		}

@@ -27,6 +27,9 @@ func PutBack(ctx context.Context, root, shareDir string, names []string) ([]stri
 		return nil, err
 	}
 	defer live.Close()
+	if err := sweepVar(r); err != nil {
+		return nil, be.E(be.Other, "cannot put directories back into %s: %w", root, err)
+	}
 	var done []string
 	for _, name := range names {
 		put, err := putBackAtRest(ctx, r, live, name)
@@ -55,7 +58,7 @@ func DropBack(root string, names []string) error {
 			return err
 		}
 	}
-	return sweepOld(r)
+	return sweepVar(r)
 }
 
 func putBackAtRest(ctx context.Context, r, live *rooted.Root, name string) (bool, error) {
@@ -93,7 +96,7 @@ func copyBack(ctx context.Context, r, live *rooted.Root, name, back string) erro
 		return err
 	}
 	effect("copy back " + name)
-	if err := errors.Join(sweepOld(r), r.RemoveAll(back)); err != nil {
+	if err := r.RemoveAll(back); err != nil {
 		return err
 	}
 	src, err := copier.OpenDir(live, "/"+name)
@@ -143,7 +146,7 @@ func unstaged(ctx context.Context, r *rooted.Root, name string) error {
 		return err
 	}
 	defer v.Close()
-	m := &merge{ctx: ctx, res: &Arrival{}, live: v, aside: ArrivedDir + "/" + time.Now().UTC().Format("2006-01-02T150405Z")}
+	m := &merge{ctx: ctx, res: &Arrival{}, live: v, again: true, aside: ArrivedDir + "/" + time.Now().UTC().Format("2006-01-02T150405Z")}
 	if err := m.entry(staged, name, nil); err != nil {
 		return err
 	}

@@ -128,7 +128,7 @@ func (s *settling) all() error {
 			return err
 		}
 	}
-	if err := errors.Join(s.r.SweepTemp("/var"), sweepOld(s.r)); err != nil {
+	if err := sweepVar(s.r); err != nil {
 		return err
 	}
 	if !s.mounted || !s.ours {

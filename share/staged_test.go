@@ -399,6 +399,25 @@ func TestSnapshotName(t *testing.T) {
 	}
 }
 
+// What a killed arrival had begun and not named goes with the next.
+func TestArrivalTidiesUpAfterOne(t *testing.T) {
+	root := system(t)
+	if _, err := Init(t.Context(), Options{Root: root, OS: "linux"}); err != nil {
+		t.Fatal(err)
+	}
+	live := root + "/var/share"
+	be2 := clone(t, linkedClone+`; mkdir -p var/.beadm-staged/mail/sub; echo x >var/.beadm-staged/mail/bob; echo 2026-11-21T000000Z >var/.beadm-staged/.beadm-arrival`)
+	sh(t, live, `touch mail/.beadm-new-1; mkdir -p .beadm-new-2/x mail/sub/.beadm-new-3; touch mail/.beadm-newish`)
+	if _, err := Arrive(t.Context(), be2, live, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for name, there := range map[string]bool{"mail/.beadm-new-1": false, ".beadm-new-2": false, "mail/sub/.beadm-new-3": false, "mail/.beadm-newish": true, "mail/bob": true} {
+		if _, err := os.Lstat(filepath.Join(live, name)); (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // An adoption and the arrival after it, each killed at every effect and
 // called again, end as if nobody had been killed.
 func TestAdoptAndArriveDieAnywhere(t *testing.T) {

@@ -133,7 +133,7 @@ func (t *Target) DestroyShareSnapshot(ctx context.Context, name string, dryRun b
 		return err
 	}
 	if of, _, ok := share.ParseSnapshotName(name); ok && s.neededActivations()[of] {
-		return be.E(be.InUse, "cannot destroy snapshot %s: it belongs to a trial that is under way, or that failed and is not acknowledged (beadm status)", name)
+		return be.E(be.InUse, "cannot destroy snapshot %s: it belongs to a trial that is under way, or that failed and is not acknowledged, or to a rollback (beadm status)", name)
 	}
 	if dryRun {
 		s.Report.Would("destroy snapshot " + name + " of the shared data")
@@ -192,51 +192,67 @@ func (t *Target) RestoreShare(ctx context.Context, name string, paths []string, 
 	if _, err := s.shareSnapshot(ctx, name); err != nil {
 		return res, err
 	}
-	live := s.openLive()
-	if live == nil {
+	if !s.shareIsLive() {
 		return res, be.E(be.InUse, "cannot restore: the shared data is not mounted at %s", s.liveShare())
 	}
-	defer live.Close()
-	dir := s.path("share")
-	if err := s.private(dir); err != nil {
-		return res, err
-	}
-	if err := s.holdMounts(ctx); err != nil {
-		return res, err
-	}
-	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
-	if err := s.Store.MountVolumeSnapshot(ctx, be.ShareVolume, name, dir); err != nil {
-		return res, err
-	}
-	if err := share.Holds(dir, inShare); err != nil {
+	if dryRun {
+		err := s.withShareSnapshot(ctx, name, func(dir string) error {
+			if res.Restored, err = s.restoreFrom(ctx, dir, inShare, "", 0, true); err == nil {
+				res.Snapshot = name
+			}
+			return err
+		})
 		return res, err
 	}
 	now := time.Now()
-	if !dryRun {
-		if res.Before, err = s.newSnapshotName(ctx, now); err != nil {
-			return res, err
-		}
-		if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, res.Before); err != nil {
-			return res, be.E(be.KindOf(err), "cannot restore before there is a snapshot of what is: %w", err)
-		}
-	}
-	res.Snapshot = name
-	res.Restored, err = share.Restore(ctx, share.RestoreOptions{
-		Snap: dir, Live: openPath(live), Paths: inShare, Aside: now.UTC().Format("2006-01-02T150405Z"), DryRun: dryRun,
-	})
-	if dryRun {
+	if res, err = s.restore(ctx, name, inShare, now, 0); err != nil {
 		return res, err
 	}
-	did := fmt.Sprintf("%s from %s: %d messages into %d mailboxes, %d brought back, %d set aside", strings.Join(inShare, " "), name, res.Messages, len(res.Mailboxes), res.Brought, len(res.SetAside))
-	if err != nil {
-		s.record("share restore", "", did+"; not to its end: "+err.Error())
-		return res, be.E(be.KindOf(err), "%w; what was restored until then stays, what was before is in snapshot %s: mend the cause and do it again", err, res.Before)
-	}
-	s.record("share restore", "", did)
 	if len(res.Locked) > 0 {
 		return res, be.E(be.InUse, "not restored, because another program has it locked: %s; do it again", strings.Join(allPrintable(res.Locked), ", "))
 	}
 	return res, nil
+}
+
+// restore brings back what the snapshot holds at paths in the shared data, after
+// a snapshot of what is there; asked names that and what is set aside.
+func (s *Session) restore(ctx context.Context, name string, paths []string, asked time.Time, patience time.Duration) (res ShareRestored, err error) {
+	err = s.withShareSnapshot(ctx, name, func(dir string) error {
+		if err := share.Holds(dir, paths); err != nil {
+			return err
+		}
+		if res.Before, err = s.newSnapshotName(ctx, asked); err != nil {
+			return err
+		}
+		if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, res.Before); err != nil {
+			return be.E(be.KindOf(err), "cannot restore before there is a snapshot of what is: %w", err)
+		}
+		res.Snapshot = name
+		res.Restored, err = s.restoreFrom(ctx, dir, paths, asked.UTC().Format("2006-01-02T150405Z"), patience, false)
+		did := fmt.Sprintf("%s from %s: %d messages into %d mailboxes, %d brought back, %d set aside", strings.Join(paths, " "), name, res.Messages, len(res.Mailboxes), res.Brought, len(res.SetAside))
+		if err != nil {
+			s.record("share restore", "", did+"; not to its end: "+err.Error())
+			return be.E(be.KindOf(err), "%w; what was restored until then stays, what was before is in snapshot %s: mend the cause and do it again", err, res.Before)
+		}
+		s.record("share restore", "", did)
+		return nil
+	})
+	return res, err
+}
+
+// restoreFrom is share.Restore from the snapshot mounted at dir.
+func (s *Session) restoreFrom(ctx context.Context, dir string, paths []string, aside string, patience time.Duration, dryRun bool) (share.Restored, error) {
+	live := s.openLive()
+	if live == nil {
+		return share.Restored{}, be.E(be.InUse, "cannot restore: the shared data is not mounted at %s", s.liveShare())
+	}
+	defer live.Close()
+	if err := share.Holds(dir, paths); err != nil {
+		return share.Restored{}, err
+	}
+	return share.Restore(ctx, share.RestoreOptions{
+		Snap: dir, Live: openPath(live), Paths: paths, Aside: aside, Patience: patience, DryRun: dryRun,
+	})
 }
 
 // newSnapshotName is of what is before a restore; two may be in one second.
@@ -314,6 +330,11 @@ func (s *Session) neededActivations() map[string]bool {
 	}
 	if t := s.State.Trial; t != nil {
 		keep[t.Activation] = true
+	}
+	if r := s.State.Restore; r != nil {
+		if of, _, ok := share.ParseSnapshotName(r.Snapshot); ok {
+			keep[of] = true
+		}
 	}
 	return keep
 }

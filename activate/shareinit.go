@@ -38,7 +38,12 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 			return plan, res, err
 		}
 	}
-	if plan, err = share.MakePlan(ctx, t.Root, t.shareProfile(), opts.Paths...); err != nil || opts.DryRun {
+	for _, p := range opts.Paths {
+		if !strings.HasPrefix(p, "/") {
+			return plan, res, be.E(be.Usage, "cannot share %q: give a path such as /var/www", p)
+		}
+	}
+	if plan, err = share.MakePlan(ctx, t.Root, t.shareProfile(), opts.Paths...); err != nil {
 		return plan, res, err
 	}
 	args := shareInitArgs{}
@@ -52,8 +57,11 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 	if err != nil {
 		return plan, res, err
 	}
-	if free < plan.Need+room {
-		return plan, res, be.E(be.Undone, "cannot move the shared data: it needs %d MiB and %s has %d free; nothing was changed", (plan.Need+room)>>20, t.Store.Location(), free>>20)
+	if need := plan.Need + plan.Need/16 + room; free < need {
+		return plan, res, be.E(be.Undone, "cannot move %s: the copies take %d MiB and %s has %d free; nothing was changed", strings.Join(args.Moves, ", "), need>>20, t.Store.Location(), free>>20)
+	}
+	if opts.DryRun {
+		return plan, res, nil
 	}
 	running, err := s.running(ctx)
 	if err != nil {

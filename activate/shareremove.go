@@ -3,6 +3,7 @@ package activate
 import (
 	"context"
 	"errors"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +42,9 @@ func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (shar
 		}
 	}
 	args := shareRemoveArgs{}
+	for i, p := range opts.Paths {
+		opts.Paths[i] = path.Clean(p)
+	}
 	if args.Names, err = s.sharedNames(ctx, opts.Paths); err != nil {
 		return res, err
 	}

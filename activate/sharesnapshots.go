@@ -16,9 +16,9 @@ import (
 type ShareSnapshot struct {
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
-	Bytes   int64     `json:"bytes"` // that destroying it alone would free; 0 where the store does not know
+	Bytes   int64     `json:"bytes"` // that destroying it alone would free
 	// For says what it was made for: "activation of NEW", "failed trial of NEW",
-	// "restore"; empty for one that was made by hand.
+	// "before a restore"; empty for one that was made by hand.
 	For string `json:"for,omitempty"`
 }
 
@@ -37,9 +37,16 @@ func (t *Target) ShareSnapshots(ctx context.Context) ([]ShareSnapshot, error) {
 		return nil, err
 	}
 	list := []ShareSnapshot{}
-	switches, err := s.switches()
+	switches, noHistory := s.switches()
 	for _, snap := range all {
 		one := ShareSnapshot{Name: snap.Name, Created: snap.Created, Bytes: snap.Space}
+		if m, ok := s.Store.(be.SnapshotMeasurer); ok && snap.Space == 0 {
+			if one.Bytes, err = m.VolumeSnapshotSpace(ctx, be.ShareVolume, snap.Name); be.KindOf(err) == be.NotFound {
+				continue // destroyed meanwhile
+			} else if err != nil {
+				return nil, err
+			}
+		}
 		if of, _, ok := share.ParseSnapshotName(snap.Name); ok {
 			if one.For = switches[of]; one.For == "" {
 				one.For = "a switch"
@@ -47,12 +54,12 @@ func (t *Target) ShareSnapshots(ctx context.Context) ([]ShareSnapshot, error) {
 		}
 		list = append(list, one)
 	}
-	return list, err
+	return list, noHistory
 }
 
 // switches are what activations were, by their token.
 func (s *Session) switches() (map[string]string, error) {
-	of := map[string]string{beforeRestore: "restore"}
+	of := map[string]string{beforeRestore: "before a restore"}
 	if s.Dir == nil {
 		return of, nil
 	}

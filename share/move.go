@@ -194,7 +194,7 @@ func (m *move) room(need int64) error {
 		}
 	}
 	if need += need / 16; need > free {
-		return be.E(be.Other, "cannot move: the copies take %d MiB and %d MiB are free; nothing was changed", need>>20, free>>20)
+		return be.E(be.Undone, "cannot move: the copies take %d MiB and %d MiB are free; nothing was changed", need>>20, free>>20)
 	}
 	return nil
 }

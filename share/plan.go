@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"beadm/be"
+	copier "beadm/be/copy"
 	"beadm/be/rooted"
 )
 
@@ -97,6 +98,9 @@ func MakePlan(ctx context.Context, root string, profile []string, asked ...strin
 		p := &plan.Paths[i]
 		if len(asked) > 0 && (p.State == Refused || p.State == Elsewhere) {
 			return plan, be.E(be.Decision, "cannot share %s: %s", rooted.Printable(p.Path), p.Why)
+		}
+		if len(asked) > 0 && p.State == Absent {
+			return plan, be.E(be.NotFound, "cannot share %s: it is not there", rooted.Printable(p.Path))
 		}
 		if p.State != Real {
 			continue
@@ -273,12 +277,12 @@ func exists(r *rooted.Root, p string) bool {
 
 // weigh counts what a copy of the tree takes.
 func weigh(ctx context.Context, r *rooted.Root, p string) (bytes, files int64, err error) {
-	err = r.Walk(p, func(_ string, info rooted.Info) error {
+	err = r.Walk(p, func(at string, info rooted.Info) error {
 		files++
 		// A name takes something too, and so does a directory.
 		bytes += 1024
 		if info.IsRegular() && info.Nlink > 0 {
-			bytes += info.Size / int64(info.Nlink)
+			bytes += dataSize(r, at, info) / int64(info.Nlink)
 		}
 		return ctx.Err()
 	})
@@ -290,4 +294,22 @@ func weigh(ctx context.Context, r *rooted.Root, p string) (bytes, files int64, e
 		return 0, 0, be.E(be.Other, "cannot count what is in %s: %w", p, err)
 	}
 	return bytes, files, nil
+}
+
+// dataSize leaves the holes out of files large enough to matter: lastlog says
+// that it has a terabyte.
+func dataSize(r *rooted.Root, at string, info rooted.Info) int64 {
+	if info.Size < 1<<20 {
+		return info.Size
+	}
+	f, err := r.OpenNoFollow(at)
+	if err != nil {
+		return info.Size
+	}
+	defer f.Close()
+	data, err := copier.DataSize(f, info.Size)
+	if err != nil {
+		return info.Size
+	}
+	return data
 }

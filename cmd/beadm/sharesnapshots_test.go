@@ -61,7 +61,7 @@ func TestEatenMailbox(t *testing.T) {
 		t.Errorf("what was refused or a dry run changed\n%s", differ(before, after))
 	}
 	out := m.ok("share", "restore", snap, "/var/mail")
-	for _, want := range []string{"completed: mail/alice", "completed: mail/bob", "messages: 3", "before it all is in snapshot: beadm-restore-"} {
+	for _, want := range []string{"completed: mail/alice", "completed: mail/bob", "mailboxes completed: 2, with 3 messages", "before it all is in snapshot: beadm-restore-"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("restore does not say %q:\n%s", want, out)
 		}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // What was there before is kept in every boot environment until it is given up.
@@ -197,5 +199,97 @@ func TestShareProfileOfConf(t *testing.T) {
 	m.ok("boot")
 	if !m.linked("var/www") || m.linked("var/tmp") || read(t, filepath.Join(m.root, "var/www/page")) != "two\n" {
 		t.Error("the boot environment of before has its own")
+	}
+}
+
+// What cannot be shared is refused in one sentence, and nothing has changed.
+func TestShareRefusals(t *testing.T) {
+	m := newMachine(t)
+	in := func(file string) string { return filepath.Join(m.root, file) }
+	out := t.TempDir()
+	write(t, filepath.Join(out, "precious"), "x")
+	for _, dir := range []string{"var/lib/dpkg", "var/adm/netconfig", "var/games/below", "var/own", "var/www", "srv/www", "var/db/pkg"} {
+		check(t, os.MkdirAll(in(dir), 0o755))
+	}
+	check(t, os.Symlink(out, in("var/out")))
+	check(t, os.Symlink("../../../../../../.."+out, in("var/climbs")))
+	check(t, os.Symlink("www", in("var/page")))
+	write(t, in("var/file"), "x")
+	for _, dir := range []string{"var/games/below", "var/own"} {
+		check(t, unix.Mount("below", in(dir), "tmpfs", 0, ""))
+		t.Cleanup(func() { unix.Unmount(in(dir), unix.MNT_DETACH) })
+	}
+	every := func() {
+		t.Helper()
+		m.refused(2, `cannot share "www"`, "share", "add", "www")
+		m.refused(2, `cannot share ""`, "share", "init", "")
+		m.refused(3, "cannot share /var/none: it is not there", "share", "add", "/var/none")
+		for path, says := range map[string]string{
+			"/var/lib":         "it holds a package database (/var/lib/",
+			"/var/lib/dpkg":    "only directories directly below /var",
+			"/var/db":          "it holds a package database (/var/db/pkg)",
+			"/var/adm":         "packages own files in it (/var/adm/netconfig)",
+			"/srv/www":         "only directories directly below /var",
+			"/":                "only directories directly below /var",
+			"/var":             "only directories directly below /var",
+			"/var/.beadm-old":  "only directories directly below /var",
+			"/var/../etc":      "only directories directly below /var",
+			"/var/share":       "it is in the shared data already",
+			"/var/share/mail":  "it is in the shared data already",
+			"/var/www/../file": "it is not a directory",
+			"/var/games":       "another file system is mounted below it, at /var/games/below",
+			"/var/out":         "it is a link to " + out + ", which leads to " + out,
+			"/var/climbs":      "it is a link to ../../../../../../.." + out + ", which leads to " + out,
+			"/var/page":        "it is a link that leads into /var/www: share that",
+			"/var/www/deep":    "it is in /var/www: share that",
+		} {
+			m.refused(5, "cannot share "+filepath.Clean(path)+": "+says, "share", "add", path)
+		}
+		m.refused(5, "cannot share /var/lib: ", "share", "add", "/var/www", "/var/lib")
+	}
+	every()
+	// Space is looked at first, by what a copy writes: not the holes.
+	f, err := os.Create(in("var/www/sparse"))
+	check(t, err)
+	check(t, f.Truncate(1<<40))
+	check(t, f.Close())
+	m.ok("share", "add", "-n", "/var/www")
+	check(t, os.Truncate(in("var/www/sparse"), 0))
+	big := make([]byte, 130<<20)
+	for i := range big {
+		big[i] = byte(i*i>>3 + i>>9)
+	}
+	check(t, os.WriteFile(in("var/www/big"), big, 0o644))
+	unix.Sync()
+	m.refused(12, "cannot move /var/www: the copies take 202 MiB and ", "share", "add", "/var/www")
+	check(t, os.Remove(in("var/www/big")))
+	sh(t, "btrfs", "-q", "filesystem", "sync", m.root)
+	m.ok("share", "init")
+	if info, err := os.Lstat(in("var/adm")); err != nil || !info.IsDir() {
+		t.Error("what packages own was moved")
+	}
+	every()
+	m.refused(3, "is not shared", "share", "remove", "/var/share/mail")
+	m.refused(3, "is not shared", "share", "remove", "/var/out")
+	// What is shared, in what is, or has a place of its own, is done already.
+	before := m.snapshotWorld()
+	for path, says := range map[string]string{
+		"/var/mail":   "/var/mail stays: it is in the shared data",
+		"/var/mail/":  "/var/mail stays: it is in the shared data",
+		"/var/mail/x": "/var/mail/x stays: it is in /var/mail, which is shared",
+		"/var/own":    "/var/own stays: it is a file system of its own",
+	} {
+		if r := m.run("share", "add", path); r.code != 0 || r.out != "" || !strings.Contains(r.err, says) {
+			t.Errorf("wanted %q: %v", says, r)
+		}
+	}
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("it changed\n%s", differ(before, after))
+	}
+	check(t, os.WriteFile(in("var/spool/big"), big, 0o644))
+	unix.Sync()
+	m.refused(12, "cannot put directories back: their copies take ", "share", "remove", "/var/spool/")
+	if got := read(t, filepath.Join(out, "precious")); got != "x" {
+		t.Error(got)
 	}
 }

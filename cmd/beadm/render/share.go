@@ -56,16 +56,19 @@ func Restored(w io.Writer, r activate.ShareRestored, dry bool) error {
 	for _, p := range r.Mailboxes {
 		line("%scompleted: %s", would, rooted.Printable(p))
 	}
-	if len(r.Mailboxes) > 0 {
-		line("messages: %d", r.Messages)
-	}
 	for _, p := range r.SetAside {
 		line("%sreplaced: %s", would, rooted.Printable(p))
 	}
-	if r.Directory != "" {
-		line("what was replaced is in: %s/%s", share.MountPoint, r.Directory)
+	if len(r.Mailboxes) > 0 {
+		line("mailboxes %scompleted: %d, with %d messages", would, len(r.Mailboxes), r.Messages)
 	}
-	line("%sbrought back: %d", would, r.Brought)
+	line("files %sbrought back: %d", would, r.Brought)
+	switch {
+	case r.Directory != "":
+		line("replaced: %d, set aside in %s/%s", len(r.SetAside), share.MountPoint, r.Directory)
+	case len(r.SetAside) > 0:
+		line("%sreplaced, and set aside: %d", would, len(r.SetAside))
+	}
 	line("as they were, or gone on from there: %d", r.Same)
 	if r.Before != "" {
 		line("before it all is in snapshot: %s", r.Before)

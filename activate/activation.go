@@ -154,6 +154,12 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 			args.Stale = append(args.Stale, other.UUID)
 		}
 	}
+	// Said before the trial that is armed is taken back for nothing.
+	if !b.Running && (opts.DryRun || s.State.Trial != nil) {
+		if err := s.fits(ctx, b); err != nil {
+			return err
+		}
+	}
 	if opts.DryRun {
 		if s.State.Trial != nil {
 			s.Report.Would("take back the armed trial of " + s.nameOf(ctx, s.State.Trial.BE))

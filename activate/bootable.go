@@ -71,6 +71,21 @@ func (s *Session) checkWatched(ctx context.Context, b be.BE) error {
 	})
 }
 
+// fits refuses what the loader would have no room for.
+func (s *Session) fits(ctx context.Context, b be.BE) error {
+	f, ok := s.Loader.(boot.Fitter)
+	if !ok {
+		return nil
+	}
+	return s.lookInto(ctx, b, func(dir string) error {
+		e, err := s.entry(ctx, b, dir)
+		if err != nil {
+			return err
+		}
+		return f.Fits(ctx, e)
+	})
+}
+
 func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
 	var inside *boot.Initrd
 	if s.State.Loader.Kind != "stub" {

@@ -132,6 +132,9 @@ func onZFS(disk func(t *testing.T) *vmtest.Disk, setup, kernel string) layout {
 
 // The same where firmware, loader and file system are others.
 func TestVMCycleOnBtrfsWithUEFI(t *testing.T) {
+	if os.Getenv("BEADM_LONG") == "" {
+		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; the cycle on ZFS is run, failback on btrfs, and a loader by UEFI")
+	}
 	t.Parallel()
 	cycle(t, onBtrfs(func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.Btrfs).UEFI() }, withGRUB, "grep 9.9-test /proc/cmdline"))
 }

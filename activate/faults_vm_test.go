@@ -53,7 +53,7 @@ func earlyFaults() []fault {
 		{
 			name:  "oops",
 			spoil: loads(vmtest.Oops), begins: "fault begins", limit: 30 * time.Second,
-			says: []string{resetBefore},
+			says: []string{resetBefore}, long: true,
 		},
 		{
 			name:  "a processor that no longer schedules",
@@ -63,7 +63,7 @@ func earlyFaults() []fault {
 		{
 			name:  "process 1 ends",
 			spoil: newInit("echo fault begins >/dev/console; exit 1"), begins: "fault begins", limit: 30 * time.Second,
-			says: []string{resetBefore},
+			says: []string{resetBefore}, long: true,
 		},
 		{
 			name:  "root that cannot be mounted",
@@ -83,7 +83,7 @@ func earlyFaults() []fault {
 		{
 			name:  "a kernel that is none",
 			spoil: keep("boot/vmlinuz-*", "spoilt"), limit: 30 * time.Second,
-			says: []string{noUserland}, refuses: "is damaged: it does not begin as a kernel", repair: "mv root/kept $(readlink -m boot/vmlinuz)",
+			says: []string{noUserland}, refuses: "is damaged: it does not begin as a kernel", repair: "mv root/kept $(readlink -m boot/vmlinuz)", long: true,
 		},
 		{
 			name:  "no initrd",

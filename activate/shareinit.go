@@ -125,7 +125,7 @@ func (s *Session) shareInitPlan(a shareInitArgs, move func(context.Context) erro
 	if move == nil {
 		move = func(ctx context.Context) error { return s.recoverShare(ctx, shareUnits(s.Root)) }
 	}
-	return journal.Plan{Op: "share init", Args: a, Commit: 1, Committed: moved, Steps: []journal.Step{
+	return journal.Plan{Op: "share init", Args: a, Commit: 2, Committed: moved, Steps: []journal.Step{
 		{
 			Name: "make the shared dataset and mount it",
 			Do: func(ctx context.Context) error {
@@ -147,6 +147,13 @@ func (s *Session) shareInitPlan(a shareInitArgs, move func(context.Context) erro
 				}
 				return s.dropEmptyShare(ctx)
 			},
+		},
+		{
+			// First: a service that is stopped for the move has to work when it
+			// is started again.
+			Name: "tell what goes by path where they will be",
+			Do:   func(ctx context.Context) error { return s.followShare(ctx, a.Moves) },
+			Undo: func(ctx context.Context) error { return s.followShare(ctx, nil) },
 		},
 		{Name: "move " + strings.Join(a.Moves, ", ") + " into it", Do: move},
 	}}

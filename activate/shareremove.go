@@ -190,6 +190,9 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 			},
 		})
 	}
-	plan.Steps = append(plan.Steps, journal.Step{Name: "put " + what + " back into what runs", Do: move})
+	plan.Steps = append(plan.Steps, journal.Step{Name: "put " + what + " back into what runs", Do: move}, journal.Step{
+		Name: "tell what goes by path that they are back",
+		Do:   func(ctx context.Context) error { return s.followShare(ctx, nil) },
+	})
 	return plan
 }

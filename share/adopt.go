@@ -20,12 +20,12 @@ type Adoption struct {
 
 // Adopt gives the boot environment mounted at root, in which nothing runs, the
 // links of the shared dataset mounted at shareDir: one for each directory of
-// the profile, and of what was added to it, that the dataset holds. A BE made before the relocation has
-// directories of its own there. They are kept in OldDir until Commit, and
-// those of their files that changed since the time given are staged, for
-// Arrive: a clone's own, not the mail that was in its source when it was
-// cloned, which the live data has, has delivered, or has deleted since. The
-// zero time stages everything.
+// the profile, and of what was added to it, that the dataset holds, and has
+// what goes by path Follow. A BE made before the relocation has directories of
+// its own there. They are kept in OldDir until Commit, and those of their files
+// that changed since the time given are staged, for Arrive: a clone's own, not
+// the mail that was in its source when it was cloned, which the live data has,
+// has delivered, or has deleted since. The zero time stages everything.
 //
 // Adopt may be killed at any point and called again: a path is a directory of
 // the BE's until, in one step where the file system can, it is a link, and
@@ -77,7 +77,8 @@ func Adopt(ctx context.Context, root, shareDir, os string, since time.Time) (Ado
 			return a, be.E(be.Other, "cannot make the links in %s durable: %w", root, err)
 		}
 	}
-	return a, nil
+	_, err = Follow(ctx, root, nil) // nothing runs there that would have to load it
+	return a, err
 }
 
 func adopt(ctx context.Context, r *rooted.Root, p Path, since time.Time, a *Adoption) error {

@@ -40,6 +40,9 @@ func PutBack(ctx context.Context, root, shareDir string, names []string) ([]stri
 			done = append(done, "/var/"+name)
 		}
 	}
+	if _, err := Follow(ctx, root, nil); err != nil {
+		return done, err
+	}
 	if err := r.SyncFS(); err != nil {
 		return done, be.E(be.Other, "cannot make what was put back in %s durable: %w", root, err)
 	}

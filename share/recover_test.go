@@ -177,7 +177,6 @@ func (u brokenUnits) Start(context.Context, []string) error { return errors.New(
 func TestUnitThatStaysDown(t *testing.T) {
 	root := system(t)
 	u, _ := writers(t, root)
-	time.Sleep(500 * time.Millisecond)
 	var last []byte
 	o := Options{Root: root, BE: "this", OS: "linux", Units: brokenUnits{u}, StopAll: true, Record: func(_ string, s []byte) error { last = s; return nil }}
 	if _, err := Init(context.Background(), o); be.KindOf(err) != be.Recovery {

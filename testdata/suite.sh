@@ -27,6 +27,8 @@ suite() {
 		echo "   --- its last lines:"
 		tail -n 80 "$out"
 	fi
+	# Where the minutes go.
+	grep -hE '^ *--- PASS.*\(([6-9][0-9]|[0-9]{3,})\.[0-9]+s\)' "$out" | sed 's/^ */     /' || :
 	# Never a silent skip.
 	grep -hE '^ *--- SKIP|^SKIPPED' "$out" || :
 }
@@ -44,7 +46,7 @@ native)
 	;;
 vm)
 	limit=60m
-	[ -z "${BEADM_LONG-}" ] || limit=180m
+	[ -z "${BEADM_LONG-}" ] || limit=360m
 	for pkg in $($GO list -tags vm -f '{{if .TestGoFiles}}{{.ImportPath}} {{.TestGoFiles}}{{end}}{{if .XTestGoFiles}} {{.ImportPath}} {{.XTestGoFiles}}{{end}}' ./... | grep '_vm_test.go' | cut -d' ' -f1 | sort -u); do
 		suite "$pkg (vm)" env BEADM_VM=1 $GO test -tags vm -count=1 -timeout $limit -run VM -v "$pkg"
 	done

@@ -96,3 +96,9 @@ type Loader interface {
 	// Tidy removes what a cut left unfinished. No loader looks at that.
 	Tidy(ctx context.Context) error
 }
+
+// Fitter is a Loader that copies kernels. Fits says, as the error that Put would
+// be refused with, that there is no room for those of e; it changes nothing.
+type Fitter interface {
+	Fits(ctx context.Context, e Entry) error
+}

@@ -24,7 +24,7 @@ import (
 type aCut struct {
 	name     string
 	bare     bool                  // beadm is not set up yet
-	shares   bool                  // it runs with the shared data: with BEADM_LONG
+	shares   bool                  // it runs with the shared data mounted
 	before   func(m *machine)      // what the command finds
 	args     []string              // $LOADER is the stub's directory
 	done     func(m *machine)      // what holds at the end
@@ -239,9 +239,6 @@ func TestCuts(t *testing.T) {
 	t.Logf("seed %d", seed)
 	for _, c := range cuts() {
 		t.Run(c.name, func(t *testing.T) {
-			if c.shares && os.Getenv("BEADM_LONG") == "" {
-				t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) cuts it; share init is cut, and TestShareUndo, TestShareCommit, TestEatenMailbox run")
-			}
 			m := newBareMachine(t)
 			if !c.bare {
 				m.ok("setup", "--loader", "stub", "--loader-dir", m.loader)
@@ -332,6 +329,7 @@ func (m *machine) cutAt(n int, power bool, c aCut) {
 		disk := m.copyDisk()
 		m.kill()
 		m.powerOn(disk)
+		os.RemoveAll(filepath.Dir(disk.image))
 		if c.bare {
 			m.ok("boot") // the loader is still the one from before
 		} else {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,10 +64,23 @@ type disk struct {
 	boots         string
 }
 
+// diskDir is a directory for disks: in memory where there is room.
+func diskDir(t *testing.T) string {
+	t.Helper()
+	var st unix.Statfs_t
+	if unix.Statfs("/dev/shm", &st) != nil || st.Bavail*uint64(st.Bsize) < 4<<30 {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "beadm-disk-")
+	check(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // copyDisk keeps what the disk holds now, and not what the kernel does.
 func (m *machine) copyDisk() disk {
 	m.t.Helper()
-	dir := m.t.TempDir()
+	dir := diskDir(m.t)
 	d := disk{filepath.Join(dir, "img"), filepath.Join(dir, "loader"), m.boots}
 	sh(m.t, "cp", "--sparse=always", m.image, d.image)
 	sh(m.t, "cp", "-a", m.loader, d.loader)

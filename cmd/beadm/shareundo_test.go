@@ -293,3 +293,42 @@ func TestShareRefusals(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// What goes by path knows where the directories are, in every boot environment
+// that has the links, and no longer once they are back.
+func TestShareIsFollowed(t *testing.T) {
+	m := newMachine(t)
+	for _, dir := range []string{"etc/apparmor.d/tunables/home.d", "etc/tmpfiles.d"} {
+		check(t, os.MkdirAll(filepath.Join(m.root, dir), 0o755))
+	}
+	write(t, filepath.Join(m.root, "etc/tmpfiles.d/tmp.conf"), "q /var/tmp 1777 root root 30d\n")
+	m.ok("create", "before")
+	told := func(root string, want bool) {
+		t.Helper()
+		for file, says := range map[string]string{"etc/apparmor.d/tunables/home.d/beadm": "alias /var/mail/ -> /var/share/mail/,", "etc/tmpfiles.d/beadm-share.conf": "e /var/share/tmp - - - 30d"} {
+			data, _ := os.ReadFile(filepath.Join(root, file))
+			if strings.Contains(string(data), says) != want {
+				t.Errorf("%s of %s: %q", file, root, data)
+			}
+		}
+	}
+	before := filepath.Join(m.top, "@be-before")
+	m.ok("share", "init")
+	told(m.root, true)
+	told(before, false)
+	m.ok("activate", "before")
+	told(before, true)
+	m.ok("activate", "-T")
+	// The administrator's own age, at the next boot.
+	write(t, filepath.Join(m.root, "etc/tmpfiles.d/tmp.conf"), "q /var/tmp 1777 root root -\n")
+	m.comeUp()
+	if data, err := os.ReadFile(filepath.Join(m.root, "etc/tmpfiles.d/beadm-share.conf")); err == nil {
+		t.Errorf("/var/tmp is still aged: %s", data)
+	}
+	write(t, filepath.Join(m.root, "etc/tmpfiles.d/tmp.conf"), "q /var/tmp 1777 root root 30d\n")
+	m.comeUp()
+	told(m.root, true)
+	m.ok("share", "undo")
+	told(m.root, false)
+	told(before, false)
+}

@@ -1,5 +1,7 @@
 # mirror.sh is sourced: where Debian's packages come from, and how a root is
 # made of them. BEADM_DEBIAN_MIRROR and BEADM_DEBIAN_SECURITY name mirrors.
+# In the roots that are made there is no other.
+export TMPDIR=/tmp
 : "${BEADM_DEBIAN_MIRROR:=http://deb.debian.org/debian}"
 : "${BEADM_DEBIAN_SECURITY:=http://deb.debian.org/debian-security}"
 

@@ -100,15 +100,11 @@ func (l *Loader) put(ctx context.Context, e boot.Entry) error {
 	copied, must := l.place(e.Root)
 	if copied {
 		err := l.putCopied(ctx, e)
-		switch {
-		case err == nil:
+		if err == nil {
 			return l.kernels().Drop(l.texts)
-		case !kernels.NoRoom(err) || l.cfg.Kernels == KernelsLoader:
+		}
+		if err := l.refusal(e, must, err); err != nil {
 			return err
-		case must != nil && cannotRead(e.Root, true) == nil:
-			return be.E(be.Unbootable, "%w, so its kernel has to be on GRUB's partition: %w; if the GRUB that starts this machine reads it all the same: beadm setup --kernels root", must, err)
-		case must != nil:
-			return be.E(be.Unbootable, "%w, so its kernel has to be on GRUB's partition: %w", must, err)
 		}
 	} else if must != nil {
 		return be.E(be.Unbootable, "%w: beadm setup --kernels auto has GRUB read kernels from its own partition", must)
@@ -125,6 +121,40 @@ func (l *Loader) put(ctx context.Context, e boot.Entry) error {
 		return err
 	}
 	return l.kernels().Drop(l.texts)
+}
+
+// refusal is what err, of putting the kernel of e on the partition, comes to:
+// nil where there is no room and GRUB reads the root as well. must is why it
+// would not.
+func (l *Loader) refusal(e boot.Entry, must, err error) error {
+	switch {
+	case !kernels.NoRoom(err) || l.cfg.Kernels == KernelsLoader:
+		return err
+	case must != nil && cannotRead(e.Root, true) == nil:
+		return be.E(be.Unbootable, "%w, so its kernel has to be on GRUB's partition: %w; if the GRUB that starts this machine reads it all the same: beadm setup --kernels root", must, err)
+	case must != nil:
+		return be.E(be.Unbootable, "%w, so its kernel has to be on GRUB's partition: %w", must, err)
+	}
+	return nil
+}
+
+var _ boot.Fitter = (*Loader)(nil)
+
+// Fits implements boot.Fitter.
+func (l *Loader) Fits(ctx context.Context, e boot.Entry) error {
+	copied, must := l.place(e.Root)
+	if !copied {
+		return nil
+	}
+	src, err := kernels.Open(ctx, e, false)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if err := l.kernels().Fits(e.ID, src, l.texts); err != nil {
+		return l.refusal(e, must, err)
+	}
+	return nil
 }
 
 // putCopied has the files in place before the entry that names them.

@@ -321,15 +321,23 @@ func TestNoRoomForAKernel(t *testing.T) {
 	before := w.listing()
 	e := w.entry("b")
 	w.write(e, "initrd.img", "an initrd of its own")
-	kind(t, w.loader(nil).Put(t.Context(), e), be.Unbootable, "needs 3 MiB (2097195 bytes) and 1 MiB (1572864 bytes) are free", "thin")
+	put := func() error {
+		fits := w.loader(nil).Fits(t.Context(), e)
+		err := w.loader(nil).Put(t.Context(), e)
+		if fmt.Sprint(fits) != fmt.Sprint(err) {
+			t.Errorf("beforehand %v, then %v", fits, err)
+		}
+		return err
+	}
+	kind(t, put(), be.Unbootable, "needs 3 MiB (2097195 bytes) and 1 MiB (1572864 bytes) are free", "thin")
 	if after := w.listing(); after != before {
 		t.Errorf("refused, and wrote:\n%s", after)
 	}
 	e.Root.FS, e.Root.Needs = "zfs", []string{"zstd_compress"}
-	kind(t, w.loader(nil).Put(t.Context(), e), be.Unbootable, "zstd_compress", "--kernels root")
+	kind(t, put(), be.Unbootable, "zstd_compress", "--kernels root")
 	// One that GRUB reads today, and may not tomorrow, is started from the root.
 	e.Root.Needs, e.Root.MayNeed = nil, []string{"zstd_compress"}
-	if err := w.loader(nil).Put(t.Context(), e); err != nil {
+	if err := put(); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(w.loader(nil).entryPath(e.ID))
@@ -337,7 +345,7 @@ func TestNoRoomForAKernel(t *testing.T) {
 		t.Errorf("it names %q %v", named(text), err)
 	}
 	w.free = nil
-	if err := w.loader(nil).Put(t.Context(), e); err != nil {
+	if err := put(); err != nil {
 		t.Fatal(err)
 	}
 	text, err = os.ReadFile(w.loader(nil).entryPath(e.ID))

@@ -63,29 +63,13 @@ func (d Dir) Bring(id string, src *Source, entries Entries) error {
 	if err := d.Drop(entries, src.Names()...); err != nil {
 		return err
 	}
-	var missing []file
-	var need int64
-	for _, f := range src.files {
-		if have, err := durable.Sum(d.path(f.name)); err == nil && have == f.sum {
-			continue
-		}
-		missing = append(missing, f)
-		need += f.size + slack
-	}
+	missing, need := d.missing(src)
 	if len(missing) == 0 {
 		// They may be there from a run that was cut before they were settled.
 		return d.Disk.Sync(d.Path)
 	}
-	free := d.Free
-	if free == nil {
-		free = freeBytes
-	}
-	have, err := free(d.Path)
-	if err != nil {
-		return be.E(be.Other, "cannot see how much room %s has: %w", d.Path, err)
-	}
-	if have < need {
-		return be.E(be.Unbootable, "%w", &noRoom{d.Where, id, need, have})
+	if err := d.room(d.Path, id, need, 0); err != nil {
+		return err
 	}
 	for _, f := range missing {
 		if _, err := f.f.Seek(0, io.SeekStart); err != nil {
@@ -94,6 +78,52 @@ func (d Dir) Bring(id string, src *Source, entries Entries) error {
 		if err := d.Disk.CopyIn(d.path(f.name), f.f, f.sum); err != nil {
 			return be.E(be.Unbootable, "cannot copy the kernel of %s to %s: %w", id, d.Where, err)
 		}
+	}
+	return nil
+}
+
+// Fits is Bring's refusal for want of room, beforehand: it changes nothing.
+func (d Dir) Fits(id string, src *Source, entries Entries) error {
+	missing, need := d.missing(src)
+	if len(missing) == 0 {
+		return nil
+	}
+	var goes int64 // what Bring would drop first
+	for _, name := range d.unnamed(entries, src.Names()...) {
+		if info, err := os.Lstat(d.path(name)); err == nil {
+			goes += info.Size()
+		}
+	}
+	dir := d.Path
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		dir = filepath.Dir(dir)
+	}
+	return d.room(dir, id, need, goes)
+}
+
+// missing are the files of src that are not there, and the bytes they take.
+func (d Dir) missing(src *Source) (files []file, need int64) {
+	for _, f := range src.files {
+		if have, err := durable.Sum(d.path(f.name)); err == nil && have == f.sum {
+			continue
+		}
+		files = append(files, f)
+		need += f.size + slack
+	}
+	return files, need
+}
+
+func (d Dir) room(dir, id string, need, goes int64) error {
+	free := d.Free
+	if free == nil {
+		free = freeBytes
+	}
+	have, err := free(dir)
+	if err != nil {
+		return be.E(be.Other, "cannot see how much room %s has: %w", dir, err)
+	}
+	if have += goes; have < need {
+		return be.E(be.Unbootable, "%w", &noRoom{d.Where, id, need, have})
 	}
 	return nil
 }
@@ -151,6 +181,15 @@ func (d Dir) There(names ...string) error {
 // Drop removes what nothing names: no entry, nor keep. If an entry cannot be
 // read, all stay.
 func (d Dir) Drop(entries Entries, keep ...string) error {
+	for _, name := range d.unnamed(entries, keep...) {
+		if err := d.Disk.Remove(d.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return be.E(be.Other, "cannot remove a kernel that nothing starts: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d Dir) unnamed(entries Entries, keep ...string) (names []string) {
 	list, err := os.ReadDir(d.Path)
 	if err != nil {
 		return nil
@@ -164,14 +203,11 @@ func (d Dir) Drop(entries Entries, keep ...string) error {
 		for _, text := range texts {
 			named = named || bytes.Contains(text, []byte(e.Name()))
 		}
-		if named || !e.Type().IsRegular() {
-			continue
-		}
-		if err := d.Disk.Remove(d.path(e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return be.E(be.Other, "cannot remove a kernel that nothing starts: %w", err)
+		if !named && e.Type().IsRegular() {
+			names = append(names, e.Name())
 		}
 	}
-	return nil
+	return names
 }
 
 // Sweep removes what a cut left half copied.

@@ -120,11 +120,28 @@ func TestNoRoomNamesTheBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer src.Close()
+	if err := d.Fits(e.ID, src, none); !NoRoom(err) {
+		t.Errorf("Fits: %v", err)
+	}
 	err = d.Bring(e.ID, src, none)
 	if be.KindOf(err) != be.Unbootable || !NoRoom(err) || !strings.Contains(err.Error(), "the disk has no room") || !strings.Contains(err.Error(), "(2097167 bytes)") || !strings.Contains(err.Error(), "(1000 bytes)") {
 		t.Errorf("Bring: %v", err)
 	}
 	if list, _ := os.ReadDir(d.Path); len(list) != 0 {
 		t.Errorf("there are %v", list)
+	}
+	// What nothing names any more makes room, and is not touched beforehand.
+	large := filepath.Join(d.Path, "initrd-old")
+	if err := os.WriteFile(large, make([]byte, 3<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Fits(e.ID, src, none); err != nil {
+		t.Errorf("with 3 MiB that go: %v", err)
+	}
+	if err := d.Fits(e.ID, src, func() ([][]byte, error) { return [][]byte{[]byte("initrd initrd-old")}, nil }); !NoRoom(err) {
+		t.Errorf("with 3 MiB that stay: %v", err)
+	}
+	if _, err := os.Stat(large); err != nil {
+		t.Error(err)
 	}
 }

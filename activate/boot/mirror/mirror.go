@@ -196,6 +196,16 @@ func (l *Loader) Put(ctx context.Context, e boot.Entry) error {
 	return l.onMirrors(func(m Member) error { return m.Copy.Put(ctx, e) })
 }
 
+var _ boot.Fitter = (*Loader)(nil)
+
+// Fits implements boot.Fitter: a mirror without room is no reason to refuse.
+func (l *Loader) Fits(ctx context.Context, e boot.Entry) error {
+	if f, ok := l.primary.Copy.(boot.Fitter); ok {
+		return f.Fits(ctx, e)
+	}
+	return nil
+}
+
 // Remove takes the entry from the mirrors first: one that boots it by default,
 // and cannot be given another, keeps it everywhere (be.InUse). A mirror that
 // is away keeps an entry of what is gone.

@@ -248,6 +248,18 @@ func (l *Loader) put(ctx context.Context, e boot.Entry) error {
 	return l.putTexts(e.ID, normal, trial)
 }
 
+var _ boot.Fitter = (*Loader)(nil)
+
+// Fits implements boot.Fitter.
+func (l *Loader) Fits(ctx context.Context, e boot.Entry) error {
+	src, err := kernels.Open(ctx, e, true)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return l.kernels().Fits(e.ID, src, l.texts)
+}
+
 // putTexts writes the files of an entry whose kernel is in place, and drops
 // what nothing names any more.
 func (l *Loader) putTexts(id string, normal, trial []byte) error {

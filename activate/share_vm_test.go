@@ -32,7 +32,7 @@ func TestVMSharedData(t *testing.T) {
 	}
 	deliver := func(text string) {
 		t.Helper()
-		v.Must(2*time.Minute, "echo '"+text+"' | sendmail alice; for i in $(seq 60); do grep -q '"+text+"' /var/mail/alice && exit; sleep 1; done; mailq; journalctl -u 'postfix*' --no-pager | tail -20; exit 1")
+		v.Must(2*time.Minute, "echo '"+text+"' | sendmail alice; (for i in $(seq 60); do grep -qs '"+text+"' /var/mail/alice && exit; sleep 1; done; mailq; journalctl -u 'postfix*' --no-pager | tail -20; exit 1)")
 	}
 	works := func(when string) {
 		t.Helper()
@@ -50,7 +50,7 @@ func TestVMSharedData(t *testing.T) {
 		if out, code := v.Run(short, "touch /var/tmp/aged; sleep 2; systemd-tmpfiles --clean; test ! -e /var/tmp/aged"); code != 0 {
 			t.Errorf("%s, /var/tmp is not aged: %s", when, out)
 		}
-		if out, code := v.Run(2*time.Minute, "rm -f /var/log/ticks; for i in $(seq 70); do test -s /var/log/ticks && exit; sleep 1; done; exit 1"); code != 0 {
+		if out, code := v.Run(2*time.Minute, "rm -f /var/log/ticks; (for i in $(seq 70); do test -s /var/log/ticks && exit; sleep 1; done; exit 1)"); code != 0 {
 			t.Errorf("%s, cron runs nothing: %s", when, out)
 		}
 	}
@@ -92,7 +92,7 @@ systemctl enable --now apparmor && apparmor_parser -r /etc/apparmor.d/usr.local.
 	// Nothing is written below the mount point of data that is not there.
 	v.Must(long, "beadm activate --leave-behind --permanent debian")
 	mark := v.Mark()
-	v.Send("swapoff -a; systemctl isolate rescue.target & sleep 5; zfs unmount -f rpool/VARSHARE || umount -l /var/share; zfs rename -u rpool/VARSHARE rpool/away && sync && reboot -f")
+	v.Send("swapoff -a; zfs unmount -f rpool/VARSHARE || umount -l /var/share; zfs rename -u rpool/VARSHARE rpool/away && sync && reboot -f")
 	reboots(t, d, v, mark)
 	out := v.Must(short, "beadm status; findmnt -no FSTYPE /var/share; ss -ltn")
 	contains(t, "a machine without its shared data", out, "the shared data cannot be mounted", "tmpfs", ":22")

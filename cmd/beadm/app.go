@@ -90,7 +90,7 @@ func commands() []*cli.Command {
 		renameCommand(), describeCommand(),
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
-		setupCommand(), shareCommand(), syncCommand(), completionCommand(), versionCommand(),
+		setupCommand(), shareCommand(), syncCommand(), completionCommand(), helpCommand(), versionCommand(),
 		trialFailedCommand(), trialDeadmanCommand(), trialNotifyCommand(), kernelChangedCommand(), earlyBootCommand(), stubConsumeCommand(), completeCommand(),
 	}
 }

@@ -268,11 +268,31 @@ func TestManPageIsWellFormed(t *testing.T) {
 	}
 }
 
-// TestHelp: every command answers --help with its usage, and nothing else.
+// TestHelp: every command answers --help with its usage, and nothing else, and
+// beadm help says the same of it.
 func TestHelp(t *testing.T) {
+	ask := func(args ...string) (string, string, int) {
+		var out, errs strings.Builder
+		code := run(append([]string{"beadm"}, args...), streams{in: os.Stdin, out: &out, err: &errs})
+		return out.String(), errs.String(), code
+	}
+	for _, wrong := range [][]string{{"help", "nosuch"}, {"help", "share", "nosuch"}, {"help", "list", "more"}} {
+		if out, errs, code := ask(wrong...); code != 2 || out != "" || !strings.Contains(errs, "there is no command") {
+			t.Errorf("%q: %d %q %q", wrong, code, out, errs)
+		}
+	}
+	if out, errs, code := ask("help"); code != 0 || errs != "" || !strings.Contains(out, "COMMANDS:") {
+		t.Errorf("help: %d %q %q", code, out, errs)
+	}
 	eachCommand(newApp(streams{}).Commands, "", func(name string, c *cli.Command) {
+		if name == "help" {
+			return // the library's own
+		}
 		var out, errs strings.Builder
 		code := run(append(append([]string{"beadm"}, strings.Fields(name)...), "--help"), streams{in: os.Stdin, out: &out, err: &errs})
+		if said, _, code := ask(append([]string{"help"}, strings.Fields(name)...)...); code != 0 || said != out.String() {
+			t.Errorf("help %s: %d %q", name, code, said)
+		}
 		if code != 0 || errs.Len() > 0 || !strings.Contains(out.String(), "beadm "+name) || !strings.Contains(out.String(), c.Usage) {
 			t.Errorf("%s --help: %d %q %q", name, code, out.String(), errs.String())
 		}

@@ -139,7 +139,10 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 		}
 		plan.Steps = append(plan.Steps,
 			journal.Step{Name: "make " + a.Name + " the default", Do: func(ctx context.Context) error { return s.Loader.SetDefault(ctx, id) }},
-			journal.Step{Name: "record that", Do: func(ctx context.Context) error { return s.becameDefault(ctx, a.UUID, a.Default) }},
+			journal.Step{Name: "record that", Do: func(ctx context.Context) error {
+				s.State.Restore = nil
+				return s.becameDefault(ctx, a.UUID, a.Default)
+			}},
 		)
 		return plan
 	}

@@ -151,7 +151,7 @@ func (s *Session) agree(ctx context.Context, running be.BE) (did []string, err e
 		}
 		did = append(did, "the armed trial of "+s.nameOf(ctx, tr.BE)+" was taken back: activate it again")
 	}
-	if err := s.run(ctx, s.defaultPlan("default", defaultArgs{Name: name, UUID: s.State.Default, Was: s.State.Default})); err != nil {
+	if err := s.run(ctx, s.defaultPlan("default", defaultArgs{Name: name, UUID: s.State.Default, Was: s.State.Default, Restore: s.State.Restore})); err != nil {
 		return did, err
 	}
 	return append(did, name+" is the loader's default again, "+d.def+" was"), nil

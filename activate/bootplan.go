@@ -77,6 +77,9 @@ func (t *Target) BootPlan(ctx context.Context) error {
 	for _, o := range s.State.Owed {
 		t.Report.Would("carry over what " + s.nameOf(ctx, o.From) + " wrote and was not carried over yet")
 	}
+	if r := s.State.Restore; r != nil && r.To == running.UUID {
+		t.Report.Would("bring back what " + r.Snapshot + " holds of the shared data")
+	}
 	if isTrial && !trial.Once && s.Root == "/" {
 		t.Report.Would("arm the dead-man timer")
 	}

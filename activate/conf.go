@@ -3,6 +3,7 @@ package activate
 import (
 	"bufio"
 	"bytes"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ type Conf struct {
 	Checks        []string      // further health checks, shell commands
 	CheckTimeout  time.Duration // the longest one of them may take
 	Notify        string        // a shell command that hears of a failed trial; may be empty
+	SharePaths    []string      // changes to what is shared: further paths, and with a "!" before it one that is not (share.Profile)
 }
 
 // DefaultConf is what holds without a file.
@@ -27,7 +29,7 @@ func DefaultConf() Conf {
 
 // ConfKeys are the keys of beadm.conf(5).
 func ConfKeys() []string {
-	return []string{"confirm.hold", "confirm.within", "confirm.check", "confirm.timeout", "notify", "panic"}
+	return []string{"confirm.hold", "confirm.within", "confirm.check", "confirm.timeout", "notify", "panic", "share.path"}
 }
 
 // ParseConf reads beadm.conf(5): lines of KEY = VALUE, # begins a comment. An
@@ -61,6 +63,11 @@ func ParseConf(file string, data []byte) (Conf, error) {
 			c.Panic, err = strconv.Atoi(value)
 			if err == nil && c.Panic < 1 {
 				err = be.E(be.Usage, "it must be at least 1, or a panic never ends")
+			}
+		case "share.path":
+			c.SharePaths = append(c.SharePaths, value)
+			if p := strings.TrimPrefix(value, "!"); !path.IsAbs(p) || path.Clean(p) != p {
+				err = be.E(be.Usage, "%q is no path such as /var/www, or !/var/tmp", value)
 			}
 		default:
 			return c, be.E(be.Usage, "%s:%d: there is no key %q: see beadm.conf(5)", file, n, key)

@@ -91,6 +91,7 @@ func (s *Session) confirmPlan(a confirmArgs) journal.Plan {
 				}
 				k := s.State.Know(a.UUID)
 				k.Name, k.Good, k.ConfirmedAt = a.Name, true, time.Now().UTC()
+				s.State.Restore = nil
 				return s.becameDefault(ctx, a.UUID, a.Default)
 			}},
 		}}

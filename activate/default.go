@@ -5,12 +5,15 @@ import (
 
 	"beadm/be"
 	"beadm/be/journal"
+	"beadm/be/state"
 )
 
 type defaultArgs struct {
 	Name string  `json:"name"`
 	UUID be.UUID `json:"uuid"`
 	Was  be.UUID `json:"default"` // the state's default before
+	// Restore is shared data that its next boot brings back.
+	Restore *state.Restore `json:"share_restore,omitempty"`
 }
 
 // defaultPlan makes a boot environment the default with no trial: a rollback's
@@ -27,7 +30,10 @@ func (s *Session) defaultPlan(op string, a defaultArgs) journal.Plan {
 			{Name: "write the menu entry of " + a.Name, Do: func(ctx context.Context) error { return s.refreshEntry(ctx, a.UUID) }},
 			{Name: "flush everything to where the loader reads it", Do: func(ctx context.Context) error { return s.Store.Flush(ctx) }},
 			{Name: "make " + a.Name + " the loader's default", Do: func(ctx context.Context) error { return s.Loader.SetDefault(ctx, id) }},
-			{Name: "record that", Do: func(ctx context.Context) error { return s.becameDefault(ctx, a.UUID, a.Was) }},
+			{Name: "record that", Do: func(ctx context.Context) error {
+				s.State.Restore = a.Restore
+				return s.becameDefault(ctx, a.UUID, a.Was)
+			}},
 		}}
 }
 

@@ -8,10 +8,20 @@ import (
 	"beadm/be/state"
 )
 
+// RollbackOptions are those of beadm rollback.
+type RollbackOptions struct {
+	DryRun bool
+	// Share has the next boot bring back, before any service, what the snapshot
+	// made at the switch holds of the shared data: at SharePaths, or all.
+	Share      bool
+	SharePaths []string
+}
+
 // Rollback makes the previous boot environment the default at once; its next
 // boot brings over everything that was written meanwhile. During a trial it
 // ends the trial: the default never changed.
-func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err error) {
+func (t *Target) Rollback(ctx context.Context, opts RollbackOptions) (to string, err error) {
+	dryRun := opts.DryRun
 	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return "", err
@@ -19,6 +29,9 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 	defer s.Close()
 	if trial := s.State.Trial; trial != nil && trial.Phase == state.Armed {
 		to = s.nameOf(ctx, trial.From)
+		if opts.Share {
+			return "", be.E(be.InUse, "there is nothing to bring back of the shared data: %s was never started; beadm rollback alone takes its trial back", s.nameOf(ctx, trial.BE))
+		}
 		if dryRun {
 			s.Report.Would("take back the armed trial of " + s.nameOf(ctx, trial.BE))
 			return to, nil
@@ -30,11 +43,16 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 			return "", be.E(be.Recovery, "%s runs and the trial of %s is not settled: run beadm recover first", b.Name, s.nameOf(ctx, trial.BE))
 		}
 		to = s.nameOf(ctx, trial.From)
+		restore, err := s.askRestore(ctx, opts, trial.From, trial.BE, trial.Activation)
+		if err != nil {
+			return "", err
+		}
 		if dryRun {
 			s.mentionLeftFor(ctx, trial.From)
 			s.Report.Would("end the trial of " + s.nameOf(ctx, trial.BE) + "; " + to + " boots next")
 			return to, nil
 		}
+		s.State.Restore = restore
 		trial.Verdict = &state.Verdict{Reason: state.ReasonOperator, At: time.Now().UTC()}
 		if err := s.save(); err != nil {
 			return to, err
@@ -65,7 +83,11 @@ func (t *Target) Rollback(ctx context.Context, dryRun bool) (to string, err erro
 			return "", err
 		}
 	}
-	plan := s.defaultPlan("rollback", defaultArgs{Name: b.Name, UUID: b.UUID, Was: s.State.Default})
+	restore, err := s.askRestore(ctx, opts, b.UUID, s.State.Default, s.State.Know(s.State.Default).Switch)
+	if err != nil {
+		return "", err
+	}
+	plan := s.defaultPlan("rollback", defaultArgs{Name: b.Name, UUID: b.UUID, Was: s.State.Default, Restore: restore})
 	if dryRun {
 		s.mentionLeftFor(ctx, b.UUID)
 		s.printPlan(plan)

@@ -162,6 +162,7 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 		return res, s.failTrial(ctx, state.ReasonBoot, err)
 	}
 	trouble = errors.Join(trouble, missed)
+	trouble = errors.Join(trouble, s.restoreAtBoot(ctx, running))
 	if isTrial {
 		if err := s.armDeadman(ctx, trial); err != nil && res.Trial {
 			return res, s.failTrial(ctx, state.ReasonBoot, err)
@@ -181,6 +182,9 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	if st.Last != running.UUID {
 		ended(st, debts, began)
 		st.Know(running.UUID).RanFrom = began
+		if res.Failed == nil {
+			st.Know(running.UUID).Switch = activation
+		}
 	}
 	st.Last = running.UUID
 	st.Know(running.UUID).Name = running.Name

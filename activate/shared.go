@@ -114,7 +114,7 @@ func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) err
 		return s.withoutShare(ctx, trial, err)
 	}
 	if !exists {
-		if paths, err := share.Status(ctx, s.Root, ""); err == nil && anyLinked(paths) {
+		if paths, err := share.Status(ctx, s.Root, nil); err == nil && anyLinked(paths) {
 			return s.withoutShare(ctx, trial, errors.New("it is gone, and directories of the system lead into it"))
 		}
 		return nil
@@ -439,9 +439,12 @@ func anyLinked(paths []share.Path) bool {
 	return false
 }
 
+// shareProfile is what share init moves, as beadm.conf(5) has it.
+func (t *Target) shareProfile() []string { return share.Profile("", t.Conf.SharePaths...) }
+
 // ShareStatus says of every path of the profile what it is.
 func (t *Target) ShareStatus(ctx context.Context) ([]share.Path, error) {
-	return share.Status(ctx, t.Root, "")
+	return share.Status(ctx, t.Root, t.shareProfile())
 }
 
 // shareUnits are the services of the host; a guest's are its runtime's.

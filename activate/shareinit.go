@@ -33,21 +33,35 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	units := shareUnits(t.Root)
-	if err := s.recoverShare(ctx, units); err != nil {
+	if !opts.DryRun {
+		if err := s.recoverShare(ctx, units); err != nil {
+			return plan, res, err
+		}
+	}
+	for _, p := range opts.Paths {
+		if !strings.HasPrefix(p, "/") {
+			return plan, res, be.E(be.Usage, "cannot share %q: give a path such as /var/www", p)
+		}
+	}
+	if plan, err = share.MakePlan(ctx, t.Root, t.shareProfile(), opts.Paths...); err != nil {
 		return plan, res, err
 	}
-	if plan, err = share.MakePlan(ctx, t.Root, "", opts.Paths...); err != nil || opts.DryRun {
-		return plan, res, err
+	args := shareInitArgs{}
+	for _, p := range plan.Moves() {
+		args.Moves = append(args.Moves, p.Path)
 	}
-	if len(plan.Moves()) == 0 {
+	if len(args.Moves) == 0 {
 		return plan, res, nil
 	}
 	free, err := s.Store.Free(ctx)
 	if err != nil {
 		return plan, res, err
 	}
-	if free < plan.Need+room {
-		return plan, res, be.E(be.Undone, "cannot move the shared data: it needs %d MiB and %s has %d free; nothing was changed", (plan.Need+room)>>20, t.Store.Location(), free>>20)
+	if need := plan.Need + plan.Need/16 + room; free < need {
+		return plan, res, be.E(be.Undone, "cannot move %s: the copies take %d MiB and %s has %d free; nothing was changed", strings.Join(args.Moves, ", "), need>>20, t.Store.Location(), free>>20)
+	}
+	if opts.DryRun {
+		return plan, res, nil
 	}
 	running, err := s.running(ctx)
 	if err != nil {
@@ -57,13 +71,10 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 	if err != nil {
 		return plan, res, err
 	}
-	args := shareInitArgs{UUID: running.UUID, Existed: existed}
-	for _, p := range plan.Moves() {
-		args.Moves = append(args.Moves, p.Path)
-	}
+	args.UUID, args.Existed = running.UUID, existed
 	err = s.run(ctx, s.shareInitPlan(args, func(ctx context.Context) error {
 		res, err = share.Init(ctx, share.Options{
-			Root: t.Root, BE: running.UUID, Paths: opts.Paths, Free: free, Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
+			Root: t.Root, BE: running.UUID, Paths: args.Moves, Free: free, Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
 			Record: func(_ string, data []byte) error { return state.WriteFile(s.Dir.Path(shareRecord), data) },
 			Note:   func(text string) { t.Report.Note("%s", text) },
 		})
@@ -101,7 +112,7 @@ func (s *Session) shareInitPlan(a shareInitArgs, move func(context.Context) erro
 		if data, err := s.openRelocation(); err != nil || data != nil {
 			return true, err
 		}
-		paths, err := share.Status(ctx, s.Root, "")
+		paths, err := share.Status(ctx, s.Root, nil)
 		for _, p := range paths {
 			for _, m := range a.Moves {
 				if p.Path == m && p.State == share.Linked {

@@ -3,6 +3,7 @@ package activate
 import (
 	"context"
 	"errors"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +42,9 @@ func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (shar
 		}
 	}
 	args := shareRemoveArgs{}
+	for i, p := range opts.Paths {
+		opts.Paths[i] = path.Clean(p)
+	}
 	if args.Names, err = s.sharedNames(ctx, opts.Paths); err != nil {
 		return res, err
 	}
@@ -109,7 +113,7 @@ func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (shar
 // sharedNames are the names in the shared dataset of paths, or of all that the
 // running boot environment has links for.
 func (s *Session) sharedNames(ctx context.Context, paths []string) ([]string, error) {
-	list, err := share.Status(ctx, s.Root, "")
+	list, err := share.Status(ctx, s.Root, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +165,7 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 		if data, err := s.openRelocation(); err != nil || data != nil {
 			return true, err
 		}
-		list, err := share.Status(ctx, s.Root, "")
+		list, err := share.Status(ctx, s.Root, nil)
 		for _, p := range list {
 			if slices.Contains(a.Names, p.Name) && p.State == share.Real {
 				return true, err

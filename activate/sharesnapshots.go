@@ -16,9 +16,9 @@ import (
 type ShareSnapshot struct {
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
-	Bytes   int64     `json:"bytes"` // that destroying it alone would free; 0 where the store does not know
+	Bytes   int64     `json:"bytes"` // that destroying it alone would free
 	// For says what it was made for: "activation of NEW", "failed trial of NEW",
-	// "restore"; empty for one that was made by hand.
+	// "before a restore"; empty for one that was made by hand.
 	For string `json:"for,omitempty"`
 }
 
@@ -37,9 +37,16 @@ func (t *Target) ShareSnapshots(ctx context.Context) ([]ShareSnapshot, error) {
 		return nil, err
 	}
 	list := []ShareSnapshot{}
-	switches, err := s.switches()
+	switches, noHistory := s.switches()
 	for _, snap := range all {
 		one := ShareSnapshot{Name: snap.Name, Created: snap.Created, Bytes: snap.Space}
+		if m, ok := s.Store.(be.SnapshotMeasurer); ok && snap.Space == 0 {
+			if one.Bytes, err = m.VolumeSnapshotSpace(ctx, be.ShareVolume, snap.Name); be.KindOf(err) == be.NotFound {
+				continue // destroyed meanwhile
+			} else if err != nil {
+				return nil, err
+			}
+		}
 		if of, _, ok := share.ParseSnapshotName(snap.Name); ok {
 			if one.For = switches[of]; one.For == "" {
 				one.For = "a switch"
@@ -47,12 +54,12 @@ func (t *Target) ShareSnapshots(ctx context.Context) ([]ShareSnapshot, error) {
 		}
 		list = append(list, one)
 	}
-	return list, err
+	return list, noHistory
 }
 
 // switches are what activations were, by their token.
 func (s *Session) switches() (map[string]string, error) {
-	of := map[string]string{beforeRestore: "restore"}
+	of := map[string]string{beforeRestore: "before a restore"}
 	if s.Dir == nil {
 		return of, nil
 	}
@@ -133,7 +140,7 @@ func (t *Target) DestroyShareSnapshot(ctx context.Context, name string, dryRun b
 		return err
 	}
 	if of, _, ok := share.ParseSnapshotName(name); ok && s.neededActivations()[of] {
-		return be.E(be.InUse, "cannot destroy snapshot %s: it belongs to a trial that is under way, or that failed and is not acknowledged (beadm status)", name)
+		return be.E(be.InUse, "cannot destroy snapshot %s: it belongs to a trial that is under way, or that failed and is not acknowledged, or to a rollback (beadm status)", name)
 	}
 	if dryRun {
 		s.Report.Would("destroy snapshot " + name + " of the shared data")
@@ -192,51 +199,67 @@ func (t *Target) RestoreShare(ctx context.Context, name string, paths []string, 
 	if _, err := s.shareSnapshot(ctx, name); err != nil {
 		return res, err
 	}
-	live := s.openLive()
-	if live == nil {
+	if !s.shareIsLive() {
 		return res, be.E(be.InUse, "cannot restore: the shared data is not mounted at %s", s.liveShare())
 	}
-	defer live.Close()
-	dir := s.path("share")
-	if err := s.private(dir); err != nil {
-		return res, err
-	}
-	if err := s.holdMounts(ctx); err != nil {
-		return res, err
-	}
-	s.undo = append(s.undo, func() { s.Store.UnmountDir(context.WithoutCancel(ctx), dir) })
-	if err := s.Store.MountVolumeSnapshot(ctx, be.ShareVolume, name, dir); err != nil {
-		return res, err
-	}
-	if err := share.Holds(dir, inShare); err != nil {
+	if dryRun {
+		err := s.withShareSnapshot(ctx, name, func(dir string) error {
+			if res.Restored, err = s.restoreFrom(ctx, dir, inShare, "", 0, true); err == nil {
+				res.Snapshot = name
+			}
+			return err
+		})
 		return res, err
 	}
 	now := time.Now()
-	if !dryRun {
-		if res.Before, err = s.newSnapshotName(ctx, now); err != nil {
-			return res, err
-		}
-		if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, res.Before); err != nil {
-			return res, be.E(be.KindOf(err), "cannot restore before there is a snapshot of what is: %w", err)
-		}
-	}
-	res.Snapshot = name
-	res.Restored, err = share.Restore(ctx, share.RestoreOptions{
-		Snap: dir, Live: openPath(live), Paths: inShare, Aside: now.UTC().Format("2006-01-02T150405Z"), DryRun: dryRun,
-	})
-	if dryRun {
+	if res, err = s.restore(ctx, name, inShare, now, 0); err != nil {
 		return res, err
 	}
-	did := fmt.Sprintf("%s from %s: %d messages into %d mailboxes, %d brought back, %d set aside", strings.Join(inShare, " "), name, res.Messages, len(res.Mailboxes), res.Brought, len(res.SetAside))
-	if err != nil {
-		s.record("share restore", "", did+"; not to its end: "+err.Error())
-		return res, be.E(be.KindOf(err), "%w; what was restored until then stays, what was before is in snapshot %s: mend the cause and do it again", err, res.Before)
-	}
-	s.record("share restore", "", did)
 	if len(res.Locked) > 0 {
 		return res, be.E(be.InUse, "not restored, because another program has it locked: %s; do it again", strings.Join(allPrintable(res.Locked), ", "))
 	}
 	return res, nil
+}
+
+// restore brings back what the snapshot holds at paths in the shared data, after
+// a snapshot of what is there; asked names that and what is set aside.
+func (s *Session) restore(ctx context.Context, name string, paths []string, asked time.Time, patience time.Duration) (res ShareRestored, err error) {
+	err = s.withShareSnapshot(ctx, name, func(dir string) error {
+		if err := share.Holds(dir, paths); err != nil {
+			return err
+		}
+		if res.Before, err = s.newSnapshotName(ctx, asked); err != nil {
+			return err
+		}
+		if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, res.Before); err != nil {
+			return be.E(be.KindOf(err), "cannot restore before there is a snapshot of what is: %w", err)
+		}
+		res.Snapshot = name
+		res.Restored, err = s.restoreFrom(ctx, dir, paths, asked.UTC().Format("2006-01-02T150405Z"), patience, false)
+		did := fmt.Sprintf("%s from %s: %d messages into %d mailboxes, %d brought back, %d set aside", strings.Join(paths, " "), name, res.Messages, len(res.Mailboxes), res.Brought, len(res.SetAside))
+		if err != nil {
+			s.record("share restore", "", did+"; not to its end: "+err.Error())
+			return be.E(be.KindOf(err), "%w; what was restored until then stays, what was before is in snapshot %s: mend the cause and do it again", err, res.Before)
+		}
+		s.record("share restore", "", did)
+		return nil
+	})
+	return res, err
+}
+
+// restoreFrom is share.Restore from the snapshot mounted at dir.
+func (s *Session) restoreFrom(ctx context.Context, dir string, paths []string, aside string, patience time.Duration, dryRun bool) (share.Restored, error) {
+	live := s.openLive()
+	if live == nil {
+		return share.Restored{}, be.E(be.InUse, "cannot restore: the shared data is not mounted at %s", s.liveShare())
+	}
+	defer live.Close()
+	if err := share.Holds(dir, paths); err != nil {
+		return share.Restored{}, err
+	}
+	return share.Restore(ctx, share.RestoreOptions{
+		Snap: dir, Live: openPath(live), Paths: paths, Aside: aside, Patience: patience, DryRun: dryRun,
+	})
 }
 
 // newSnapshotName is of what is before a restore; two may be in one second.
@@ -270,7 +293,7 @@ func (s *Session) pathInShare(ctx context.Context, p string) (string, error) {
 	if !strings.HasPrefix(p, "/") {
 		return p, nil
 	}
-	paths, err := share.Status(ctx, s.Root, "")
+	paths, err := share.Status(ctx, s.Root, nil)
 	if err != nil {
 		return "", err
 	}
@@ -314,6 +337,11 @@ func (s *Session) neededActivations() map[string]bool {
 	}
 	if t := s.State.Trial; t != nil {
 		keep[t.Activation] = true
+	}
+	if r := s.State.Restore; r != nil {
+		if of, _, ok := share.ParseSnapshotName(r.Snapshot); ok {
+			keep[of] = true
+		}
 	}
 	return keep
 }

@@ -38,11 +38,21 @@ type Status struct {
 	// ShareSnapshots are those of the shared data that belong to the failure,
 	// or to the trial that runs.
 	ShareSnapshots []string `json:"share_snapshots,omitempty"`
+	// Restore is what a rollback asked the next boot to bring back.
+	Restore *RestoreStatus `json:"share_restore,omitempty"`
 	// Differs says how the loader differs from what is said here.
 	Differs []string `json:"differs,omitempty"`
 	// Unstartable says why the loader could not start what boots next.
 	Unstartable []string `json:"unstartable,omitempty"`
 	Todo        []string `json:"todo,omitempty"` // what can be typed next, a sentence each
+}
+
+// RestoreStatus is what a boot is to bring back of the shared data.
+type RestoreStatus struct {
+	Snapshot string   `json:"snapshot"`
+	Paths    []string `json:"paths"`
+	To       string   `json:"to"`            // the boot environment whose boot does it
+	Why      string   `json:"why,omitempty"` // a boot could not
 }
 
 // TrialStatus is the activation under way.
@@ -138,6 +148,9 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	if out.ShareSnapshots, err = s.shareSnapshotsOf(ctx); err != nil {
 		return out, err
 	}
+	if r := s.State.Restore; r != nil {
+		out.Restore = &RestoreStatus{Snapshot: r.Snapshot, Paths: r.Paths, To: s.nameOf(ctx, r.To), Why: r.Why}
+	}
 	out.Unstartable = s.unstartable(ctx)
 	out.Loaders = s.loaders(ctx)
 	out.Todo = s.todo(ctx, out, differ)
@@ -208,6 +221,9 @@ func (s *Session) todo(ctx context.Context, st Status, differ disagreement) (do 
 			say("mend the loader on %s: beadm recover, or beadm setup", l.Place)
 		}
 	}
+	if r := st.Restore; r != nil && r.Why != "" {
+		say("the next boot of %s tries again to bring back what %s holds; beadm status --acknowledge ends that", r.To, r.Snapshot)
+	}
 	if l := st.Left; l != nil {
 		say("beadm mount -s ro %s shows what was left in it; beadm status --acknowledge ends that notice", l.From)
 	}
@@ -263,6 +279,9 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 		if s.State.Trouble != nil {
 			s.Report.Would("forget what the last boot went on without")
 		}
+		if r := s.State.Restore; r != nil && r.Why != "" {
+			s.Report.Would("forget that " + r.Snapshot + " was to be restored")
+		}
 		if s.State.Left != nil {
 			s.Report.Would("forget what the last switch left behind")
 		}
@@ -272,6 +291,9 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 		s.State.Failures[i].Acknowledged = true
 	}
 	s.State.NotTried, s.State.Trouble, s.State.Conflicts, s.State.Left = nil, nil, nil, nil
+	if r := s.State.Restore; r != nil && r.Why != "" {
+		s.State.Restore = nil
+	}
 	if err := s.save(); err != nil {
 		return err
 	}

@@ -188,3 +188,10 @@ type Store interface {
 type Rememberer interface {
 	Remember(on bool)
 }
+
+// SnapshotMeasurer is a Store that has to look up, file by file, what a snapshot
+// of a volume holds alone: where its Snapshot.Space is 0, this says it, in
+// bytes, and takes as long as a look at every file.
+type SnapshotMeasurer interface {
+	VolumeSnapshotSpace(ctx context.Context, v Volume, snap string) (int64, error)
+}

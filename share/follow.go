@@ -28,7 +28,7 @@ func Follow(ctx context.Context, root string, moving []string) (reload bool, err
 		return fail(err)
 	}
 	defer r.Close()
-	list, err := Status(ctx, root, "")
+	list, err := Status(ctx, root, nil)
 	if err != nil {
 		return fail(err)
 	}

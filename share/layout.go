@@ -47,8 +47,8 @@ func setAdded(r *rooted.Root, dir, name string, is bool) error {
 }
 
 // layout is the profile, and whatever else the root has links for.
-func layout(r *rooted.Root, os string) ([]string, error) {
-	paths := Profile(os)
+func layout(r *rooted.Root, profile []string) ([]string, error) {
+	paths := slices.Clone(profile)
 	list, err := r.ReadDir("/var")
 	if errors.Is(err, fs.ErrNotExist) {
 		return paths, nil

@@ -60,7 +60,7 @@ const brief = time.Second
 // brought over afterwards; where that is not simply an appended line, it is
 // put beside as NAME.beadm-late, and listed in Result.Late.
 func Init(ctx context.Context, o Options) (Result, error) {
-	plan, err := MakePlan(ctx, o.Root, o.OS, o.Paths...)
+	plan, err := MakePlan(ctx, o.Root, Profile(o.OS), o.Paths...)
 	if err != nil {
 		return Result{}, err
 	}
@@ -104,7 +104,7 @@ func Undo(ctx context.Context, o Options) (Result, error) {
 	defer m.close()
 	paths := o.Paths
 	if len(paths) == 0 {
-		if paths, err = layout(m.r, o.OS); err != nil {
+		if paths, err = layout(m.r, Profile(o.OS)); err != nil {
 			return Result{}, err
 		}
 	}
@@ -194,7 +194,7 @@ func (m *move) room(need int64) error {
 		}
 	}
 	if need += need / 16; need > free {
-		return be.E(be.Other, "cannot move: the copies take %d MiB and %d MiB are free; nothing was changed", need>>20, free>>20)
+		return be.E(be.Undone, "cannot move: the copies take %d MiB and %d MiB are free; nothing was changed", need>>20, free>>20)
 	}
 	return nil
 }

@@ -113,6 +113,35 @@ func system(t *testing.T) string {
 	return root
 }
 
+// onBtrfs is a system on a btrfs: a subvolume, and one for the shared dataset.
+func onBtrfs(t *testing.T) string {
+	t.Helper()
+	asRoot(t)
+	top := t.TempDir()
+	image := top + "/btrfs.img"
+	sh(t, top, "truncate -s 1G btrfs.img; mkfs.btrfs -q btrfs.img >/dev/null; mkdir top root")
+	out, err := exec.Command("losetup", "-f", "--show", image).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() { exec.Command("losetup", "-d", device).Run() })
+	mount := func(at, options string) {
+		t.Helper()
+		if err := unix.Mount(device, at, "btrfs", 0, options); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Unmount(at, unix.MNT_DETACH) })
+	}
+	root := top + "/root"
+	mount(top+"/top", "subvolid=5")
+	sh(t, top+"/top", "btrfs -q subvolume create @system; btrfs -q subvolume create @varshare")
+	mount(root, "subvol=@system")
+	sh(t, root, aSystem)
+	mount(root+"/var/share", "subvol=@varshare")
+	return root
+}
+
 // seen lists what a program finds at the profile's paths, following links.
 func seen(t *testing.T, root string) string {
 	t.Helper()
@@ -151,7 +180,7 @@ func seen(t *testing.T, root string) string {
 
 func state(t *testing.T, root string) map[string]State {
 	t.Helper()
-	list, err := Status(context.Background(), root, "linux")
+	list, err := Status(context.Background(), root, Profile("linux"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -433,7 +462,11 @@ func busy(t *testing.T, root string) {
 }
 
 func TestWritersLoseNothing(t *testing.T) {
-	root := system(t)
+	t.Run("here", func(t *testing.T) { writersLoseNothing(t, system(t)) })
+	t.Run("btrfs", func(t *testing.T) { writersLoseNothing(t, onBtrfs(t)) })
+}
+
+func writersLoseNothing(t *testing.T, root string) {
 	u, check := writers(t, root)
 	busy(t, root)
 	ctx := context.Background()

@@ -6,10 +6,12 @@ import (
 	"io/fs"
 	"path"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 
 	"beadm/be"
+	copier "beadm/be/copy"
 	"beadm/be/rooted"
 )
 
@@ -21,6 +23,7 @@ const (
 	Real      State = "real"      // a directory of the boot environment: Init moves it
 	Linked    State = "linked"    // it is in the shared dataset
 	Separate  State = "separate"  // a file system of its own: shared already
+	Within    State = "within"    // in With, or a link that leads there: shared when that is
 	Elsewhere State = "elsewhere" // a link that is not ours: left as it is
 	Absent    State = "absent"
 	Refused   State = "refused" // Why says why
@@ -31,7 +34,8 @@ type Path struct {
 	Path  string `json:"path"`
 	Name  string `json:"name"` // in the shared dataset
 	State State  `json:"state"`
-	Why   string `json:"why,omitempty"`   // for Refused and Elsewhere
+	Why   string `json:"why,omitempty"`   // for Refused, Elsewhere and Within
+	With  string `json:"with,omitempty"`  // for Within
 	Bytes int64  `json:"bytes,omitempty"` // on disk, for Real, where it was asked for
 	Files int64  `json:"files,omitempty"`
 	Old   bool   `json:"old,omitempty"` // the tree it was moved from is kept
@@ -55,42 +59,48 @@ func (p Plan) Moves() []Path {
 	return moves
 }
 
-// Status tells for every path of the profile what it is. It reads only and
-// counts nothing.
-func Status(ctx context.Context, root, os string) ([]Path, error) {
+// Status tells what each path of the profile is (nil: that of the system we run
+// on), and what else is shared. It reads only and counts nothing.
+func Status(ctx context.Context, root string, profile []string) ([]Path, error) {
 	r, err := rooted.Open(root)
 	if err != nil {
 		return nil, be.E(be.NotFound, "cannot look at %s: %w", root, err)
 	}
 	defer r.Close()
-	paths, err := layout(r, os)
+	if profile == nil {
+		profile = Profile("")
+	}
+	paths, err := layout(r, profile)
 	if err != nil {
 		return nil, err
 	}
 	return look(r, paths)
 }
 
-// MakePlan looks at the profile, or at paths if any are given, and counts what
+// MakePlan looks at the profile, or at asked if any are given, and counts what
 // is to be moved. A path that was asked for by name and cannot be moved is an
 // error; one of the profile is left alone, and the plan says why.
-func MakePlan(ctx context.Context, root, os string, paths ...string) (Plan, error) {
+func MakePlan(ctx context.Context, root string, profile []string, asked ...string) (Plan, error) {
 	plan := Plan{Root: root}
 	r, err := rooted.Open(root)
 	if err != nil {
 		return plan, be.E(be.NotFound, "cannot look at %s: %w", root, err)
 	}
 	defer r.Close()
-	asked := len(paths) > 0
-	if !asked {
-		paths = Profile(os)
+	paths := profile
+	if len(asked) > 0 {
+		paths = asked
 	}
 	if plan.Paths, err = look(r, paths); err != nil {
 		return plan, err
 	}
 	for i := range plan.Paths {
 		p := &plan.Paths[i]
-		if asked && (p.State == Refused || p.State == Elsewhere) {
-			return plan, be.E(be.Decision, "cannot share %s: %s", p.Path, p.Why)
+		if len(asked) > 0 && (p.State == Refused || p.State == Elsewhere) {
+			return plan, be.E(be.Decision, "cannot share %s: %s", rooted.Printable(p.Path), p.Why)
+		}
+		if len(asked) > 0 && p.State == Absent {
+			return plan, be.E(be.NotFound, "cannot share %s: it is not there", rooted.Printable(p.Path))
 		}
 		if p.State != Real {
 			continue
@@ -120,7 +130,57 @@ func look(r *rooted.Root, paths []string) ([]Path, error) {
 		list = append(list, x)
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Path < list[j].Path })
+	for i := range list {
+		if err := lookAround(r, &list[i], list); err != nil {
+			return nil, err
+		}
+	}
 	return list, nil
+}
+
+// lookAround finds the shared directory that a path is in, or leads into, which
+// cannot be moved by itself.
+func lookAround(r *rooted.Root, x *Path, list []Path) error {
+	at, lead := x.Path, "it is in "
+	switch {
+	case x.State == Elsewhere:
+		to, err := r.Resolve(x.Path)
+		if err != nil {
+			return nil
+		}
+		at, lead = to, "it is a link that leads into "
+	case x.State != Refused || !inside(at, "/var") || at == "/var" || inside(at, MountPoint):
+		return nil
+	}
+	// Where it leads may have been moved itself.
+	if rest, ok := strings.CutPrefix(at, MountPoint+"/"); ok {
+		at = "/var/" + rest
+	}
+	first, _, deeper := strings.Cut(strings.TrimPrefix(at, "/var/"), "/")
+	with := "/var/" + first
+	if !inside(at, "/var") || with == x.Path || x.State == Refused && !deeper {
+		return nil
+	}
+	outer, err := lookAt(r, with)
+	if err != nil {
+		return err
+	}
+	listed := slices.ContainsFunc(list, func(p Path) bool { return p.Path == with })
+	switch {
+	case outer.State == Linked:
+		x.Why = lead + with + ", which is shared"
+	case outer.State == Separate:
+		x.Why = lead + with + ", which is a file system of its own"
+	case outer.State == Real && listed:
+		x.Why = lead + with + ", which is moved with all that is in it"
+	case outer.State == Real:
+		x.Why = lead + with + ": share that"
+		return nil
+	default:
+		return nil
+	}
+	x.State, x.With = Within, with
+	return nil
 }
 
 func lookAt(r *rooted.Root, p string) (Path, error) {
@@ -129,9 +189,16 @@ func lookAt(r *rooted.Root, p string) (Path, error) {
 		x.State, x.Why = Refused, why
 		return x, nil
 	}
+	if inside(p, MountPoint) {
+		return refuse("it is in the shared data already")
+	}
 	// One level below /var: that is what the links and their rewriting are
-	// made for, and /var/share is not a thing to move.
-	if path.Dir(p) != "/var" || p == MountPoint || strings.HasPrefix(x.Name, ".") {
+	// made for.
+	if path.Dir(p) != "/var" || strings.HasPrefix(x.Name, ".") {
+		if mounts, err := mountsBelow(r, p); err == nil && slices.Contains(mounts, p) {
+			x.State = Separate
+			return x, nil
+		}
 		return refuse("only directories directly below /var can be shared")
 	}
 	if old, err := r.Lstat(OldDir + "/" + x.Name); err == nil && old.IsDir() {
@@ -157,7 +224,7 @@ func lookAt(r *rooted.Root, p string) (Path, error) {
 		if err != nil {
 			to = target
 		}
-		x.State, x.Why = Elsewhere, "it is a link to "+target+", which leads to "+to
+		x.State, x.Why = Elsewhere, "it is a link to "+rooted.Printable(target)+", which leads to "+rooted.Printable(to)
 		return x, nil
 	case !info.IsDir():
 		return refuse("it is not a directory")
@@ -193,7 +260,7 @@ func lookAt(r *rooted.Root, p string) (Path, error) {
 		}
 	}
 	if len(mounts) > 0 {
-		return refuse("another file system is mounted below it, at " + mounts[0])
+		return refuse("another file system is mounted below it, at " + rooted.Printable(mounts[0]))
 	}
 	if runtime.GOOS != "linux" && info.Dev != var_.Dev {
 		x.State = Separate
@@ -210,12 +277,12 @@ func exists(r *rooted.Root, p string) bool {
 
 // weigh counts what a copy of the tree takes.
 func weigh(ctx context.Context, r *rooted.Root, p string) (bytes, files int64, err error) {
-	err = r.Walk(p, func(_ string, info rooted.Info) error {
+	err = r.Walk(p, func(at string, info rooted.Info) error {
 		files++
 		// A name takes something too, and so does a directory.
 		bytes += 1024
 		if info.IsRegular() && info.Nlink > 0 {
-			bytes += info.Size / int64(info.Nlink)
+			bytes += dataSize(r, at, info) / int64(info.Nlink)
 		}
 		return ctx.Err()
 	})
@@ -227,4 +294,22 @@ func weigh(ctx context.Context, r *rooted.Root, p string) (bytes, files int64, e
 		return 0, 0, be.E(be.Other, "cannot count what is in %s: %w", p, err)
 	}
 	return bytes, files, nil
+}
+
+// dataSize leaves the holes out of files large enough to matter: lastlog says
+// that it has a terabyte.
+func dataSize(r *rooted.Root, at string, info rooted.Info) int64 {
+	if info.Size < 1<<20 {
+		return info.Size
+	}
+	f, err := r.OpenNoFollow(at)
+	if err != nil {
+		return info.Size
+	}
+	defer f.Close()
+	data, err := copier.DataSize(f, info.Size)
+	if err != nil {
+		return info.Size
+	}
+	return data
 }

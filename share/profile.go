@@ -12,6 +12,7 @@ package share
 import (
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -63,12 +64,20 @@ func profile(os string) []dir {
 	return dirs
 }
 
-// Profile is the list of paths that Init moves on an operating system
-// ("linux", "freebsd", "illumos"; empty: the one we run on).
-func Profile(os string) []string {
+// Profile is the list of paths that are shared on an operating system
+// ("linux", "freebsd", "illumos"; empty: the one we run on), as changes make
+// it: each adds a path, or takes out the one behind a "!". A later one wins.
+func Profile(os string, changes ...string) []string {
 	var paths []string
 	for _, d := range profile(os) {
 		paths = append(paths, d.path)
+	}
+	for _, change := range changes {
+		p, out := strings.CutPrefix(change, "!")
+		paths = slices.DeleteFunc(paths, func(one string) bool { return one == p })
+		if !out {
+			paths = append(paths, p)
+		}
 	}
 	return paths
 }

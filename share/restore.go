@@ -87,7 +87,7 @@ func Restore(ctx context.Context, o RestoreOptions) (Restored, error) {
 			return res, be.E(be.KindOf(err), "cannot restore %s: %w", rooted.Printable(p), err)
 		}
 	}
-	if len(res.SetAside) > 0 {
+	if len(res.SetAside) > 0 && !o.DryRun {
 		res.Directory = r.aside
 	}
 	return res, nil

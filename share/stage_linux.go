@@ -35,7 +35,7 @@ func Stage(ctx context.Context, root, shareDir string) error {
 }
 
 func stage(ctx context.Context, r *rooted.Root, shareDir string) error {
-	all, err := layout(r, "linux")
+	all, err := layout(r, Profile("linux"))
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func Skeleton(ctx context.Context, root string) error {
 		if err != nil || mounted {
 			return err
 		}
-		all, err := layout(r, "linux")
+		all, err := layout(r, Profile("linux"))
 		if err != nil {
 			return err
 		}

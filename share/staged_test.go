@@ -252,7 +252,7 @@ func TestPlanRefuses(t *testing.T) {
 		}
 	}
 	for _, p := range []string{"/var/lib", "/home", "/var/share", "/var/log/x", "/var/spool"} {
-		if _, err := MakePlan(ctx, root, "linux", p); be.KindOf(err) != be.Decision {
+		if _, err := MakePlan(ctx, root, Profile("linux"), p); be.KindOf(err) != be.Decision {
 			t.Errorf("%s: %v", p, err)
 		}
 	}
@@ -263,6 +263,87 @@ func TestPlanRefuses(t *testing.T) {
 	if seen(t, root) != before {
 		t.Error("a refusal changed something")
 	}
+}
+
+// Paths that are no directory of their own to move.
+func TestPathsWithinOthers(t *testing.T) {
+	root := system(t)
+	ctx := context.Background()
+	sh(t, root, `
+mkdir -p var/spool/cron/crontabs var/cores/crash var/www var/own/sub var/lib/mine
+ln -s cores/crash var/crash; ln -s ../../etc var/out; ln -s loop var/loop; ln -s www/x var/page; ln -s own/sub var/subown`)
+	if err := unix.Mount(root+"/etc", root+"/var/own", "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(root+"/var/own", 0)
+	sh(t, root, `mkdir -p etc/sub`)
+	profile := Profile("linux", "/var/cores", "/var/spool/cron/crontabs", "/var/own", "/var/own/sub", "/var/out", "/var/loop",
+		"/var/page", "/var/subown", "/var/lib/mine", "/srv/data", "/var/share/mail", "!/var/tmp", "/var/none")
+	at := func() map[string]Path {
+		t.Helper()
+		list, err := Status(ctx, root, profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := map[string]Path{}
+		for _, p := range list {
+			m[p.Path] = p
+		}
+		return m
+	}
+	check := func(p string, want State, with, why string) {
+		t.Helper()
+		x := at()[p]
+		if x.State != want || x.With != with || !strings.Contains(x.Why, why) || why == "" && x.Why != "" {
+			t.Errorf("%s: %+v", p, x)
+		}
+	}
+	check("/var/cores", Real, "", "")
+	check("/var/spool/cron/crontabs", Within, "/var/spool", "it is in /var/spool, which is moved with")
+	check("/var/crash", Within, "/var/cores", "a link that leads into /var/cores, which is moved with")
+	check("/var/own", Separate, "", "")
+	check("/var/own/sub", Within, "/var/own", "it is in /var/own, which is a file system of its own")
+	check("/var/subown", Within, "/var/own", "a link that leads into /var/own, which is a file")
+	check("/var/out", Elsewhere, "", "it is a link to ../../etc, which leads to /etc")
+	check("/var/loop", Elsewhere, "", "it is a link to loop")
+	check("/var/page", Elsewhere, "", "leads into /var/www: share that")
+	check("/var/lib/mine", Refused, "", "only directories directly below /var")
+	check("/srv/data", Refused, "", "only directories directly below /var")
+	check("/var/share/mail", Refused, "", "in the shared data already")
+	check("/var/none", Absent, "", "")
+	if x, ok := at()["/var/tmp"]; ok {
+		t.Errorf("taken out: %+v", x)
+	}
+	// Asked for alone, it is not moved: what it is in is.
+	for _, p := range []string{"/var/spool/cron/crontabs", "/var/crash"} {
+		if _, err := MakePlan(ctx, root, profile, p); be.KindOf(err) != be.Decision || !strings.Contains(err.Error(), ": share that") {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	plan, err := MakePlan(ctx, root, profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var moves []string
+	for _, p := range plan.Moves() {
+		moves = append(moves, p.Path)
+	}
+	if got := strings.Join(moves, " "); got != "/var/cores /var/log /var/mail /var/spool" {
+		t.Fatalf("it would move %s", got)
+	}
+	if _, err := Init(ctx, Options{Root: root, OS: "linux", Paths: moves}); err != nil {
+		t.Fatal(err)
+	}
+	check("/var/cores", Linked, "", "")
+	check("/var/spool/cron/crontabs", Within, "/var/spool", "it is in /var/spool, which is shared")
+	check("/var/crash", Within, "/var/cores", "leads into /var/cores, which is shared")
+	for _, p := range []string{"/var/spool/cron/crontabs", "/var/crash"} {
+		if plan, err := MakePlan(ctx, root, profile, p); err != nil || len(plan.Moves()) != 0 {
+			t.Errorf("%s: %+v %v", p, plan, err)
+		}
+	}
+	// The link still leads where it did.
+	sh(t, root, `test "$(readlink var/crash)" = cores/crash; echo dump >var/crash/1; test -e var/share/cores/crash/1; test -d var/tmp -a ! -L var/tmp`)
 }
 
 func TestLinksThatLeave(t *testing.T) {

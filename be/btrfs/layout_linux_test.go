@@ -345,6 +345,44 @@ func TestSpace(t *testing.T) {
 	}
 }
 
+// TestSnapshotSpace is what a snapshot of a volume holds alone, without quotas.
+func TestSnapshotSpace(t *testing.T) {
+	_, top, root := system(t, "@rootfs")
+	s := openStore(t, Config{Root: root})
+	check(t, s.CreateVolume(ctx, be.ShareVolume))
+	share := top + "/@varshare/"
+	for name, size := range map[string]int{"stays": 3 << 20, "goes": 2 << 20, "linked": 1 << 20} {
+		check(t, os.WriteFile(share+name, make([]byte, size), 0o600))
+	}
+	check(t, os.Link(share+"linked", share+"again"))
+	check(t, os.Symlink("/dev/zero", share+"link"))
+	check(t, unix.Mkfifo(share+"fifo", 0o600))
+	check(t, os.Mkdir(share+"dir", 0))
+	space := func(snap string, want int64) {
+		t.Helper()
+		run(t, "btrfs", "filesystem", "sync", top)
+		if got, err := s.VolumeSnapshotSpace(ctx, be.ShareVolume, snap); got != want || err != nil {
+			t.Errorf("%s holds %d alone (%v), wanted %d", snap, got, err, want)
+		}
+	}
+	_, err := s.SnapshotVolume(ctx, be.ShareVolume, "s1")
+	check(t, err)
+	space("s1", 0)
+	for _, name := range []string{"goes", "linked", "again"} {
+		check(t, os.Remove(share+name))
+	}
+	space("s1", 3<<20)
+	check(t, os.WriteFile(share+"dir/more", make([]byte, 1<<20), 0o600))
+	_, err = s.SnapshotVolume(ctx, be.ShareVolume, "s2")
+	check(t, err)
+	check(t, os.Remove(share+"dir/more"))
+	space("s1", 3<<20)
+	space("s2", 1<<20)
+	if _, err := s.VolumeSnapshotSpace(ctx, be.ShareVolume, "s3"); be.KindOf(err) != be.NotFound {
+		t.Errorf("one that is not there: %v", err)
+	}
+}
+
 // TestNoStore says what to give instead.
 func TestNoStore(t *testing.T) {
 	device, _, root := system(t, "@rootfs")

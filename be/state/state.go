@@ -108,6 +108,9 @@ type Known struct {
 	ConfirmedAt time.Time    `json:"confirmed_at,omitzero"`
 	Checks      []CheckState `json:"checks,omitempty"` // of its last trial
 	Upgrade     *Upgrade     `json:"upgrade,omitempty"`
+	// Switch is the activation that names the snapshot of the shared data made
+	// when it was last started after another one; not after a failed trial.
+	Switch string `json:"switch,omitempty"`
 
 	// UpTo is the moment up to which it has what the machine wrote: when it was
 	// cloned from what ran, or its last run ended. Zero where an older beadm
@@ -184,6 +187,16 @@ type Left struct {
 	More   int       `json:"more,omitempty"` // places that are not named
 }
 
+// Restore is shared data that a rollback asked to have back at the next boot of
+// To, before any service. Another one that boots first ends the request.
+type Restore struct {
+	To       be.UUID   `json:"to"`
+	Snapshot string    `json:"snapshot"`      // of the shared data
+	Paths    []string  `json:"paths"`         // in it
+	At       time.Time `json:"at"`            // of the request; names what is set aside
+	Why      string    `json:"why,omitempty"` // a boot of To could not do it
+}
+
 // State is state.json. Keys that this program does not know survive a write.
 type State struct {
 	Version  int                `json:"version"`
@@ -200,6 +213,8 @@ type State struct {
 	// Conflicts of switches made at boot, until they are acknowledged.
 	Conflicts []Conflict `json:"conflicts,omitempty"`
 	Left      *Left      `json:"left,omitempty"`
+	// Restore is what a rollback asked for.
+	Restore *Restore `json:"share_restore,omitempty"`
 	// Loaders is for several places of the loader. It is a key of its own, which
 	// a beadm that knows of one place only keeps as it is.
 	Loaders *Loaders `json:"loaders,omitempty"`
@@ -329,7 +344,7 @@ var fullState = func() any {
 	return plain{
 		Default: "x", Previous: "x", Last: "x", Trial: &Trial{}, Failures: []Failure{{}},
 		Owed: []Owed{{}}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{}, Trouble: &Trouble{},
-		Conflicts: []Conflict{{}}, Left: &Left{}, Loaders: &Loaders{},
+		Conflicts: []Conflict{{}}, Left: &Left{}, Restore: &Restore{}, Loaders: &Loaders{},
 	}
 }()
 

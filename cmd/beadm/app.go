@@ -221,6 +221,10 @@ func takesValue(flags []cli.Flag, name string) bool {
 		for _, n := range f.Names() {
 			if n == name {
 				_, isBool := f.(*cli.BoolFlag)
+				generic, is := f.(*cli.GenericFlag)
+				if is {
+					_, isBool = generic.Value.(*anyOf)
+				}
 				return !isBool
 			}
 		}

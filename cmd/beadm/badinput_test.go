@@ -392,7 +392,7 @@ func TestWrongUsage(t *testing.T) {
 			t.Errorf("%q -- -n changed\n%s", name, differ(before, after))
 		}
 		for _, f := range c.Flags {
-			if _, isBool := f.(*cli.BoolFlag); !isBool {
+			if takesValue(c.Flags, f.Names()[0]) {
 				dash := "--"
 				if len(f.Names()[0]) == 1 {
 					dash = "-"

@@ -163,7 +163,7 @@ func TestACycleWithFreeBSDsLoader(t *testing.T) {
 		t.Errorf("confirmed, and the default is %s", p.sim.Bootfs)
 	}
 	tg, _ = p.target()
-	if to, err := tg.Rollback(t.Context(), false); err != nil || to != "debian" || p.sim.Bootfs != old {
+	if to, err := tg.Rollback(t.Context(), activate.RollbackOptions{}); err != nil || to != "debian" || p.sim.Bootfs != old {
 		t.Errorf("rolled back to %s %v, the default is %s", to, err, p.sim.Bootfs)
 	}
 	if res := p.reboot(); res.BE != "debian" || res.Trial {

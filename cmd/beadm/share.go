@@ -7,6 +7,7 @@ import (
 
 	"beadm/activate"
 	"beadm/be"
+	"beadm/be/rooted"
 	"beadm/cmd/beadm/render"
 	"beadm/share"
 )
@@ -96,6 +97,11 @@ func shareInit(c *cli.Context) error {
 			return err
 		}
 		out.Result = res
+		for _, p := range plan.Paths {
+			if p.State != share.Real && p.State != share.Absent && (p.State != share.Linked || c.Args().Present()) {
+				t.Report.Note("%s stays: %s", rooted.Printable(p.Path), render.ShareWhy(p))
+			}
+		}
 		if c.Bool("dry-run") {
 			out.Result = plan
 			for _, p := range plan.Moves() {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -60,7 +61,7 @@ func TestEatenMailbox(t *testing.T) {
 		t.Errorf("what was refused or a dry run changed\n%s", differ(before, after))
 	}
 	out := m.ok("share", "restore", snap, "/var/mail")
-	for _, want := range []string{"completed: mail/alice", "completed: mail/bob", "messages: 3", "before it all is in snapshot: beadm-restore-"} {
+	for _, want := range []string{"completed: mail/alice", "completed: mail/bob", "mailboxes completed: 2, with 3 messages", "before it all is in snapshot: beadm-restore-"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("restore does not say %q:\n%s", want, out)
 		}
@@ -82,4 +83,111 @@ func TestEatenMailbox(t *testing.T) {
 	}
 	m.ok("share", "snapshot", "--destroy", name)
 	m.refused(3, "there is no snapshot", "share", "snapshot", "-d", name)
+}
+
+// The operator goes back with the mail as the switch found it: from a trial, and
+// long after it was confirmed. What the mailer of the one that is left does until
+// the reboot is repaired, too.
+func TestRollbackShare(t *testing.T) {
+	m := newMachine(t)
+	in := func(file, text string) { t.Helper(); write(t, filepath.Join(m.root, file), text) }
+	m.refused(3, "there is no previous boot environment", "rollback", "--share")
+	in("var/mail/alice", letter("1")+letter("2"))
+	in("var/spool/queue", "old job\n")
+	m.ok("create", "new")
+	m.ok("activate", "--permanent", "new")
+	m.comeUp()
+	m.refused(10, "there is no shared data", "rollback", "--share")
+	m.ok("activate", "--permanent", "debian")
+	m.comeUp()
+	m.ok("share", "init")
+	m.refused(3, "there is no snapshot of the shared data from the switch to debian", "rollback", "--share")
+	m.ok("activate", "new")
+	m.refused(4, "new was never started", "rollback", "--share")
+	m.comeUp()
+	m.is("trying", "new", "debian")
+	m.refused(2, "not in the shared data", "rollback", "--share=/etc/passwd")
+	m.refused(2, "a path is empty", "rollback", "--share=")
+	m.refused(3, "the snapshot does not have it", "rollback", "--share=/var/mail/alice,/var/mail/nobody")
+	m.refused(2, "takes no argument", "rollback", "--share", "/var/mail")
+	before := m.snapshotWorld()
+	if out := m.ok("rollback", "-n", "--share=/var/mail"); !strings.Contains(out, "would bring back mail from snapshot beadm-") || !strings.Contains(out, " when debian boots") {
+		t.Errorf("rollback -n:\n%s", out)
+	}
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("what was refused or a dry run changed\n%s", differ(before, after))
+	}
+	m.ok("rollback", "--share=/var/mail")
+	if out := m.ok("status"); !strings.Contains(out, "mail of beadm-") || !strings.Contains(out, " comes back when debian boots") {
+		t.Errorf("status:\n%s", out)
+	}
+	in("var/mail/alice", letter("4")) // the mailer eats on, and takes mail in
+	in("var/spool/queue", "new job\n")
+	m.comeUp()
+	m.is("failed", "debian", "debian")
+	m.mailIs("alice", letter("1")+letter("2")+letter("4"))
+	if got := read(t, filepath.Join(m.root, "var/spool/queue")); got != "new job\n" {
+		t.Errorf("what was not asked for is %q", got)
+	}
+	if out := m.ok("share", "list"); !strings.Contains(out, "restore") {
+		t.Errorf("no snapshot of what was:\n%s", out)
+	}
+	in("var/mail/alice", letter("5"))
+	m.comeUp() // once only
+	m.mailIs("alice", letter("5"))
+
+	// From one that was confirmed, all of it.
+	m.ok("status", "--acknowledge")
+	in("var/mail/alice", letter("1"))
+	m.ok("activate", "new")
+	m.comeUp()
+	m.ok("confirm")
+	in("var/mail/alice", letter("2"))
+	in("var/spool/queue", "another job\n")
+	m.comeUp() // of the same again
+	m.ok("rollback", "--share")
+	snaps := m.shareSnapshots()
+	m.refused(4, "or to a rollback", "share", "snapshot", "-d", m.status().Restore.Snapshot)
+	m.comeUp()
+	m.is("idle", "debian", "debian")
+	m.mailIs("alice", letter("1")+letter("2"))
+	if got := read(t, filepath.Join(m.root, "var/spool/queue")); got != "new job\n" {
+		t.Errorf("the queue is %q", got)
+	}
+	kept, _ := filepath.Glob(filepath.Join(m.root, "var/share/.beadm-replaced/*/spool/queue"))
+	if len(kept) != 1 || read(t, kept[0]) != "another job\n" {
+		t.Errorf("what was replaced is not kept: %q", kept)
+	}
+	if got := m.shareSnapshots(); len(got) != len(snaps)+2 { // of the switch, and before the restore
+		t.Errorf("snapshots %q, before %q", got, snaps)
+	}
+
+	// A mailbox that was left locked, which a later boot brings back; and a
+	// request that another boot ends.
+	m.ok("activate", "new")
+	m.comeUp()
+	m.ok("confirm")
+	in("var/mail/alice", "")
+	in("var/mail/alice.lock", "")
+	m.ok("rollback", "--share=/var/mail/alice")
+	m.comeUp()
+	m.mailIs("alice", "")
+	if st := m.status(); st.Trouble == nil || st.Restore == nil || !strings.Contains(st.Restore.Why, "left it locked: mail/alice") {
+		t.Fatalf("%+v %+v", st.Trouble, st.Restore)
+	}
+	check(t, os.Remove(filepath.Join(m.root, "var/mail/alice.lock")))
+	m.comeUp()
+	m.mailIs("alice", letter("1")+letter("2"))
+	if st := m.status(); st.Restore != nil || st.Trouble != nil {
+		t.Errorf("%+v %+v", st.Trouble, st.Restore)
+	}
+	m.ok("activate", "new")
+	m.comeUp()
+	m.ok("confirm")
+	in("var/mail/alice", letter("6"))
+	m.ok("rollback", "--share=mail")
+	m.ok("activate", "--permanent", "new")
+	m.ok("activate", "--permanent", "debian")
+	m.comeUp()
+	m.mailIs("alice", letter("6"))
 }

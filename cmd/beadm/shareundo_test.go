@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // What was there before is kept in every boot environment until it is given up.
@@ -125,7 +127,7 @@ func TestShareAdd(t *testing.T) {
 	m.refused(5, "only directories directly below /var", "share", "add", "/srv/www")
 	m.refused(5, "package database", "share", "add", "/var/lib")
 	m.ok("share", "add", "/var/www")
-	if out := m.ok("share", "status"); !m.linked("var/www") || !strings.Contains(out, "/var/www     linked") {
+	if out := m.ok("share", "status"); !m.linked("var/www") || !strings.Contains(out, "/var/www     linked ") {
 		t.Errorf("share status:\n%s", out)
 	}
 	write(t, www, "two\n")
@@ -144,6 +146,151 @@ func TestShareAdd(t *testing.T) {
 	m.ok("boot")
 	if m.linked("var/www") || read(t, www) != "two\n" {
 		t.Error("it is not put back in the other")
+	}
+}
+
+// What beadm.conf(5) says of the profile is what share init moves.
+func TestShareProfileOfConf(t *testing.T) {
+	m := newMachine(t)
+	conf := filepath.Join(m.root, "etc/beadm/beadm.conf")
+	write(t, conf, "# ours\nshare.path = www\n")
+	m.refused(2, "etc/beadm/beadm.conf:2: share.path: \"www\" is no path", "share", "init")
+	write(t, conf, "share.path = /var/www\nshare.path = /var/spool/cron/crontabs\nshare.path = /var/crash\nshare.path = !/var/tmp\nshare.path = /var/games\n")
+	write(t, filepath.Join(m.root, "var/www/page"), "one\n")
+	write(t, filepath.Join(m.root, "var/spool/cron/crontabs/root"), "@daily true\n")
+	check(t, os.Symlink("www/crash", filepath.Join(m.root, "var/crash")))
+	m.ok("create", "before")
+	says := func(lines ...string) {
+		t.Helper()
+		out := m.ok("share", "status")
+		for _, line := range lines {
+			if !strings.Contains(out, line+"\n") {
+				t.Errorf("share status does not say %q:\n%s", line, out)
+			}
+		}
+	}
+	says("/var/crash   within    it is a link that leads into /var/www, which is moved with all that is in it",
+		"/var/games   absent    it is not there",
+		"/var/www     real      it belongs to this boot environment; beadm share init moves it",
+		"/var/spool/cron/crontabs within    it is in /var/spool, which is moved with all that is in it")
+	before := m.snapshotWorld()
+	if out := m.ok("share", "init", "-n"); !strings.Contains(out, "would move /var/www (") || strings.Contains(out, "/var/tmp") {
+		t.Errorf("share init -n:\n%s", out)
+	}
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("a dry run changed\n%s", differ(before, after))
+	}
+	r := m.run("share", "init")
+	if r.code != 0 || r.out != "moved /var/log\nmoved /var/mail\nmoved /var/spool\nmoved /var/www\n" || !strings.Contains(r.err, "/var/crash stays: it is a link that leads into /var/www") {
+		t.Errorf("%v", r)
+	}
+	if m.linked("var/tmp") || !m.linked("var/www") {
+		t.Error("not what beadm.conf says")
+	}
+	says("/var/www     linked    it is in the shared data",
+		"/var/crash   within    it is a link that leads into /var/www, which is shared",
+		"/var/spool/cron/crontabs within    it is in /var/spool, which is shared")
+	if r := m.run("share", "add", "/var/crash"); r.code != 0 || !strings.Contains(r.err, "/var/crash stays: it is a link that leads into /var/www, which is shared") {
+		t.Errorf("%v", r)
+	}
+	// One from before, whose beadm.conf says nothing, shares it too.
+	write(t, filepath.Join(m.root, "var/www/page"), "two\n")
+	m.switchTo("@be-before")
+	m.ok("boot")
+	if !m.linked("var/www") || m.linked("var/tmp") || read(t, filepath.Join(m.root, "var/www/page")) != "two\n" {
+		t.Error("the boot environment of before has its own")
+	}
+}
+
+// What cannot be shared is refused in one sentence, and nothing has changed.
+func TestShareRefusals(t *testing.T) {
+	m := newMachine(t)
+	in := func(file string) string { return filepath.Join(m.root, file) }
+	out := t.TempDir()
+	write(t, filepath.Join(out, "precious"), "x")
+	for _, dir := range []string{"var/lib/dpkg", "var/adm/netconfig", "var/games/below", "var/own", "var/www", "srv/www", "var/db/pkg"} {
+		check(t, os.MkdirAll(in(dir), 0o755))
+	}
+	check(t, os.Symlink(out, in("var/out")))
+	check(t, os.Symlink("../../../../../../.."+out, in("var/climbs")))
+	check(t, os.Symlink("www", in("var/page")))
+	write(t, in("var/file"), "x")
+	for _, dir := range []string{"var/games/below", "var/own"} {
+		check(t, unix.Mount("below", in(dir), "tmpfs", 0, ""))
+		t.Cleanup(func() { unix.Unmount(in(dir), unix.MNT_DETACH) })
+	}
+	every := func() {
+		t.Helper()
+		m.refused(2, `cannot share "www"`, "share", "add", "www")
+		m.refused(2, `cannot share ""`, "share", "init", "")
+		m.refused(3, "cannot share /var/none: it is not there", "share", "add", "/var/none")
+		for path, says := range map[string]string{
+			"/var/lib":         "it holds a package database (/var/lib/",
+			"/var/lib/dpkg":    "only directories directly below /var",
+			"/var/db":          "it holds a package database (/var/db/pkg)",
+			"/var/adm":         "packages own files in it (/var/adm/netconfig)",
+			"/srv/www":         "only directories directly below /var",
+			"/":                "only directories directly below /var",
+			"/var":             "only directories directly below /var",
+			"/var/.beadm-old":  "only directories directly below /var",
+			"/var/../etc":      "only directories directly below /var",
+			"/var/share":       "it is in the shared data already",
+			"/var/share/mail":  "it is in the shared data already",
+			"/var/www/../file": "it is not a directory",
+			"/var/games":       "another file system is mounted below it, at /var/games/below",
+			"/var/out":         "it is a link to " + out + ", which leads to " + out,
+			"/var/climbs":      "it is a link to ../../../../../../.." + out + ", which leads to " + out,
+			"/var/page":        "it is a link that leads into /var/www: share that",
+			"/var/www/deep":    "it is in /var/www: share that",
+		} {
+			m.refused(5, "cannot share "+filepath.Clean(path)+": "+says, "share", "add", path)
+		}
+		m.refused(5, "cannot share /var/lib: ", "share", "add", "/var/www", "/var/lib")
+	}
+	every()
+	// Space is looked at first, by what a copy writes: not the holes.
+	f, err := os.Create(in("var/www/sparse"))
+	check(t, err)
+	check(t, f.Truncate(1<<40))
+	check(t, f.Close())
+	m.ok("share", "add", "-n", "/var/www")
+	check(t, os.Truncate(in("var/www/sparse"), 0))
+	big := make([]byte, 130<<20)
+	for i := range big {
+		big[i] = byte(i*i>>3 + i>>9)
+	}
+	check(t, os.WriteFile(in("var/www/big"), big, 0o644))
+	unix.Sync()
+	m.refused(12, "cannot move /var/www: the copies take 202 MiB and ", "share", "add", "/var/www")
+	check(t, os.Remove(in("var/www/big")))
+	sh(t, "btrfs", "-q", "filesystem", "sync", m.root)
+	m.ok("share", "init")
+	if info, err := os.Lstat(in("var/adm")); err != nil || !info.IsDir() {
+		t.Error("what packages own was moved")
+	}
+	every()
+	m.refused(3, "is not shared", "share", "remove", "/var/share/mail")
+	m.refused(3, "is not shared", "share", "remove", "/var/out")
+	// What is shared, in what is, or has a place of its own, is done already.
+	before := m.snapshotWorld()
+	for path, says := range map[string]string{
+		"/var/mail":   "/var/mail stays: it is in the shared data",
+		"/var/mail/":  "/var/mail stays: it is in the shared data",
+		"/var/mail/x": "/var/mail/x stays: it is in /var/mail, which is shared",
+		"/var/own":    "/var/own stays: it is a file system of its own",
+	} {
+		if r := m.run("share", "add", path); r.code != 0 || r.out != "" || !strings.Contains(r.err, says) {
+			t.Errorf("wanted %q: %v", says, r)
+		}
+	}
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("it changed\n%s", differ(before, after))
+	}
+	check(t, os.WriteFile(in("var/spool/big"), big, 0o644))
+	unix.Sync()
+	m.refused(12, "cannot put directories back: their copies take ", "share", "remove", "/var/spool/")
+	if got := read(t, filepath.Join(out, "precious")); got != "x" {
+		t.Error(got)
 	}
 }
 

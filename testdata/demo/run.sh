@@ -163,13 +163,7 @@ within() { # SECONDS COMMAND...
 
 began=$(now)
 step "a Debian, from its packages"
-cache=${BEADM_DEMO_CACHE:-/var/cache/beadm-demo}
-key=$(cat "$here/root.sh" "$here/../vm/mirror.sh" | sha256sum | cut -c 1-16)
-mkdir -p "$cache"
-if [ ! -e "$cache/$key.tar" ]; then
-	rm -f "$cache"/*.tar*
-	sh "$here/root.sh" "$cache/$key.tar"
-fi
+archive=$(sh "$here/cached.sh")
 
 step "on a btrfs of its own, with beadm and a loader"
 truncate -s 4G "$work/disk.img"
@@ -178,7 +172,7 @@ mkdir "$root" "$top" "$loader"
 mount -o loop "$work/disk.img" "$top"
 uuid=$(findmnt -no UUID "$top")
 btrfs -q subvolume create "$top/@debian"
-tar -C "$top/@debian" -xf "$cache/$key.tar"
+tar -C "$top/@debian" -xf "$archive"
 mount -o loop,subvol=@debian "$work/disk.img" "$root"
 beadm setup --loader stub --loader-dir "$loader" --binary "$program"
 beadm share init | sed 's/^/   /'

@@ -18,18 +18,30 @@ func ShareSnapshots(w io.Writer, list []activate.ShareSnapshot) error {
 	return table(w, rows)
 }
 
+// shareSentences are those of the states that say nothing themselves.
+var shareSentences = map[share.State]string{
+	share.Real:     "it belongs to this boot environment; beadm share init moves it",
+	share.Linked:   "it is in the shared data",
+	share.Separate: "it is a file system of its own, which no switch changes",
+	share.Absent:   "it is not there",
+}
+
 // ShareStatus prints a line a path.
 func ShareStatus(w io.Writer, paths []share.Path) error {
 	for _, p := range paths {
-		line := fmt.Sprintf("%-12s %s", rooted.Printable(p.Path), p.State)
-		if p.Why != "" {
-			line += ": " + p.Why
-		}
-		if _, err := fmt.Fprintln(w, line); err != nil {
+		if _, err := fmt.Fprintf(w, "%-12s %-9s %s\n", rooted.Printable(p.Path), p.State, ShareWhy(p)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ShareWhy says, as a clause, what a path is.
+func ShareWhy(p share.Path) string {
+	if p.Why != "" {
+		return p.Why
+	}
+	return shareSentences[p.State]
 }
 
 // Restored says what a restore did, or would do.
@@ -44,16 +56,19 @@ func Restored(w io.Writer, r activate.ShareRestored, dry bool) error {
 	for _, p := range r.Mailboxes {
 		line("%scompleted: %s", would, rooted.Printable(p))
 	}
-	if len(r.Mailboxes) > 0 {
-		line("messages: %d", r.Messages)
-	}
 	for _, p := range r.SetAside {
 		line("%sreplaced: %s", would, rooted.Printable(p))
 	}
-	if r.Directory != "" {
-		line("what was replaced is in: %s/%s", share.MountPoint, r.Directory)
+	if len(r.Mailboxes) > 0 {
+		line("mailboxes %scompleted: %d, with %d messages", would, len(r.Mailboxes), r.Messages)
 	}
-	line("%sbrought back: %d", would, r.Brought)
+	line("files %sbrought back: %d", would, r.Brought)
+	switch {
+	case r.Directory != "":
+		line("replaced: %d, set aside in %s/%s", len(r.SetAside), share.MountPoint, r.Directory)
+	case len(r.SetAside) > 0:
+		line("%sreplaced, and set aside: %d", would, len(r.SetAside))
+	}
 	line("as they were, or gone on from there: %d", r.Same)
 	if r.Before != "" {
 		line("before it all is in snapshot: %s", r.Before)

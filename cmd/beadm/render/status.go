@@ -99,6 +99,16 @@ func StatusText(w io.Writer, s activate.Status) error {
 	for _, name := range s.ShareSnapshots {
 		say("share:    its snapshot of the switch is %s", name)
 	}
+	if r := s.Restore; r != nil {
+		paths := make([]string, len(r.Paths))
+		for i, p := range r.Paths {
+			paths[i] = rooted.Printable(p)
+		}
+		say("share:    %s of %s comes back when %s boots", strings.Join(paths, ", "), r.Snapshot, r.To)
+		if r.Why != "" {
+			say("          it did not at the last: %s", line(r.Why))
+		}
+	}
 	for _, c := range s.Checks {
 		if c.OK {
 			say("check:    %s ok", line(c.Name))

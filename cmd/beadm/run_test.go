@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -201,6 +202,10 @@ func TestRunAShell(t *testing.T) {
 // TestHangup: who is at work when the line breaks leaves nothing mounted.
 func TestHangup(t *testing.T) {
 	m := shellMachine(t)
+	// Under nohup(1) a program would ignore it from its start.
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT} {
 		cmd := exec.Command(m.beadm, "--root", m.root, "run", "new", "--", "/bin/sh", "-c", "echo >/ready; exec sleep 100")
 		check(t, cmd.Start())

@@ -138,6 +138,23 @@ func cuts() []aCut {
 				}
 			},
 		},
+		{
+			name: "boot after a rollback with --share",
+			before: func(m *machine) {
+				write(m.t, filepath.Join(m.root, "var/mail/alice"), letter("old"))
+				m.ok("share", "init")
+				onTrial(m)
+				m.ok("confirm")
+				write(m.t, filepath.Join(m.root, "var/mail/alice"), letter("new"))
+				m.ok("rollback", "--share=/var/mail")
+				m.loads()
+			},
+			args: []string{"boot"},
+			done: func(m *machine) {
+				m.is("idle", "debian", "debian")
+				m.mailIs("alice", letter("old")+letter("new"))
+			},
+		},
 		{name: "confirm", before: onTrial, args: []string{"confirm"}, states: []string{"idle", "failed"}, done: func(m *machine) {}},
 		{
 			name: "rollback", before: func(m *machine) { onTrial(m); m.ok("confirm") }, args: []string{"rollback"},

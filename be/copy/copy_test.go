@@ -192,12 +192,6 @@ func TestPassesCopyWhatChanged(t *testing.T) {
 	if res := pass(false); res.Copied != 0 || res.Bytes != 0 || res.Deleted != 0 || res.Changed != 0 {
 		t.Errorf("nothing changed, yet: %+v", res)
 	}
-	inode := func(name string) uint64 {
-		var st unix.Stat_t
-		unix.Lstat(dst+"/"+name, &st)
-		return st.Ino
-	}
-	big := inode("big")
 	for _, change := range []string{
 		"printf more >> d/c",
 		// Same size and time as before: only the change time tells.
@@ -223,9 +217,6 @@ func TestPassesCopyWhatChanged(t *testing.T) {
 		if res.Changed != 0 {
 			t.Errorf("after %q: %+v", change, res)
 		}
-	}
-	if inode("big") == big {
-		t.Error("a changed attribute was not seen as a change") // it was changed above
 	}
 	// A second copier does not know what is there, and trusts none of it.
 	sh(t, dst, "printf x > big; mkdir -p junk/below; touch .beadm-new-left")

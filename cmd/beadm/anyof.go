@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"beadm/be"
@@ -22,11 +23,14 @@ func (a *anyOf) Set(value string) error {
 	if value == "true" {
 		return nil
 	}
-	for _, one := range strings.Split(value, ",") {
-		if one == "" {
-			return be.E(be.Usage, "a path is empty: give them as /var/mail,/var/spool")
-		}
-		a.list = append(a.list, one)
+	a.list = append(a.list, strings.Split(value, ",")...)
+	return nil
+}
+
+// check is apart from Set, whose errors package flag says are of a boolean.
+func (a *anyOf) check(name string) error {
+	if slices.Contains(a.list, "") {
+		return be.E(be.Usage, "a path of --%s is empty: give them as --%s=/var/mail,/var/spool", name, name)
 	}
 	return nil
 }

@@ -126,6 +126,9 @@ func rollbackCommand() *cli.Command {
 				return err
 			}
 			back := c.Generic("share").(*anyOf)
+			if err := back.check("share"); err != nil {
+				return err
+			}
 			if err := checkReboot(c); err != nil {
 				return err
 			}

@@ -107,7 +107,7 @@ func TestRollbackShare(t *testing.T) {
 	m.comeUp()
 	m.is("trying", "new", "debian")
 	m.refused(2, "not in the shared data", "rollback", "--share=/etc/passwd")
-	m.refused(2, "a path is empty", "rollback", "--share=")
+	m.refused(2, "beadm: a path of --share is empty", "rollback", "--share=")
 	m.refused(3, "the snapshot does not have it", "rollback", "--share=/var/mail/alice,/var/mail/nobody")
 	m.refused(2, "takes no argument", "rollback", "--share", "/var/mail")
 	before := m.snapshotWorld()

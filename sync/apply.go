@@ -344,7 +344,7 @@ func (a *Archive) settle(x *index, p *planner, mark manifest.ID) error {
 			return err
 		}
 	}
-	if len(p.moved) > 0 || p.base == nil {
+	if len(p.moved) > 0 || p.base == nil || k.Base == "" {
 		if err := a.effect("base"); err != nil {
 			return err
 		}
@@ -354,8 +354,12 @@ func (a *Archive) settle(x *index, p *planner, mark manifest.ID) error {
 		}
 		k.Base = id
 	}
+	if k.Fresh {
+		k.hasHad(x, p.sw, mark)
+	}
 	for _, part := range p.parts {
 		switch {
+		case p.template: // no run's
 		case part.security && !part.run.Failed:
 			// Not delivered: a return after a failed trial carries only what
 			// takes rights away, the rest stays owed.

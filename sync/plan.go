@@ -27,8 +27,11 @@ type planner struct {
 	base   *manifest.Manifest
 	newest *manifest.Manifest // outgoing's last state; its list rules
 	aside  bool               // which a failed trial's run came to
-	parts  []part
-	taker  manifest.Taker
+	// All since the outgoing one was made from a template, for one made from a
+	// newer template.
+	template bool
+	parts    []part
+	taker    manifest.Taker
 	// Of FreeBSD's password databases.
 	goos, pwdMkdb, scratch string
 

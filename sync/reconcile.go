@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"beadm/be"
 	"beadm/be/rooted"
@@ -44,11 +45,15 @@ const (
 type Switch struct {
 	From, To be.UUID // outgoing, incoming
 	FromRoot string  // for EndOfRun read only where the record of its end is lost
-	ToRoot   string  // written to
-	Upto     Upto
-	Mode     Mode
-	DryRun   bool // only report
-	Strict   bool // a conflict is an error of kind be.Decision, and nothing is done
+	// AsOf is for Mark a moment before that snapshot was made, zero if it is not
+	// known: files that nobody touched since they were read last are not read
+	// again then.
+	AsOf   time.Time
+	ToRoot string // written to
+	Upto   Upto
+	Mode   Mode
+	DryRun bool // only report
+	Strict bool // a conflict is an error of kind be.Decision, and nothing is done
 }
 
 // Reconcile carries into To what it lacks of what the others changed while
@@ -95,6 +100,16 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 	}
 	if p.parts, report.Notes, err = a.parts(x, sw, now, newest); err != nil {
 		return report, err
+	}
+	parts, base, note, err := a.sinceTemplate(x, sw, newest)
+	if err != nil {
+		return report, err
+	}
+	if note != "" {
+		report.Notes = append(report.Notes, note)
+	}
+	if base != nil {
+		p.parts, p.base, p.template, report.Notes = parts, base, true, nil
 	}
 	for _, r := range slices.Backward(x.Runs) {
 		if r.BE == sw.From {
@@ -160,7 +175,7 @@ func (a *Archive) outgoing(ctx context.Context, store *manifest.Store, x *index,
 			newest, err = store.Load(id)
 		}
 		if (id == "" || manifest.Lost(err)) && sw.FromRoot != "" {
-			newest, err = a.take(ctx, store, sw.FromRoot, sw.From, nil) // what it came to stands there
+			newest, err = a.take(ctx, store, Snapshot{Root: sw.FromRoot}, sw.From, nil) // what it came to stands there
 		}
 		if newest == nil && err == nil {
 			err = fmt.Errorf("cannot reconcile: nothing is known of %s", sw.From)
@@ -173,7 +188,11 @@ func (a *Archive) outgoing(ctx context.Context, store *manifest.Store, x *index,
 			return nil, nil, err
 		}
 	}
-	now, err = a.take(ctx, store, sw.FromRoot, sw.From, nil, since...)
+	from := Snapshot{sw.FromRoot, sw.AsOf}
+	if sw.Upto == Live {
+		from.AsOf = time.Now()
+	}
+	now, err = a.take(ctx, store, from, sw.From, nil, since...)
 	return now, now, err
 }
 

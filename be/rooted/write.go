@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,11 +65,17 @@ func (r *Root) Stage(path string, content io.Reader, attr Attr) (*Staged, error)
 	return s, r.wrap("write", path, err)
 }
 
+var (
+	copyBuffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
+	zeros       [4096]byte
+)
+
 // copySparse writes no block that holds nothing but zeros: a hole stays one, and
 // a file of many gigabytes that is mostly holes fits where it was.
 func copySparse(f *os.File, content io.Reader) error {
-	buf := make([]byte, 128<<10)
-	zero := make([]byte, 4096)
+	room := copyBuffers.Get().(*[128 << 10]byte)
+	defer copyBuffers.Put(room)
+	buf, zero := room[:], zeros[:]
 	size := int64(0)
 	for {
 		n, err := io.ReadFull(content, buf)
@@ -475,6 +482,15 @@ func (r *Root) Xattrs(path string) (attrs map[string][]byte, err error) {
 		return err
 	})
 	return attrs, err
+}
+
+// XattrsOf are those of an open file, as Xattrs has them.
+func XattrsOf(f *os.File) (map[string][]byte, error) {
+	attrs, err := getXattrs(int(f.Fd()))
+	if err != nil {
+		return nil, &fs.PathError{Op: "getxattr", Path: f.Name(), Err: err}
+	}
+	return attrs, nil
 }
 
 // parent is the path of the directory that holds the last component of path,

@@ -19,6 +19,8 @@ type Manifest struct {
 	Version int           `json:"version"`
 	BE      be.UUID       `json:"be"`
 	Taken   time.Time     `json:"taken"`
+	AsOf    time.Time     `json:"as_of,omitzero"` // a moment before the tree was as it is described
+	Boot    string        `json:"boot,omitempty"` // in which that was
 	List    synclist.List `json:"list"`           // in force there and then
 	Note    string        `json:"note,omitempty"` // why List is not what the BE's file says
 	Shared  []Text        `json:"shared"`         // on the list, but in the shared dataset

@@ -6,7 +6,8 @@ import (
 )
 
 // Unite is the merge without a known common state: records of both sides are
-// kept, out's fields win, locks and the earlier expiry of either side hold,
+// kept, out's fields win, what takes rights away holds of either side (locks,
+// the earlier expiry, a shell that lets nobody in, a password to be changed),
 // groups have the members of both. Names that are only here stay.
 func Unite(out, cur Database) (Database, []Event) {
 	d := Deltas{}
@@ -41,6 +42,14 @@ func uniteRecord(kind Kind, n, c []string) []string {
 		case password:
 			if Locked(c[i]) {
 				n[i] = lock(kind, n[i])
+			}
+		case lastchg:
+			if c[i] == mustChange {
+				n[i] = c[i]
+			}
+		case shell:
+			if noShell(c[i]) {
+				n[i] = c[i]
 			}
 		case expire:
 			if expiry(kind, c[i]) < expiry(kind, n[i]) {

@@ -129,7 +129,7 @@ func (a *Archive) stage(p *planner) (staged []stagedOp, err error) {
 // failing disk are not.
 func benign(err error) bool {
 	for _, e := range []error{unix.EPERM, unix.EBUSY, unix.ENOTSUP, unix.ENOTDIR, unix.EISDIR, unix.ELOOP,
-		unix.ENOENT, unix.EEXIST, unix.ENOTEMPTY, unix.ENAMETOOLONG, rooted.ErrNotRegular} {
+		unix.ENOENT, unix.EEXIST, unix.ENOTEMPTY, unix.ENAMETOOLONG, rooted.ErrNotRegular, manifest.ErrContent} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -196,7 +196,7 @@ func (p *planner) stageOne(o *op) (*rooted.Staged, error) {
 			o.entry.Hash, o.entry.Size = hash, size.n
 		} else if hash != o.entry.Hash {
 			s.Discard()
-			return nil, fmt.Errorf("%s: the content is not what was recorded", o.path)
+			return nil, manifest.ErrContent
 		}
 		return s, nil
 	}

@@ -33,6 +33,7 @@ type planner struct {
 	goos, pwdMkdb, scratch string
 
 	items []Item
+	notes []string
 	ops   []*op
 	moved map[manifest.Text]*moved
 	// What came of the paths decided, which may be older than newest: from a
@@ -109,12 +110,21 @@ func (p *planner) plan() error {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
-		if err := p.planPath(path); err != nil {
+		err := p.planPath(path)
+		if errors.Is(err, manifest.ErrContent) {
+			// It holds up no other.
+			delete(p.moved, manifest.Text(path))
+			p.say(path, Conflict, manifest.ErrContent.Error())
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return p.rebuild()
 }
+
+func (p *planner) note(text string) { p.notes = append(p.notes, text) }
 
 func (p *planner) say(path string, action Action, reason string) *Item {
 	p.items = append(p.items, Item{Path: manifest.Text(path), Action: action, Reason: reason})

@@ -122,6 +122,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 	}
 	err = p.plan()
 	report.Items = append(report.Items, p.items...)
+	report.Notes = append(report.Notes, p.notes...)
 	sortItems(report.Items)
 	if err != nil {
 		return report, fmt.Errorf("cannot reconcile: %w", err)

@@ -10,6 +10,13 @@ import (
 // the earlier expiry, a shell that lets nobody in, a password to be changed),
 // groups have the members of both. Names that are only here stay.
 func Unite(out, cur Database) (Database, []Event) {
+	// Against cur as its own base nothing was changed here: every field that
+	// differs is taken, after the checks for numbers.
+	return Merge(Unison(out, cur), out, Database{}, cur)
+}
+
+// Unison is what Unite does to the files that both have.
+func Unison(out, cur Database) Deltas {
 	d := Deltas{}
 	for kind, theirs := range out {
 		mine := cur[kind]
@@ -30,9 +37,7 @@ func Unite(out, cur Database) (Database, []Event) {
 			d[kind] = delta
 		}
 	}
-	// Against cur as its own base nothing was changed here: every field that
-	// differs is taken, after the checks for numbers.
-	return Merge(d, out, Database{}, cur)
+	return d
 }
 
 func uniteRecord(kind Kind, n, c []string) []string {

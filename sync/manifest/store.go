@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"golang.org/x/sys/unix"
+
 	"beadm/be"
 	"beadm/be/state"
 )
@@ -136,7 +138,11 @@ func (s *Store) PutBytes(data []byte) (string, error) {
 	return b.Finish()
 }
 
-// Open opens a blob for reading.
+// ErrContent is content that the store holds no more: gone, damaged, or on a
+// part of the disk that cannot be read.
+var ErrContent = errors.New("what was kept of it is gone or damaged")
+
+// Open opens a blob for reading. The error is an ErrContent where it is gone.
 func (s *Store) Open(hash string) (*os.File, error) {
 	if !hashRule.MatchString(hash) {
 		return nil, fmt.Errorf("cannot read stored content: %q is no hash", hash)
@@ -144,6 +150,9 @@ func (s *Store) Open(hash string) (*os.File, error) {
 	f, err := os.Open(s.blobPath(hash))
 	if errors.Is(err, fs.ErrNotExist) && s.under != nil {
 		return s.under.Open(hash)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot read stored content %s: %w", hash, ErrContent)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read stored content: %w", err)
@@ -162,7 +171,8 @@ func (s *Store) Has(hash string) bool {
 	return s.under != nil && s.under.Has(hash)
 }
 
-// Read returns a blob, which was read back whole and is what its name says.
+// Read returns a blob, which was read back whole and is what its name says; it
+// fails with an ErrContent where it is not.
 func (s *Store) Read(hash string) ([]byte, error) {
 	f, err := s.Open(hash)
 	if err != nil {
@@ -170,11 +180,14 @@ func (s *Store) Read(hash string) ([]byte, error) {
 	}
 	defer f.Close()
 	data, err := io.ReadAll(f)
+	if errors.Is(err, unix.EIO) { // a checksum of the file system's
+		return nil, fmt.Errorf("cannot read stored content %s: %w", hash, errors.Join(ErrContent, err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read stored content: %w", err)
 	}
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != hash {
-		return nil, fmt.Errorf("cannot read stored content: %s is damaged", hash)
+		return nil, fmt.Errorf("cannot read stored content %s: %w", hash, ErrContent)
 	}
 	return data, nil
 }

@@ -207,35 +207,62 @@ type counter struct{ n int64 }
 
 func (c *counter) Write(b []byte) (int, error) { c.n += int64(len(b)); return len(b), nil }
 
-// parents makes missing directories above what comes, as they are there; those
-// that the list does not name no more open than what they are made for.
+// parents makes missing directories above what comes, as they are there.
 func (p *planner) parents(o *op) error {
-	for i := 1; i < len(o.path); i++ {
-		if o.path[i] != '/' {
-			continue
-		}
-		there := p.newest.Get(o.path[:i])
-		if there == nil || there.Type != manifest.Dir {
-			continue
-		}
-		if err := p.root.Mkdir(o.path[:i], 0o700); errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return err
-		}
-		if err := p.root.SetAttr(o.path[:i], there.Attr()); err != nil {
-			return err
-		}
-		name := manifest.Text(o.path[:i])
-		if _, decided := p.carried[name]; !decided {
+	made, err := makeParents(p.root, o.path, p.directory, o.entry.Mode)
+	for _, there := range made {
+		name := there.Path
+		if _, decided := p.carried[name]; !decided && p.newest.Get(string(name)) != nil {
 			p.moved[name] = &moved{Path: name, After: there, Base: there, Consumed: there}
 		}
 	}
-	mode := fs.FileMode(0o755)
-	if o.entry.Mode&0o077 == 0 {
-		mode = 0o700
+	return err
+}
+
+// directory is what a directory is like on the outgoing side, or on that of an
+// earlier run; nil if it is not known.
+func (p *planner) directory(dir string) *manifest.Entry {
+	if e := p.newest.Directory(dir); e != nil {
+		return e
 	}
-	return p.root.MkdirAll(path.Dir(o.path), mode)
+	for _, part := range slices.Backward(p.parts) {
+		if e := part.to.Directory(dir); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// makeParents makes the missing directories above a name as look says that they
+// are, and returns those. One that is not known is no more open than what it is
+// made for, of this mode.
+func makeParents(root *rooted.Root, name string, look func(dir string) *manifest.Entry, mode uint32) (made []*manifest.Entry, err error) {
+	for i := 1; i < len(name); i++ {
+		if name[i] != '/' {
+			continue
+		}
+		there := look(name[:i])
+		if there == nil {
+			continue
+		}
+		if err := root.Mkdir(name[:i], 0o700); errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return made, err
+		}
+		if err := root.SetAttr(name[:i], there.Attr()); err != nil {
+			return made, err
+		}
+		made = append(made, there)
+	}
+	// Those left, and where a link leads that leads nowhere.
+	perm := fs.FileMode(0o755)
+	if there := look(path.Dir(name)); there != nil {
+		perm = fs.FileMode(there.Mode & 0o755)
+	} else if mode&0o077 == 0 {
+		perm = 0o700
+	}
+	return made, root.MkdirAll(path.Dir(name), perm)
 }
 
 func (a *Archive) commit(p *planner, staged []stagedOp) error {

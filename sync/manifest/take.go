@@ -50,7 +50,39 @@ func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list 
 		}
 	}
 	m.reindex()
+	if err := takeAbove(root, m); err != nil {
+		return nil, fmt.Errorf("cannot read the files on the synclist: %w", err)
+	}
+	m.reindex()
 	return m, nil
+}
+
+// takeAbove reads the directories above what m holds. Where one is reached by a
+// link it is what that leads to.
+func takeAbove(root *rooted.Root, m *Manifest) error {
+	seen := map[string]bool{"/": true}
+	for _, e := range m.Entries {
+		for dir := path.Dir(string(e.Path)); !seen[dir]; dir = path.Dir(dir) {
+			seen[dir] = true
+			if m.Get(dir) != nil {
+				continue
+			}
+			real, err := root.Resolve(dir)
+			if err == nil {
+				var info rooted.Info
+				if info, err = root.Lstat(real); err == nil && info.IsDir() {
+					above := &Entry{Path: Text(dir), Type: Dir, Mode: info.Perm(), UID: info.UID, GID: info.GID}
+					if above.Xattrs, err = root.Xattrs(real); err == nil {
+						m.Above = append(m.Above, above)
+					}
+				}
+			}
+			if err := ignoreGone(err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // InShared says whether the path leads into the shared dataset, and where to.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"beadm/be"
 	"beadm/be/rooted"
 	"beadm/sync/manifest"
 )
@@ -64,6 +65,11 @@ func (a *Archive) apply(x *index, p *planner, now *manifest.Manifest) error {
 		}
 	}
 	if err := a.commit(p, staged); err != nil {
+		if !errors.Is(err, errCut) {
+			for _, s := range staged {
+				s.file.Discard()
+			}
+		}
 		return err
 	}
 	// Second barrier: names. Only when they are on disk may the marks say
@@ -129,7 +135,7 @@ func (a *Archive) stage(p *planner) (staged []stagedOp, err error) {
 // failing disk are not.
 func benign(err error) bool {
 	for _, e := range []error{unix.EPERM, unix.EBUSY, unix.ENOTSUP, unix.ENOTDIR, unix.EISDIR, unix.ELOOP,
-		unix.ENOENT, unix.EEXIST, unix.ENOTEMPTY, unix.ENAMETOOLONG, rooted.ErrNotRegular, manifest.ErrContent} {
+		unix.ENOENT, unix.EEXIST, unix.ENOTEMPTY, unix.ENAMETOOLONG, rooted.ErrNotRegular, manifest.ErrContent, errTouched} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -139,6 +145,9 @@ func benign(err error) bool {
 
 // advise says what to do where an account file cannot be written.
 func advise(o *op, err error) error {
+	if errors.Is(err, errTouched) {
+		return be.E(be.InUse, "%s: %w; give the command again", rooted.Printable(o.path), err)
+	}
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w; if it or its directory is immutable there, make it writable (chattr -i, chflags noschg)", err)
 	}
@@ -265,7 +274,39 @@ func makeParents(root *rooted.Root, name string, look func(dir string) *manifest
 	return made, root.MkdirAll(path.Dir(name), perm)
 }
 
+// untouched fails where a path is not any more what the plan was made of: who
+// changes a boot environment that runs knows nothing of a sync into it.
+func (p *planner) untouched(o *op) error {
+	was, seen := p.seen[o.path]
+	if !seen {
+		return nil
+	}
+	info, err := p.root.Lstat(o.path)
+	if err == nil && was != nil && was.Type == manifest.File && info.IsRegular() && info.Ino == was.Ino && info.Ctime.Equal(was.Ctime) {
+		return nil
+	}
+	// Its ctime also moves when this sync replaces another name of the file.
+	t := manifest.Taker{Shared: p.taker.Shared}
+	now, err := t.Entry(p.root, o.path)
+	if err != nil {
+		return err
+	}
+	if manifest.SameContent(was, now) && (manifest.SameMeta(was, now) || o.kind == opMeta && manifest.SameMeta(o.entry, now)) {
+		return nil
+	}
+	return errTouched
+}
+
+var errTouched = errors.New("it was changed here while the sync ran")
+
 func (a *Archive) commit(p *planner, staged []stagedOp) error {
+	if slices.ContainsFunc(p.ops, func(o *op) bool { return o.vital }) {
+		unlock, err := lockAccounts(p.ctx, p.root)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	for _, s := range staged {
 		if err := a.effect("rename " + s.op.path); err != nil {
 			return err
@@ -275,7 +316,13 @@ func (a *Archive) commit(p *planner, staged []stagedOp) error {
 			p.giveUp(s.op, errors.New("what is here could not be kept, and was not replaced"))
 			continue
 		}
-		if err := s.file.Commit(); err != nil {
+		err := p.untouched(s.op)
+		if err != nil {
+			s.file.Discard()
+		} else {
+			err = s.file.Commit()
+		}
+		if err != nil {
 			if s.op.vital || !benign(err) {
 				return advise(s.op, err)
 			}
@@ -291,7 +338,11 @@ func (a *Archive) commit(p *planner, staged []stagedOp) error {
 		}
 		attr := o.entry.Attr()
 		attr.Mtime = o.entry.Mtime
-		if err := p.root.SetAttr(o.path, attr); err != nil {
+		err := p.untouched(o)
+		if err == nil {
+			err = p.root.SetAttr(o.path, attr)
+		}
+		if err != nil {
 			if o.vital || !benign(err) {
 				return advise(o, err)
 			}
@@ -307,7 +358,11 @@ func (a *Archive) commit(p *planner, staged []stagedOp) error {
 		if err := a.effect("remove " + o.path); err != nil {
 			return err
 		}
-		if err := p.root.Remove(o.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := p.untouched(o)
+		if err == nil {
+			err = p.root.Remove(o.path)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			if !benign(err) {
 				return err
 			}

@@ -32,6 +32,9 @@ type planner struct {
 	// Of FreeBSD's password databases.
 	goos, pwdMkdb, scratch string
 
+	// What the plan found at a path, nil for nothing.
+	seen map[string]*manifest.Entry
+
 	items []Item
 	notes []string
 	ops   []*op
@@ -175,6 +178,7 @@ func (p *planner) planPath(path string) error {
 	if err != nil {
 		return err
 	}
+	p.seen[path] = now
 	four := decide.Path{Old: c.old, New: c.new, Base: p.base.Get(path), Now: now, NoBase: c.unknown}
 	if m := p.pending(path, now); m != nil {
 		// Written by a reconcile that was cut: it is no change of this side.

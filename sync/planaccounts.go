@@ -60,6 +60,7 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 			}
 			cur[kind] = account.Parse(kind, data)
 		}
+		p.seen[path] = e
 		now[kind], bases[kind] = e, base
 		kinds = append(kinds, kind)
 		done[path] = true

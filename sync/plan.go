@@ -10,9 +10,11 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"time"
 
 	"beadm/be/rooted"
 	"beadm/sync/decide"
+	"beadm/sync/lines"
 	"beadm/sync/manifest"
 	"beadm/sync/synclist"
 )
@@ -349,6 +351,9 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 	case decide.NotGone:
 		p.say(path, Left, reason)
 	case decide.Conflict:
+		if _, unordered := grants(path); unordered && action == synclist.Merge && four.New == nil && isFile(four.Old) && isFile(four.Now) {
+			return p.takeLines(path, reason, four, move)
+		}
 		return p.inConflict(path, reason, four)
 	case decide.Remove:
 		p.ops = append(p.ops, &op{kind: opRemove, path: path})
@@ -505,6 +510,30 @@ func (p *planner) mergeText(path string, four decide.Path, c change, move func(a
 		base = base.WithMetaOf(four.Base) // changed here or not: no matter of the delta
 	}
 	move(&e, base)
+	return nil
+}
+
+// takeLines takes from a file the lines of one that was removed there: what they
+// granted is granted no more.
+func (p *planner) takeLines(path, reason string, four decide.Path, move func(after, base *manifest.Entry) *moved) error {
+	if !four.Old.Stored || four.Old.Size > maxText || four.Now.Size > maxText {
+		return p.inConflict(path, reason, four)
+	}
+	was, err := p.store.Read(four.Old.Hash)
+	if err != nil {
+		return err
+	}
+	cur, err := p.root.ReadFileLimit(path, maxText)
+	if err != nil {
+		return err
+	}
+	e := *four.Now
+	if left := lines.Set(was, nil, cur); !bytes.Equal(left, cur) {
+		e.Mtime = time.Time{}
+		p.write(path, &e, left)
+		p.say(path, Merged, "removed there; what was added here stays")
+	}
+	move(&e, nil)
 	return nil
 }
 

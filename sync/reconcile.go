@@ -103,8 +103,12 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 			break
 		}
 	}
-	if p.to.Base != "" {
-		if p.base, err = store.Load(p.to.Base); err != nil && !manifest.Lost(err) {
+	id := p.to.Base
+	if r := x.present(sw.To); id == "" && r != nil {
+		id = r.Start // its first run lasts: nothing older is known of it
+	}
+	if id != "" {
+		if p.base, err = store.Load(id); err != nil && !manifest.Lost(err) {
 			return report, err
 		}
 	}

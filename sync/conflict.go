@@ -312,7 +312,11 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 		}
 		defer in.Close()
 		sum := sha256.New()
-		s, err := root.Stage(d.Path, io.TeeReader(in, sum), want.Attr())
+		attr := want.Attr()
+		if d.Take == TakeFile {
+			attr.Mtime = time.Time{} // what goes by it must see a change
+		}
+		s, err := root.Stage(d.Path, io.TeeReader(in, sum), attr)
 		if err == nil && d.Take == TakeOutgoing && hex.EncodeToString(sum.Sum(nil)) != want.Hash {
 			s.Discard()
 			return kept, errors.New("what was kept of the outgoing side is damaged: give --take incoming, or --take with a file")

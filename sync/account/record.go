@@ -15,6 +15,18 @@ type Event struct {
 	Detail string `json:"detail,omitempty"`
 }
 
+// String is the event for a terminal.
+func (e Event) String() string {
+	s := string(e.What)
+	if e.Name != "" {
+		s = e.Name + " " + s
+	}
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	return s
+}
+
 // What happened to a record.
 type What string
 

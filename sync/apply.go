@@ -122,11 +122,45 @@ func (a *Archive) stage(p *planner) (staged []stagedOp, err error) {
 		}
 		ops = append(ops, o)
 		if s != nil {
+			p.temps[o.path] = s.Temp()
 			staged = append(staged, stagedOp{o, s})
 		}
 	}
 	p.ops = ops
 	return staged, nil
+}
+
+// stageLink stages a file as one more name of what has another of its names
+// there, and comes too or is in place from before a cut; nil where there is none.
+func (p *planner) stageLink(o *op) *rooted.Staged {
+	there := p.newest.Get(o.path)
+	if there == nil || there.Links == "" || o.moved != nil || !manifest.Same(there, o.entry) {
+		return nil
+	}
+	t := manifest.Taker{Shared: p.taker.Shared}
+	for _, other := range p.newest.Entries {
+		if other.Links != there.Links || other.Path == there.Path {
+			continue
+		}
+		of, staged := p.temps[string(other.Path)]
+		if !staged {
+			of = string(other.Path)
+		}
+		now, err := t.Entry(p.root, of)
+		if err != nil || now == nil || now.Type != manifest.File || !manifest.Same(now, o.entry) {
+			continue
+		}
+		s, err := p.root.StageLink(of, o.path)
+		if err != nil {
+			continue
+		}
+		if info, err := p.root.Lstat(s.Temp()); err != nil || info.Ino != now.Ino {
+			s.Discard() // exchanged meanwhile
+			continue
+		}
+		return s
+	}
+	return nil
 }
 
 // benign errors are about one path that is not what it was taken for; they
@@ -188,6 +222,9 @@ func (p *planner) stageOne(o *op) (*rooted.Staged, error) {
 	case opWrite:
 		if err := p.parents(o); err != nil {
 			return nil, err
+		}
+		if s := p.stageLink(o); s != nil {
+			return s, nil
 		}
 		in, err := o.open()
 		if err != nil {

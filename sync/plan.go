@@ -36,6 +36,8 @@ type planner struct {
 
 	// What the plan found at a path, nil for nothing.
 	seen map[string]*manifest.Entry
+	// Where what is staged for a path is.
+	temps map[string]string
 
 	items []Item
 	notes []string

@@ -92,6 +92,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 		taker: manifest.Taker{Store: store, Shared: a.Shared}, moved: map[manifest.Text]*moved{},
 		goos: a.GOOS, pwdMkdb: a.pwdMkdb, scratch: scratch,
 		seen:    map[string]*manifest.Entry{},
+		temps:   map[string]string{},
 		carried: map[manifest.Text]decide.Path{}, settled: map[manifest.Text]bool{}, still: map[manifest.Text]stillOpen{},
 	}
 	if p.parts, report.Notes, err = a.parts(x, sw, now, newest); err != nil {

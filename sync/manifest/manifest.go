@@ -78,7 +78,7 @@ func (m *Manifest) With(set map[string]*Entry) *Manifest {
 		if e != nil {
 			// It may be another boot environment's: its inode says nothing.
 			there := *e
-			there.Ino, there.Ctime = 0, time.Time{}
+			there.Ino, there.Ctime, there.Links = 0, time.Time{}, ""
 			c.Entries = append(c.Entries, &there)
 		}
 	}

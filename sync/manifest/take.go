@@ -189,6 +189,9 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 		e.Type, e.Mtime = Dir, time.Time{}
 	case info.IsRegular():
 		e.Type, e.Ino, e.Ctime = File, info.Ino, info.Ctime.UTC()
+		if info.Nlink > 1 {
+			e.Links = fmt.Sprintf("%x.%x", info.Dev, info.Ino)
+		}
 		if old := t.unchanged(e, info.Size, action, uuid, since); old != nil {
 			return old, nil
 		}
@@ -228,7 +231,7 @@ func (t *Taker) unchanged(e *Entry, size int64, action synclist.Action, uuid be.
 			continue
 		}
 		same := *old
-		same.Tail, same.Heads = nil, nil
+		same.Tail, same.Heads, same.Links = nil, nil, e.Links
 		if same.Stored && t.Store != nil && !t.Store.Has(same.Hash) {
 			continue
 		}

@@ -2,7 +2,6 @@ package activate
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"time"
 
@@ -108,10 +107,7 @@ func (s *Session) reconcile(ctx context.Context, sw reconcile.Switch) (reconcile
 	for _, note := range report.Notes {
 		s.Report.Warn("%s", note)
 	}
-	if err != nil {
-		return report, fmt.Errorf("cannot reconcile: %w", err)
-	}
-	return report, nil
+	return report, err
 }
 
 // tidy takes away what a reconcile into the boot environment name that was cut

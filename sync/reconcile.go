@@ -96,6 +96,8 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 		ctx: ctx, store: store, sw: sw, to: x.know(sw.To), root: root, newest: newest,
 		taker: manifest.Taker{Store: store, Shared: a.Shared}, moved: map[manifest.Text]*moved{},
 		goos: a.GOOS, pwdMkdb: a.pwdMkdb, scratch: scratch,
+		seen:    map[string]*manifest.Entry{},
+		temps:   map[string]string{},
 		carried: map[manifest.Text]decide.Path{}, settled: map[manifest.Text]bool{}, still: map[manifest.Text]stillOpen{},
 	}
 	if p.parts, report.Notes, err = a.parts(x, sw, now, newest); err != nil {
@@ -117,8 +119,12 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 			break
 		}
 	}
-	if p.to.Base != "" {
-		if p.base, err = store.Load(p.to.Base); err != nil && !manifest.Lost(err) {
+	id := p.to.Base
+	if r := x.present(sw.To); id == "" && r != nil {
+		id = r.Start // its first run lasts: nothing older is known of it
+	}
+	if id != "" {
+		if p.base, err = store.Load(id); err != nil && !manifest.Lost(err) {
 			return report, err
 		}
 	}
@@ -137,6 +143,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 	}
 	err = p.plan()
 	report.Items = append(report.Items, p.items...)
+	report.Notes = append(report.Notes, p.notes...)
 	sortItems(report.Items)
 	if err != nil {
 		return report, fmt.Errorf("cannot reconcile: %w", err)

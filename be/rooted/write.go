@@ -114,6 +114,20 @@ func (r *Root) StageSymlink(target, path string, uid, gid int) (*Staged, error) 
 	return s, r.wrap("symlink", path, err)
 }
 
+// StageLink is Stage for one more name of the regular file at of, which is not
+// followed. It fails as link(2) does, on another file system say.
+func (r *Root) StageLink(of, path string) (*Staged, error) {
+	s, err := r.stage(path, func(dirfd int, temp string) error {
+		return r.at("link", of, false, func(offd int, name string) error {
+			return linkat(offd, name, dirfd, temp)
+		})
+	})
+	return s, r.wrap("link", path, err)
+}
+
+// Temp is the path at which the staged file is until it has its name.
+func (s *Staged) Temp() string { return parent(s.path) + "/" + s.temp }
+
 func (r *Root) stage(path string, make func(dirfd int, temp string) error) (*Staged, error) {
 	var b [8]byte
 	rand.Read(b[:])
@@ -181,9 +195,8 @@ func (s *Staged) Sync() error {
 func (s *Staged) Commit() error {
 	return s.r.at("rename", s.path, false, func(dirfd int, name string) error {
 		err := unix.Renameat(dirfd, s.temp, dirfd, name)
-		if err != nil {
-			unix.Unlinkat(dirfd, s.temp, 0)
-		}
+		// Between two names of one file rename(2) does nothing.
+		unix.Unlinkat(dirfd, s.temp, 0)
 		return err
 	})
 }

@@ -25,8 +25,28 @@ type Manifest struct {
 	Note    string        `json:"note,omitempty"` // why List is not what the BE's file says
 	Shared  []Text        `json:"shared"`         // on the list, but in the shared dataset
 	Entries []*Entry      `json:"entries"`
+	// Above are the directories above them that the list does not name, as they
+	// were: what has to be made where they are not is made so.
+	Above []*Entry `json:"above,omitempty"`
 
 	index map[string]*Entry
+	above map[string]*Entry
+}
+
+// Directory returns what the directory at path was, by the list or above what
+// that names; nil if it is not known.
+func (m *Manifest) Directory(path string) *Entry {
+	if m == nil {
+		return nil
+	}
+	e := m.index[path]
+	if e == nil {
+		e = m.above[path]
+	}
+	if e == nil || e.Type != Dir {
+		return nil
+	}
+	return e
 }
 
 // Get returns the entry of a path, nil if it was not there.
@@ -60,7 +80,7 @@ func (m *Manifest) With(set map[string]*Entry) *Manifest {
 		if e != nil {
 			// It may be another boot environment's: its inode says nothing.
 			there := *e
-			there.Ino, there.Ctime = 0, time.Time{}
+			there.Ino, there.Ctime, there.Links = 0, time.Time{}, ""
 			c.Entries = append(c.Entries, &there)
 		}
 	}
@@ -73,5 +93,9 @@ func (m *Manifest) reindex() {
 	m.index = make(map[string]*Entry, len(m.Entries))
 	for _, e := range m.Entries {
 		m.index[string(e.Path)] = e
+	}
+	m.above = make(map[string]*Entry, len(m.Above))
+	for _, e := range m.Above {
+		m.above[string(e.Path)] = e
 	}
 }

@@ -17,6 +17,8 @@ import (
 	"regexp"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"beadm/be"
 	"beadm/be/rooted"
 	"beadm/be/state"
@@ -198,7 +200,11 @@ func (s *Store) put(hash string, data []byte) error {
 	return nil
 }
 
-// Open opens a blob for reading.
+// ErrContent is content that the store holds no more: gone, damaged, or on a
+// part of the disk that cannot be read.
+var ErrContent = errors.New("what was kept of it is gone or damaged")
+
+// Open opens a blob for reading. The error is an ErrContent where it is gone.
 func (s *Store) Open(hash string) (*os.File, error) {
 	if !hashRule.MatchString(hash) {
 		return nil, fmt.Errorf("cannot read stored content: %q is no hash", hash)
@@ -210,6 +216,9 @@ func (s *Store) Open(hash string) (*os.File, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && s.under != nil {
 		return s.under.Open(hash)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot read stored content %s: %w", hash, ErrContent)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read stored content: %w", err)
@@ -233,7 +242,8 @@ func (s *Store) hasItself(hash string) bool {
 	return err == nil
 }
 
-// Read returns a blob, which was read back whole and is what its name says.
+// Read returns a blob, which was read back whole and is what its name says; it
+// fails with an ErrContent where it is not.
 func (s *Store) Read(hash string) ([]byte, error) {
 	f, err := s.Open(hash)
 	if err != nil {
@@ -241,11 +251,14 @@ func (s *Store) Read(hash string) ([]byte, error) {
 	}
 	defer f.Close()
 	data, err := io.ReadAll(f)
+	if errors.Is(err, unix.EIO) { // a checksum of the file system's
+		return nil, fmt.Errorf("cannot read stored content %s: %w", hash, errors.Join(ErrContent, err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read stored content: %w", err)
 	}
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != hash {
-		return nil, fmt.Errorf("cannot read stored content: %s is damaged", hash)
+		return nil, fmt.Errorf("cannot read stored content %s: %w", hash, ErrContent)
 	}
 	return data, nil
 }

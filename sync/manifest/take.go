@@ -58,7 +58,39 @@ func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list 
 		}
 	}
 	m.reindex()
+	if err := takeAbove(root, m); err != nil {
+		return nil, fmt.Errorf("cannot read the files on the synclist: %w", err)
+	}
+	m.reindex()
 	return m, nil
+}
+
+// takeAbove reads the directories above what m holds. Where one is reached by a
+// link it is what that leads to.
+func takeAbove(root *rooted.Root, m *Manifest) error {
+	seen := map[string]bool{"/": true}
+	for _, e := range m.Entries {
+		for dir := path.Dir(string(e.Path)); !seen[dir]; dir = path.Dir(dir) {
+			seen[dir] = true
+			if m.Get(dir) != nil {
+				continue
+			}
+			real, err := root.Resolve(dir)
+			if err == nil {
+				var info rooted.Info
+				if info, err = root.Lstat(real); err == nil && info.IsDir() {
+					above := &Entry{Path: Text(dir), Type: Dir, Mode: info.Perm(), UID: info.UID, GID: info.GID}
+					if above.Xattrs, err = root.Xattrs(real); err == nil {
+						m.Above = append(m.Above, above)
+					}
+				}
+			}
+			if err := ignoreGone(err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // InShared says whether the path leads into the shared dataset, and where to.
@@ -173,6 +205,9 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 		e.Type, e.Mtime = Dir, time.Time{}
 	case info.IsRegular():
 		e.Type, e.Ino, e.Ctime = File, info.Ino, info.Ctime.UTC()
+		if info.Nlink > 1 {
+			e.Links = fmt.Sprintf("%x.%x", info.Dev, info.Ino)
+		}
 		if old := t.unchanged(e, info.Size, action, uuid, since); old != nil {
 			return old, nil
 		}
@@ -223,7 +258,7 @@ func (t *Taker) unchanged(e *Entry, size int64, action synclist.Action, uuid be.
 			continue
 		}
 		same := *old
-		same.Tail, same.Heads = nil, nil
+		same.Tail, same.Heads, same.Links = nil, nil, e.Links
 		if same.Stored && t.Store != nil && !t.Store.Has(same.Hash) {
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 // ShareInitOptions are those of beadm share init.
 type ShareInitOptions struct {
 	Paths   []string // empty: the profile
+	Outside bool     // of Paths, those outside /var too
 	Stop    []string
 	StopAll bool
 	DryRun  bool
@@ -43,7 +44,7 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 			return plan, res, be.E(be.Usage, "cannot share %q: give a path such as /var/www", p)
 		}
 	}
-	if plan, err = share.MakePlan(ctx, t.Root, t.shareProfile(), opts.Paths...); err != nil {
+	if plan, err = share.MakePlan(ctx, t.Root, t.shareProfile(), opts.Outside, opts.Paths...); err != nil {
 		return plan, res, err
 	}
 	args := shareInitArgs{}

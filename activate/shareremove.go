@@ -140,7 +140,8 @@ type shareRemoveArgs struct {
 func (a shareRemoveArgs) paths() []string {
 	var paths []string
 	for _, name := range a.Names {
-		paths = append(paths, "/var/"+name)
+		p, _ := share.PathOf(name)
+		paths = append(paths, p)
 	}
 	return paths
 }

@@ -119,12 +119,13 @@ func TestShareAdd(t *testing.T) {
 	m := newMachine(t)
 	www := filepath.Join(m.root, "var/www/page")
 	check(t, os.MkdirAll(filepath.Dir(www), 0o755))
+	check(t, os.MkdirAll(filepath.Join(m.root, "srv/www"), 0o755))
 	check(t, os.MkdirAll(filepath.Join(m.root, "var/lib/dpkg"), 0o755))
 	write(t, www, "one\n")
 	m.ok("create", "before")
 	m.ok("share", "init")
 	m.refused(2, "give what to share", "share", "add")
-	m.refused(5, "only directories directly below /var", "share", "add", "/srv/www")
+	m.refused(5, "cannot share /srv/www: it is outside /var; --outside-var shares it all the same", "share", "add", "/srv/www")
 	m.refused(5, "package database", "share", "add", "/var/lib")
 	m.ok("share", "add", "/var/www")
 	if out := m.ok("share", "status"); !m.linked("var/www") || !strings.Contains(out, "/var/www     linked ") {
@@ -147,6 +148,66 @@ func TestShareAdd(t *testing.T) {
 	if m.linked("var/www") || read(t, www) != "two\n" {
 		t.Error("it is not put back in the other")
 	}
+}
+
+// Directories further down, two of one name among them, and outside /var, where
+// the flag or beadm.conf says so, are shared, brought back and put back.
+func TestShareOfDeepPaths(t *testing.T) {
+	m := newMachine(t)
+	in := func(file string) string { return filepath.Join(m.root, file) }
+	for _, file := range []string{"var/lib/list/data/one", "var/opt/list/data/one", "srv/www/one", "srv/ftp/one"} {
+		check(t, os.MkdirAll(filepath.Dir(in(file)), 0o755))
+		write(t, in(file), file)
+	}
+	paths := []string{"/var/lib/list/data", "/var/opt/list/data", "/srv/www"}
+	m.ok("create", "before")
+	m.ok("share", "init")
+	before := m.snapshotWorld()
+	m.refused(5, "cannot share /srv/www: it is outside /var; --outside-var shares it all the same", append([]string{"share", "add"}, paths...)...)
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("it changed\n%s", differ(before, after))
+	}
+	if out := m.ok(append([]string{"share", "add", "--outside-var"}, paths...)...); out != "moved /srv/www\nmoved /var/lib/list/data\nmoved /var/opt/list/data\n" {
+		t.Errorf("share add:\n%s", out)
+	}
+	shared := func(want bool) {
+		t.Helper()
+		out := m.ok("share", "status")
+		for _, p := range paths {
+			if m.linked(p) != want || strings.Contains(out, p+" ") != want || read(t, in(p+"/one")) != p[1:]+"/one" {
+				t.Errorf("%s in %s:\n%s", p, m.boots, out)
+			}
+		}
+	}
+	shared(true)
+	m.refused(5, "cannot share /var/lib/list: /var/lib/list/data, which is in it, is shared already: put that back first (beadm share remove /var/lib/list/data)", "share", "add", "/var/lib/list")
+	m.ok("share", "snapshot", "then")
+	check(t, os.Remove(in("var/lib/list/data/one")))
+	if out := m.ok("share", "restore", "then", "/var/lib/list/data/one", "+srv+www"); !strings.Contains(out, "files brought back: 1") {
+		t.Errorf("share restore:\n%s", out)
+	}
+	m.ok("activate", "before")
+	m.comeUp()
+	m.is("trying", "before", "debian")
+	shared(true)
+	m.ok("confirm")
+	write(t, in("etc/beadm/beadm.conf"), "share.path = /srv/ftp\n")
+	if out := m.ok("share", "init"); out != "moved /srv/ftp\n" || read(t, in("srv/ftp/one")) != "srv/ftp/one" {
+		t.Errorf("share init:\n%s", out)
+	}
+	m.ok("share", "undo")
+	shared(false)
+	out := m.ok("share", "commit", "-n")
+	if !strings.Contains(out, "of before\n") || !strings.Contains(out, "of debian\n") {
+		t.Errorf("share commit -n:\n%s", out)
+	}
+	m.ok("share", "commit")
+	if left, _ := filepath.Glob(in(".beadm-*")); len(left) > 0 {
+		t.Errorf("left %q", left)
+	}
+	m.switchTo("@debian")
+	m.ok("boot")
+	shared(false)
 }
 
 // What beadm.conf(5) says of the profile is what share init moves.
@@ -226,14 +287,14 @@ func TestShareRefusals(t *testing.T) {
 		m.refused(3, "cannot share /var/none: it is not there", "share", "add", "/var/none")
 		for path, says := range map[string]string{
 			"/var/lib":         "it holds a package database (/var/lib/",
-			"/var/lib/dpkg":    "only directories directly below /var",
+			"/var/lib/dpkg":    "it holds a package database (/var/lib/dpkg)",
 			"/var/db":          "it holds a package database (/var/db/pkg)",
 			"/var/adm":         "packages own files in it (/var/adm/netconfig)",
-			"/srv/www":         "only directories directly below /var",
-			"/":                "only directories directly below /var",
-			"/var":             "only directories directly below /var",
-			"/var/.beadm-old":  "only directories directly below /var",
-			"/var/../etc":      "only directories directly below /var",
+			"/srv/www":         "it is outside /var; --outside-var shares it all the same",
+			"/":                "the boot environment itself is in it; share directories in it",
+			"/var":             "the boot environment itself is in it; share directories in it",
+			"/var/.beadm-old":  "it is beadm's own",
+			"/var/../etc":      "it is of the system, which each boot environment has for itself",
 			"/var/share":       "it is in the shared data already",
 			"/var/share/mail":  "it is in the shared data already",
 			"/var/www/../file": "it is not a directory",
@@ -241,7 +302,7 @@ func TestShareRefusals(t *testing.T) {
 			"/var/out":         "it is a link to " + out + ", which leads to " + out,
 			"/var/climbs":      "it is a link to ../../../../../../.." + out + ", which leads to " + out,
 			"/var/page":        "it is a link that leads into /var/www: share that",
-			"/var/www/deep":    "it is in /var/www: share that",
+			"/var/out/below":   "a link on the way leads to " + out + "/below: share that",
 		} {
 			m.refused(5, "cannot share "+filepath.Clean(path)+": "+says, "share", "add", path)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"beadm/be"
 	"beadm/be/journal"
+	"beadm/be/rooted"
 	"beadm/be/state"
 	"beadm/share"
 )
@@ -46,6 +47,14 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 	}
 	if plan, err = share.MakePlan(ctx, t.Root, t.shareProfile(), opts.Outside, opts.Paths...); err != nil {
 		return plan, res, err
+	}
+	if err := s.seeSeparate(ctx, plan.Paths); err != nil {
+		return plan, res, err
+	}
+	for _, p := range plan.Paths {
+		if len(opts.Paths) > 0 && p.State == share.Refused {
+			return plan, res, be.E(be.Decision, "cannot share %s: %s", rooted.Printable(p.Path), p.Why)
+		}
 	}
 	args := shareInitArgs{}
 	for _, p := range plan.Moves() {
@@ -92,6 +101,9 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	s.record("share init", "", strings.Join(res.Moved, " "))
+	if err := s.noteSeparate(ctx); err != nil {
+		t.Report.Warn("%v", err)
+	}
 	// Only the order at shutdown hangs on this.
 	if err := s.reorderJournal(ctx); err != nil {
 		t.Report.Warn("%v", err)

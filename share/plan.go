@@ -39,6 +39,10 @@ type Path struct {
 	Bytes int64  `json:"bytes,omitempty"` // on disk, for Real, where it was asked for
 	Files int64  `json:"files,omitempty"`
 	Old   bool   `json:"old,omitempty"` // the tree it was moved from is kept
+	// Snapshots, of a separate one, says that switches snapshot it. Whoever knows
+	// the store says so: this package does not.
+	Snapshots bool   `json:"snapshots,omitempty"`
+	FS        string `json:"fs,omitempty"` // the kind of file system of a separate one, where it is known
 }
 
 // Plan says what Init would do. It was made by reading only.
@@ -353,7 +357,7 @@ func lookAt(r *rooted.Root, p string) (Path, error) {
 		return x, be.E(be.Other, "cannot see what is mounted below %s: %w", p, err)
 	}
 	if slices.Contains(mounts, p) {
-		x.State = Separate
+		x.State, x.FS = Separate, fsAt(r, p)
 		return x, nil
 	}
 	if len(mounts) > 0 {

@@ -131,6 +131,11 @@ func (s *settling) all() error {
 	if err := sweepPaths(s.r, s.rec.Names); err != nil {
 		return err
 	}
+	if s.mounted {
+		if err := sweep(s.r, MountPoint); err != nil {
+			return err
+		}
+	}
 	if !s.mounted || !s.ours {
 		return nil // the next Init clears what is left of the copies
 	}

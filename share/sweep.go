@@ -25,9 +25,9 @@ func sweep(r *rooted.Root, dir string) error {
 }
 
 // sweepPaths does it where the directories of these names are exchanged for
-// links.
+// links, and where those are written down.
 func sweepPaths(r *rooted.Root, names []string) error {
-	var errs []error
+	errs := []error{sweep(r, "/var")}
 	for _, name := range names {
 		p := pathOf(name)
 		errs = append(errs, sweep(r, path.Dir(p)), sweep(r, oldDir(p)))

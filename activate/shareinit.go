@@ -68,7 +68,7 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	if need := plan.Need + plan.Need/16 + room; free < need {
-		return plan, res, be.E(be.Undone, "cannot move %s: the copies take %d MiB and %s has %d free; nothing was changed", strings.Join(args.Moves, ", "), need>>20, t.Store.Location(), free>>20)
+		return plan, res, be.E(be.Undone, "cannot move %s: the copies take %d MiB and %s has %d free; make room, or share fewer directories; nothing was changed", strings.Join(args.Moves, ", "), need>>20, t.Store.Location(), free>>20)
 	}
 	if opts.DryRun {
 		return plan, res, nil
@@ -82,7 +82,9 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	args.UUID, args.Existed = running.UUID, existed
-	err = s.run(ctx, s.shareInitPlan(args, func(ctx context.Context) error {
+	// With the command's own context: until the first directory is exchanged it
+	// can be given up, and there may be hours to copy.
+	err = s.run(ctx, s.shareInitPlan(args, func(context.Context) error {
 		res, err = share.Init(ctx, share.Options{
 			Root: t.Root, BE: running.UUID, Paths: args.Moves, Free: free, Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
 			Record: func(_ string, data []byte) error { return state.WriteFile(s.Dir.Path(shareRecord), data) },

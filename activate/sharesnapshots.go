@@ -235,6 +235,11 @@ func (t *Target) RestoreShare(ctx context.Context, name string, paths []string, 
 	if _, err := s.shareSnapshot(ctx, name); err != nil {
 		return res, err
 	}
+	live := s.openShared(ctx, of)
+	if live == nil {
+		return res, be.E(be.InUse, "cannot restore: the shared data is not mounted at %s; mount it, or boot, first", of.at())
+	}
+	live.Close()
 	if dryRun {
 		err := s.withSnapshotOf(ctx, of, name, func(dir string) error {
 			if res.Restored, err = s.restoreFrom(ctx, of, dir, in, "", 0, true); err == nil {

@@ -84,7 +84,7 @@ func Init(ctx context.Context, o Options) (Result, error) {
 				return Result{}, be.E(be.Other, "cannot move %s: %w", p.Path, err)
 			}
 		} else if exists(m.r, final) {
-			return Result{}, be.E(be.Decision, "cannot move %s: the shared dataset holds %s already; adopt it, or move it away first", p.Path, p.Name)
+			return Result{}, be.E(be.Decision, "cannot share %s: there is a %s/%s already; move that away first", rooted.Printable(p.Path), MountPoint, rooted.Printable(p.Name))
 		}
 		m.trees = append(m.trees, &tree{
 			path: p.Path, name: p.Name, from: p.Path, to: MountPoint + "/" + newDir + "/" + p.Name, link: deeper(p.Path),
@@ -195,7 +195,7 @@ func (m *move) room(need int64) error {
 		}
 	}
 	if need += need / 16; need > free {
-		return be.E(be.Undone, "cannot move: the copies take %d MiB and %d MiB are free; nothing was changed", need>>20, free>>20)
+		return be.E(be.Undone, "cannot move %s: the copies take %d MiB and %d MiB are free; make room, or share fewer directories", strings.Join(m.asSeen(), ", "), need>>20, free>>20)
 	}
 	return nil
 }
@@ -229,7 +229,7 @@ func (m *move) run(ctx context.Context) (Result, error) {
 	}
 	err := m.work(ctx)
 	if be.KindOf(err) == be.Other && len(m.res.Moved) == 0 && ctx.Err() == nil {
-		err = be.E(be.Undone, "%w; nothing was moved", err)
+		err = be.E(be.Undone, "%w", err)
 	}
 	// What is left to do is done even if ctx has ended: a mail server that
 	// stays stopped is worse than a Ctrl-C that takes a moment.

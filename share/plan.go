@@ -10,6 +10,8 @@ import (
 	"sort"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"beadm/be"
 	copier "beadm/be/copy"
 	"beadm/be/rooted"
@@ -280,7 +282,7 @@ func never(p string) string {
 	case p == "/", p == "/var":
 		return "the boot environment itself is in it; share directories in it, such as /var/www"
 	case strings.Contains(p, "/.beadm-"):
-		return "it is beadm's own"
+		return "it is beadm's own, and stays where it is"
 	case slices.ContainsFunc(systemPaths, func(dir string) bool { return inside(p, dir) }):
 		return "it is of the system, which each boot environment has for itself; files in it can be put on the synclist (synclist(5))"
 	}
@@ -302,7 +304,7 @@ func lookAt(r *rooted.Root, p string) (Path, error) {
 		return x, nil
 	}
 	if err != nil {
-		return refuse("what leads there cannot be followed: " + err.Error())
+		return refuse("what leads there cannot be followed (" + said(err) + ")")
 	}
 	if at != path.Dir(p) {
 		to := path.Join(at, path.Base(p))
@@ -313,11 +315,11 @@ func lookAt(r *rooted.Root, p string) (Path, error) {
 	}
 	info, err := r.Lstat(p)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		x.State = Absent
 		return x, nil
 	case err != nil:
-		return refuse("it cannot be looked at: " + err.Error())
+		return refuse("it cannot be looked at (" + said(err) + ")")
 	case info.IsLink():
 		target, err := r.Readlink(p)
 		if err != nil {
@@ -327,28 +329,36 @@ func lookAt(r *rooted.Root, p string) (Path, error) {
 			x.State = Linked
 			return x, nil
 		}
+		x.State, x.Why = Elsewhere, "it is a link to "+rooted.Printable(target)
 		to, err := r.Resolve(p)
-		if err != nil {
-			to = target
+		if err == nil {
+			_, err = r.Lstat(to)
 		}
-		x.State, x.Why = Elsewhere, "it is a link to "+rooted.Printable(target)+", which leads to "+rooted.Printable(to)
+		if err != nil {
+			x.Why += ", which leads nowhere: put a directory in its place to share that"
+		} else {
+			x.Why += ", which leads to " + rooted.Printable(to) + ": put a directory in its place to share that"
+		}
 		return x, nil
 	case !info.IsDir():
-		return refuse("it is not a directory")
+		return refuse("it is not a directory; a file can be put on the synclist (synclist(5))")
 	}
 	for _, db := range databases {
 		to := db
 		if resolved, err := r.Resolve(db); err == nil {
 			to = resolved
 		}
-		if inside(p, to) || inside(to, p) && exists(r, to) {
-			return refuse("it holds a package database (" + db + "), which belongs to one boot environment")
+		if inside(p, to) {
+			return refuse("it is of a package database (" + db + "), which belongs to one boot environment")
+		}
+		if inside(to, p) && exists(r, to) {
+			return refuse("it holds a package database (" + db + "), which belongs to one boot environment; share other directories in it by themselves")
 		}
 	}
 	if p == "/var/adm" {
 		for _, s := range susePaths {
 			if exists(r, s) {
-				return refuse("packages own files in it (" + s + ")")
+				return refuse("packages own files in it (" + s + "), which belong to one boot environment")
 			}
 		}
 	}
@@ -361,7 +371,7 @@ func lookAt(r *rooted.Root, p string) (Path, error) {
 		return x, nil
 	}
 	if len(mounts) > 0 {
-		return refuse("another file system is mounted below it, at " + rooted.Printable(mounts[0]))
+		return refuse("another file system is mounted below it, at " + rooted.Printable(mounts[0]) + "; unmount that, or share the directories beside it")
 	}
 	if runtime.GOOS != "linux" {
 		up, err := r.Stat(path.Dir(p))
@@ -375,6 +385,15 @@ func lookAt(r *rooted.Root, p string) (Path, error) {
 	}
 	x.State = Real
 	return x, nil
+}
+
+// said is what the system says of it, without the path.
+func said(err error) string {
+	var no unix.Errno
+	if errors.As(err, &no) {
+		return no.Error()
+	}
+	return err.Error()
 }
 
 func exists(r *rooted.Root, p string) bool {

@@ -275,6 +275,8 @@ func TestShareRefusals(t *testing.T) {
 	check(t, os.Symlink(out, in("var/out")))
 	check(t, os.Symlink("../../../../../../.."+out, in("var/climbs")))
 	check(t, os.Symlink("www", in("var/page")))
+	check(t, os.Symlink("loop", in("var/loop")))
+	check(t, os.Symlink("../sbin", in("var/sbin")))
 	write(t, in("var/file"), "x")
 	for _, dir := range []string{"var/games/below", "var/own"} {
 		check(t, unix.Mount("below", in(dir), "tmpfs", 0, ""))
@@ -287,20 +289,23 @@ func TestShareRefusals(t *testing.T) {
 		m.refused(3, "cannot share /var/none: it is not there", "share", "add", "/var/none")
 		for path, says := range map[string]string{
 			"/var/lib":         "it holds a package database (/var/lib/",
-			"/var/lib/dpkg":    "it holds a package database (/var/lib/dpkg)",
+			"/var/lib/dpkg":    "it is of a package database (/var/lib/dpkg), which belongs to one boot environment",
 			"/var/db":          "it holds a package database (/var/db/pkg)",
-			"/var/adm":         "packages own files in it (/var/adm/netconfig)",
+			"/var/adm":         "packages own files in it (/var/adm/netconfig), which belong to one boot environment",
 			"/srv/www":         "it is outside /var; --outside-var shares it all the same",
 			"/":                "the boot environment itself is in it; share directories in it",
 			"/var":             "the boot environment itself is in it; share directories in it",
-			"/var/.beadm-old":  "it is beadm's own",
+			"/var/.beadm-old":  "it is beadm's own, and stays where it is",
 			"/var/../etc":      "it is of the system, which each boot environment has for itself",
 			"/var/share":       "it is in the shared data already",
 			"/var/share/mail":  "it is in the shared data already",
-			"/var/www/../file": "it is not a directory",
-			"/var/games":       "another file system is mounted below it, at /var/games/below",
-			"/var/out":         "it is a link to " + out + ", which leads to " + out,
-			"/var/climbs":      "it is a link to ../../../../../../.." + out + ", which leads to " + out,
+			"/var/www/../file": "it is not a directory; a file can be put on the synclist (synclist(5))",
+			"/var/loop/x":      "what leads there cannot be followed (too many levels of symbolic links)",
+			"/var/loop":        "it is a link to loop, which leads nowhere: put a directory in its place to share that",
+			"/var/games":       "another file system is mounted below it, at /var/games/below; unmount that, or share the directories beside it",
+			"/var/out":         "it is a link to " + out + ", which leads nowhere: put a directory in its place to share that",
+			"/var/climbs":      "it is a link to ../../../../../../.." + out + ", which leads nowhere: put a directory in its place to share that",
+			"/var/sbin":        "it is a link to ../sbin, which leads to /sbin: put a directory in its place to share that",
 			"/var/page":        "it is a link that leads into /var/www: share that",
 			"/var/out/below":   "a link on the way leads to " + out + "/below: share that",
 		} {
@@ -323,9 +328,23 @@ func TestShareRefusals(t *testing.T) {
 	check(t, os.WriteFile(in("var/www/big"), big, 0o644))
 	unix.Sync()
 	m.refused(12, "cannot move /var/www: the copies take 202 MiB and ", "share", "add", "/var/www")
+	m.refused(12, "; make room, or share fewer directories; nothing was changed\n", "share", "add", "/var/www")
 	check(t, os.Remove(in("var/www/big")))
 	sh(t, "btrfs", "-q", "filesystem", "sync", m.root)
+	// Who holds files there, and what has the place: one sentence each.
+	held, err := os.Open(in("var/mail/alice"))
+	check(t, err)
+	r := m.run("share", "init")
+	check(t, held.Close())
+	if r.code != 4 || !strings.HasPrefix(r.err, "beadm: cannot move /var/log, /var/mail, /var/spool, /var/tmp while in use by ") || !strings.HasSuffix(r.err, " at /var/mail/alice; end these first; nothing was changed\n") {
+		t.Errorf("%v", r)
+	}
 	m.ok("share", "init")
+	write(t, in("var/share/www/of-somebody"), "x")
+	if r := m.run("share", "add", "/var/www"); r.code != 5 || r.err != "beadm: cannot share /var/www: there is a /var/share/www already; move that away first; nothing was changed\n" {
+		t.Errorf("%v", r)
+	}
+	check(t, os.RemoveAll(in("var/share/www")))
 	if info, err := os.Lstat(in("var/adm")); err != nil || !info.IsDir() {
 		t.Error("what packages own was moved")
 	}

@@ -160,7 +160,7 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 	}
 	s.alikeLoaders(ctx)
 	s.settleShareNow(ctx)
-	s.finishRestore()
+	s.finishRestore(ctx)
 	if s.isBehind(ctx) {
 		did, err := s.catchUp(ctx)
 		for _, what := range did {

@@ -30,7 +30,7 @@ func TestNoRoom(t *testing.T) {
 			if out, err := exec.Command("cp", "-a", w.root("OLD")+"/.", dir).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
-			w.ok(w.a.Cloned(t.Context(), w.id(name), w.id("OLD"), dir, true))
+			w.ok(w.a.Cloned(t.Context(), w.id(name), w.id("OLD"), Snapshot{Root: dir}, true))
 			w.ok(os.WriteFile(filepath.Join(dir, "filler"), bytes.Repeat([]byte("x"), 80<<20), 0o600))
 			text := strings.Repeat("0123456789abcdef", 1<<15)
 			for i := range 60 {

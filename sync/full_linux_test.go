@@ -17,7 +17,7 @@ func TestNoRoom(t *testing.T) {
 	t.Parallel()
 	for fstype, img := range map[string]string{"ext4": "mkfs.ext4 -q -N 400", "btrfs": "mkfs.btrfs -q -M"} {
 		t.Run(fstype, func(t *testing.T) {
-			w, name := newWorld(t), "NEW"
+			w, name := quickWorld(t), "NEW"
 			dir := w.root(name)
 			w.ok(os.Mkdir(dir, 0o755))
 			sh := "truncate -s 110M " + dir + ".img && " + img + " " + dir + ".img && mount -o loop " + dir + ".img " + dir

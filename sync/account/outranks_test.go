@@ -29,6 +29,21 @@ func TestLockHereOutranksPasswordThere(t *testing.T) {
 	}
 }
 
+// A lock or an unlocking is that alone: the password is the one that is here.
+func TestLockBringsNoPassword(t *testing.T) {
+	for _, row := range []struct{ why, old, new, here, res string }{
+		{"locked there", "u:h:1::::::", "u:!h:1::::::", "u:m:2::::::", "u:!m:2::::::\n"},
+		{"locked there, as on illumos", "u:h:1::::::", "u:*LK*h:1::::::", "u:m:2::::::", "u:*LK*m:2::::::\n"},
+		{"locked there, and no password", "u:h:1::::::", "u:!:1::::::", "u:m:2::::::", "u:!:2::::::\n"},
+		{"unlocked there", "u:!h:1::::::", "u:h:1::::::", "u:!m:2::::::", "u:m:2::::::\n"},
+		{"unlocked there, none here", "u:!h:1::::::", "u:h:1::::::", "u:!:2::::::", "u:h:2::::::\n"},
+	} {
+		if res, _ := one(Shadow, row.old, row.new, row.here, row.here); res != row.res {
+			t.Errorf("%s: %q, want %q", row.why, res, row.res)
+		}
+	}
+}
+
 // So is an expiry, a password that must be changed, and a shell that lets nobody
 // in: a later change there that is none of them lifts none.
 func TestRestrictedHereAlone(t *testing.T) {

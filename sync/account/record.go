@@ -177,8 +177,14 @@ func mergePassword(kind Kind, old, n, was, cur string, untouched bool) (value st
 	case n == cur:
 		return cur, ""
 	case untouched && Locked(n) && !Locked(cur):
+		if mark, ok := strings.CutSuffix(n, old); ok && old != "" {
+			return mark + cur, LockedBy // only locked: this side's password, locked
+		}
 		return n, LockedBy
 	case untouched && Locked(cur) && !Locked(n) && Locked(old):
+		if mark, ok := strings.CutSuffix(old, n); ok && n != "" && strings.HasPrefix(cur, mark) && cur != mark {
+			return cur[len(mark):], Unlocked
+		}
 		return n, Unlocked
 	case untouched && (Locked(n) || !Locked(cur)):
 		return n, Password

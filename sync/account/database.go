@@ -282,7 +282,10 @@ func (m *merger) mergeKind(kind Kind, skip func(key string) bool) {
 	for last := false; len(todo) > 0; {
 		var wait []string
 		for _, key := range todo {
-			if !skip(key) && !m.mergeOne(kind, key, last) {
+			switch {
+			case skip(key):
+				m.restrict(kind, key)
+			case !m.mergeOne(kind, key, last):
 				wait = append(wait, key)
 			}
 		}
@@ -352,6 +355,35 @@ func (m *merger) mergeOne(kind Kind, key string, last bool) bool {
 		return m.change(kind, key, c, cur, last)
 	}
 	return true
+}
+
+// restrict takes from a user who was added on both sides, and is not merged,
+// what the record there has not: who is locked or expired there is not let in
+// here.
+func (m *merger) restrict(kind Kind, key string) {
+	f, n := m.res[kind], m.d[kind][key].New
+	if n == nil || !m.refused[key] || m.res[Passwd].Get(key) == nil && m.res[MasterPasswd].Get(key) == nil {
+		return
+	}
+	if f.broken[key] != 0 {
+		f.closeBroken(key, m.d[kind][key])
+	}
+	cur := f.Get(key)
+	if cur == nil || !sameShape(cur, n) {
+		return
+	}
+	cur = slices.Clone(cur)
+	for i := range cur {
+		switch r := kind.role(i); {
+		case r == password && Locked(n[i]) && !Locked(cur[i]) && !hasShadow(cur[i]):
+			cur[i] = lock(kind, cur[i])
+			m.say(kind, key, LockedBy, "")
+		case r == expire && expiry(kind, n[i]) < expiry(kind, cur[i]):
+			cur[i] = n[i]
+			m.say(kind, key, Expired, "%s", n[i])
+		}
+	}
+	f.put(key, cur)
 }
 
 // gidField is where passwd and master.passwd name a user's group.
@@ -429,33 +461,28 @@ func (m *merger) change(kind Kind, key string, c Change, cur []string, last bool
 	if i >= 0 && c.Old == nil && len(c.New) > i && len(cur) > i && !sameNumber(c.New[i], cur[i]) {
 		m.say(kind, key, Conflict, "added on both sides, %s there and %s here", c.New[i], cur[i])
 		m.refuse(kind, key)
-		// Who is locked there is not let in here.
-		for j, r := range formats[kind].fields {
-			if r == password && j < len(c.New) && Locked(c.New[j]) && !Locked(cur[j]) && !hasShadow(cur[j]) {
-				cur = slices.Clone(cur)
-				cur[j] = lock(kind, cur[j])
-				f.put(key, cur)
-			}
-		}
+		m.restrict(kind, key)
 		return true
 	}
 	res, events := mergeRecord(kind, key, c, base, cur)
+	refuse := func(field int, why string, args ...any) {
+		m.say(kind, key, Conflict, why, args...)
+		res[field] = cur[field]
+		events = unchanged(events, formats[kind].names[field])
+	}
 	if i >= 0 && len(res) > i && res[i] != cur[i] {
 		if owner, taken := f.idOwner(key, res); taken && !m.meant(kind, owner, res) {
 			if !last {
 				return false
 			}
-			m.say(kind, key, Conflict, "its new number %s is %s's here", res[i], owner)
-			res[i] = cur[i]
+			refuse(i, "its new number %s is %s's here", res[i], owner)
 		}
 	}
 	if (kind == Passwd || kind == MasterPasswd) && len(res) > gidField && res[gidField] != cur[gidField] {
 		if owner, taken := m.otherGroup(kind, res); taken {
-			m.say(kind, key, Conflict, "its new gid %s is the group %s here", res[gidField], owner)
-			res[gidField] = cur[gidField]
+			refuse(gidField, "its new gid %s is the group %s here", res[gidField], owner)
 		} else if name, gone := m.groupGone(kind, res); gone {
-			m.say(kind, key, Conflict, "its new group %s is not here", name)
-			res[gidField] = cur[gidField]
+			refuse(gidField, "its new group %s is not here", name)
 		}
 	}
 	if !slices.Equal(res, cur) {

@@ -170,6 +170,22 @@ func mergeRecord(kind Kind, key string, c Change, base, cur []string) ([]string,
 	return res, events
 }
 
+// unchanged is events without the field among those that changed.
+func unchanged(events []Event, field string) []Event {
+	var left []Event
+	for _, e := range events {
+		if e.What == Changed {
+			names := slices.DeleteFunc(strings.Split(e.Detail, ", "), func(n string) bool { return n == field })
+			if len(names) == 0 {
+				continue
+			}
+			e.Detail = strings.Join(names, ", ")
+		}
+		left = append(left, e)
+	}
+	return left
+}
+
 // mergePassword decides one password field: old → n on the outgoing side, was
 // → cur here. what is empty where nothing is to be said.
 func mergePassword(kind Kind, old, n, was, cur string, untouched bool) (value string, what What) {

@@ -80,6 +80,9 @@ func Merge(d Deltas, out, base, cur Database) (Database, []Event) {
 			for _, n := range numbers(f.broken) {
 				m.say(kind, "", Broken, "line %d is kept as it is", n)
 			}
+			if n, first := f.carriages(); n > 0 {
+				m.say(kind, "", Broken, "%d lines end in a carriage return, line %d first: they are kept, and nothing is given by them", n, first)
+			}
 		}
 	}
 	m.removeUsers()
@@ -109,6 +112,12 @@ type merger struct {
 
 func (m *merger) say(kind Kind, name string, what What, format string, args ...any) {
 	m.events = append(m.events, Event{kind, name, what, fmt.Sprintf(format, args...)})
+}
+
+func (m *merger) sayOnce(kind Kind, name string, what What, format string, args ...any) {
+	if e := (Event{kind, name, what, fmt.Sprintf(format, args...)}); !slices.Contains(m.events, e) {
+		m.events = append(m.events, e)
+	}
 }
 
 func (m *merger) userRefused(key string) bool { return m.refused[key] || m.gone[key] }
@@ -299,21 +308,34 @@ func (m *merger) mergeKind(kind Kind, skip func(key string) bool) {
 func (m *merger) mergeOne(kind Kind, key string, last bool) bool {
 	f, c := m.res[kind], m.d[kind][key]
 	if c.Broken != 0 {
-		m.say(kind, key, Broken, "line %d there cannot be read: left as it is here", c.Broken)
+		m.sayOnce(kind, key, Broken, "line %d there cannot be read: left as it is here", c.Broken)
+		if c.Old == nil && c.New != nil {
+			m.refuse(kind, key)
+			return true
+		}
 		if slices.Equal(c.Old, c.New) {
 			return true
 		}
 	}
 	cur := f.Get(key)
+	if n := m.cur[kind].carriage(key); n != 0 && cur != nil && c.Old != nil && c.New != nil {
+		less := c.less(kind, key)
+		if !slices.Equal(less, c.New) && !slices.Equal(cur, c.New) {
+			m.sayOnce(kind, key, Conflict, "line %d ends in a carriage return", n)
+		}
+		if slices.Equal(less, c.Old) {
+			return true
+		}
+		c.New = less
+	}
 	if n := f.broken[key]; n != 0 {
 		closed := f.closeBroken(key, c)
 		if cur == nil {
 			m.say(kind, key, Conflict, "line %d cannot be read", n)
 			return true
 		}
-		e := Event{kind, key, Conflict, fmt.Sprintf("line %d is one more for it, or cannot be read", n)}
-		if (closed || !slices.Equal(cur, c.New)) && !slices.Contains(m.events, e) {
-			m.events = append(m.events, e)
+		if closed || !slices.Equal(cur, c.New) {
+			m.sayOnce(kind, key, Conflict, "line %d is one more for it, or cannot be read", n)
 		}
 	}
 	switch {
@@ -423,7 +445,7 @@ func (m *merger) groupGone(kind Kind, user []string) (name string, gone bool) {
 	}
 	for _, name := range there {
 		c := m.d[Group][name]
-		if len(c.New) <= 2 || !sameNumber(c.New[2], gid) {
+		if c.Broken != 0 || len(c.New) <= 2 || !sameNumber(c.New[2], gid) {
 			continue
 		}
 		if r := here.Get(name); r == nil && m.base[Group].Get(name) == nil && (c.Old == nil || m.base[Group] == nil) ||
@@ -608,6 +630,10 @@ func (m *merger) mergeRanges(kind Kind) {
 	}
 	for _, key := range sorted(m.d[kind]) {
 		if c := m.d[kind][key]; c.New == nil || f.Get(key) != nil || m.userRefused(rangeOwner(key)) {
+			continue
+		}
+		if c := m.d[kind][key]; c.Broken != 0 {
+			m.say(kind, rangeOwner(key), Broken, "line %d there cannot be read: left as it is here", c.Broken)
 			continue
 		}
 		clash := ""

@@ -36,7 +36,7 @@ func FuzzMerge(f *testing.F) {
 				t.Fatalf("the line %q is gone from\n%s", l.text, res[kind].Bytes())
 			}
 		}
-		again, _ := Merge(d, n, Moved(d, b, res), res)
+		again, _ := Merge(d, n, Moved(d, b, c, res), res)
 		if !bytes.Equal(again[kind].Bytes(), res[kind].Bytes()) {
 			t.Fatalf("once:\n%s\ntwice:\n%s", res[kind].Bytes(), again[kind].Bytes())
 		}

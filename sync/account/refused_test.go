@@ -34,7 +34,7 @@ func TestAddedOnBothSidesLockedThere(t *testing.T) {
 		if closed != (row.want != row.here) {
 			t.Errorf("%s: said %v", row.why, events)
 		}
-		if again, more := Merge(d, there, Moved(d, base, res), res); text(again) != text(res) {
+		if again, more := Merge(d, there, Moved(d, base, here, res), res); text(again) != text(res) {
 			t.Errorf("%s, twice: %s%v", row.why, text(again), more)
 		}
 	}

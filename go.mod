@@ -3,6 +3,7 @@ module beadm
 go 1.24.0
 
 require (
+	github.com/aymanbagabas/go-udiff v0.4.1
 	github.com/coreos/go-systemd/v22 v22.5.0
 	github.com/gobwas/glob v1.1.0
 	github.com/mistifyio/go-zfs/v4 v4.0.0

@@ -31,6 +31,11 @@ func (t *Target) Activate(ctx context.Context, name string, opts ActivateOptions
 		return err
 	}
 	defer s.Close()
+	if !opts.DryRun {
+		if err := s.noteSeparate(ctx); err != nil {
+			s.Report.Warn("%v", err)
+		}
+	}
 	return s.activate(ctx, name, opts)
 }
 

@@ -81,7 +81,7 @@ func (t *Target) Recover(ctx context.Context, giveUp string, dryRun bool) ([]str
 			did = append(did, "the relocation of shared directories was ended")
 		}
 	}
-	if mailbox := s.finishRestore(); mailbox != "" {
+	if mailbox := s.finishRestore(ctx); mailbox != "" {
 		did = append(did, "a mailbox that was being restored is whole: "+rooted.Printable(mailbox))
 	}
 	s.alikeLoaders(ctx)

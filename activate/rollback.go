@@ -27,6 +27,11 @@ func (t *Target) Rollback(ctx context.Context, opts RollbackOptions) (to string,
 		return "", err
 	}
 	defer s.Close()
+	if !dryRun {
+		if err := s.noteSeparate(ctx); err != nil {
+			s.Report.Warn("%v", err)
+		}
+	}
 	if trial := s.State.Trial; trial != nil && trial.Phase == state.Armed {
 		to = s.nameOf(ctx, trial.From)
 		if opts.Share {

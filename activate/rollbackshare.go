@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"beadm/be"
+	"beadm/be/rooted"
 	"beadm/be/state"
 	"beadm/share"
 )
@@ -34,6 +35,11 @@ func (s *Session) askRestore(ctx context.Context, opts RollbackOptions, to, from
 	}
 	ask := &state.Restore{To: to, Snapshot: all[i].Name, At: time.Now().UTC()}
 	for _, p := range opts.SharePaths {
+		for _, one := range s.State.Separate {
+			if p == one.Path || strings.HasPrefix(p, one.Path+"/") {
+				return nil, be.E(be.Usage, "cannot bring back %s at the boot: %s is a file system of its own, which is not mounted by then; beadm share restore %s %s does it", rooted.Printable(p), rooted.Printable(one.Path), all[i].Name, rooted.Printable(p))
+			}
+		}
 		in, err := s.pathInShare(ctx, p)
 		if err != nil {
 			return nil, err
@@ -45,7 +51,7 @@ func (s *Session) askRestore(ctx context.Context, opts RollbackOptions, to, from
 			return nil, err
 		}
 	}
-	err = s.withShareSnapshot(ctx, ask.Snapshot, func(dir string) error {
+	err = s.withSnapshotOf(ctx, sharedData, ask.Snapshot, func(dir string) error {
 		if len(opts.SharePaths) == 0 { // of a directory that was shared since it holds nothing
 			ask.Paths = slices.DeleteFunc(ask.Paths, func(p string) bool { return share.Holds(dir, []string{p}) != nil })
 		}
@@ -66,8 +72,9 @@ func (s *Session) askRestore(ctx context.Context, opts RollbackOptions, to, from
 	return ask, nil
 }
 
-// withShareSnapshot mounts a snapshot of the shared data for the time of f.
-func (s *Session) withShareSnapshot(ctx context.Context, name string, f func(dir string) error) error {
+// withSnapshotOf mounts a snapshot of the shared data, or of a separate
+// directory, for the time of f.
+func (s *Session) withSnapshotOf(ctx context.Context, of shared, name string, f func(dir string) error) error {
 	dir := s.path("share")
 	if err := s.private(dir); err != nil {
 		return err
@@ -76,7 +83,7 @@ func (s *Session) withShareSnapshot(ctx context.Context, name string, f func(dir
 		return err
 	}
 	defer s.Store.UnmountDir(context.WithoutCancel(ctx), dir)
-	if err := s.Store.MountVolumeSnapshot(ctx, be.ShareVolume, name, dir); err != nil {
+	if err := s.Store.MountVolumeSnapshot(ctx, of.volume, name, dir); err != nil {
 		return err
 	}
 	return f(dir)
@@ -100,7 +107,7 @@ func (s *Session) restoreAtBoot(ctx context.Context, running be.BE) error {
 		s.record("share restore", "", why)
 		return errors.New(why + "; beadm share restore does it")
 	}
-	res, err := s.restore(ctx, ask.Snapshot, ask.Paths, ask.At, staleLock)
+	res, err := s.restore(ctx, sharedData, ask.Snapshot, ask.Paths, ask.At, staleLock)
 	if err == nil && len(res.Locked) > 0 {
 		err = fmt.Errorf("another program has left it locked: %s", strings.Join(allPrintable(res.Locked), ", "))
 	}

@@ -125,7 +125,7 @@ func (s *Session) mountShare(ctx context.Context, running be.BE, trial bool) err
 	if err := s.settleShare(ctx, running.UUID, nil); err != nil {
 		return err
 	}
-	s.finishRestore()
+	s.finishRestore(ctx)
 	if err := s.orderJournal(); err != nil {
 		return err
 	}
@@ -208,11 +208,15 @@ func (s *Session) snapshotShare(ctx context.Context, activation string) error {
 	}
 	for _, snap := range all {
 		if of, _, ok := share.ParseSnapshotName(snap.Name); ok && of == activation {
-			return nil // made before a power cut: the earlier one is the truer
+			// Made before a power cut: the earlier one is the truer.
+			return s.snapshotSeparate(ctx, snap.Name)
 		}
 	}
-	_, err = s.Store.SnapshotVolume(ctx, be.ShareVolume, share.SnapshotName(activation, time.Now()))
-	return err
+	name := share.SnapshotName(activation, time.Now())
+	if _, err = s.Store.SnapshotVolume(ctx, be.ShareVolume, name); err != nil {
+		return err
+	}
+	return s.snapshotSeparate(ctx, name)
 }
 
 // The snapshots of switches that are kept: the last ones, and those of the last
@@ -266,10 +270,6 @@ func (s *Session) pruneShare(ctx context.Context, confirmed string) error {
 	if err != nil || !exists || !s.Store.Caps().Snapshots {
 		return err
 	}
-	all, err := s.Store.VolumeSnapshots(ctx, be.ShareVolume)
-	if err != nil {
-		return err
-	}
 	keep := s.neededActivations()
 	keep[confirmed] = true
 	events, err := s.Dir.History()
@@ -279,14 +279,20 @@ func (s *Session) pruneShare(ctx context.Context, confirmed string) error {
 	for _, of := range lastActivations(events) {
 		keep[of] = true
 	}
-	var errs []error
-	for _, name := range oldSnapshots(all, time.Now(), keep) {
-		err := s.Store.DestroyVolumeSnapshot(ctx, be.ShareVolume, name)
-		if err != nil && be.KindOf(err) != be.NotFound {
-			errs = append(errs, err)
+	return s.withSeparate(func(v be.Volume) error {
+		all, err := s.Store.VolumeSnapshots(ctx, v)
+		if err != nil {
+			return err
 		}
-	}
-	return errors.Join(errs...)
+		var errs []error
+		for _, name := range oldSnapshots(all, time.Now(), keep) {
+			err := s.Store.DestroyVolumeSnapshot(ctx, v, name)
+			if err != nil && be.KindOf(err) != be.NotFound {
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs...)
+	})
 }
 
 // stage keeps what is written in a boot environment at rest out of the live
@@ -420,7 +426,7 @@ func (s *Session) forgetShareRecord() error {
 	if err := os.Remove(s.Dir.Path(shareRecord)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return state.SyncDir(s.Dir.Path("."))
+	return state.Sync(s.Dir.Path("."))
 }
 
 func (s *Session) unmountVolume(ctx context.Context) error {
@@ -444,7 +450,12 @@ func (t *Target) shareProfile() []string { return share.Profile("", t.Conf.Share
 
 // ShareStatus says of every path of the profile what it is.
 func (t *Target) ShareStatus(ctx context.Context) ([]share.Path, error) {
-	return share.Status(ctx, t.Root, t.shareProfile())
+	s, err := t.Look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.sharePaths(ctx)
 }
 
 // shareUnits are the services of the host; a guest's are its runtime's.

@@ -7,6 +7,7 @@ import (
 
 	"beadm/be"
 	"beadm/be/journal"
+	"beadm/be/rooted"
 	"beadm/be/state"
 	"beadm/share"
 )
@@ -14,6 +15,7 @@ import (
 // ShareInitOptions are those of beadm share init.
 type ShareInitOptions struct {
 	Paths   []string // empty: the profile
+	Outside bool     // of Paths, those outside /var too
 	Stop    []string
 	StopAll bool
 	DryRun  bool
@@ -43,8 +45,16 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 			return plan, res, be.E(be.Usage, "cannot share %q: give a path such as /var/www", p)
 		}
 	}
-	if plan, err = share.MakePlan(ctx, t.Root, t.shareProfile(), opts.Paths...); err != nil {
+	if plan, err = share.MakePlan(ctx, t.Root, t.shareProfile(), opts.Outside, opts.Paths...); err != nil {
 		return plan, res, err
+	}
+	if err := s.seeSeparate(ctx, plan.Paths); err != nil {
+		return plan, res, err
+	}
+	for _, p := range plan.Paths {
+		if len(opts.Paths) > 0 && p.State == share.Refused {
+			return plan, res, be.E(be.Decision, "cannot share %s: %s", rooted.Printable(p.Path), p.Why)
+		}
 	}
 	args := shareInitArgs{}
 	for _, p := range plan.Moves() {
@@ -58,7 +68,7 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	if need := plan.Need + plan.Need/16 + room; free < need {
-		return plan, res, be.E(be.Undone, "cannot move %s: the copies take %d MiB and %s has %d free; nothing was changed", strings.Join(args.Moves, ", "), need>>20, t.Store.Location(), free>>20)
+		return plan, res, be.E(be.Undone, "cannot move %s: the copies take %d MiB and %s has %d free; make room, or share fewer directories; nothing was changed", strings.Join(args.Moves, ", "), need>>20, t.Store.Location(), free>>20)
 	}
 	if opts.DryRun {
 		return plan, res, nil
@@ -72,7 +82,9 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	args.UUID, args.Existed = running.UUID, existed
-	err = s.run(ctx, s.shareInitPlan(args, func(ctx context.Context) error {
+	// With the command's own context: until the first directory is exchanged it
+	// can be given up, and there may be hours to copy.
+	err = s.run(ctx, s.shareInitPlan(args, func(context.Context) error {
 		res, err = share.Init(ctx, share.Options{
 			Root: t.Root, BE: running.UUID, Paths: args.Moves, Free: free, Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
 			Record: func(_ string, data []byte) error { return state.WriteFile(s.Dir.Path(shareRecord), data) },
@@ -91,6 +103,9 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	s.record("share init", "", strings.Join(res.Moved, " "))
+	if err := s.noteSeparate(ctx); err != nil {
+		t.Report.Warn("%v", err)
+	}
 	// Only the order at shutdown hangs on this.
 	if err := s.reorderJournal(ctx); err != nil {
 		t.Report.Warn("%v", err)

@@ -86,13 +86,13 @@ func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (shar
 		return res, err
 	}
 	if free < need+room {
-		return res, be.E(be.Undone, "cannot put directories back: their copies take %d MiB and %s has %d free; nothing was changed", (need+room)>>20, s.Store.Location(), free>>20)
+		return res, be.E(be.Undone, "cannot put directories back: their copies take %d MiB and %s has %d free; make room first; nothing was changed", (need+room)>>20, s.Store.Location(), free>>20)
 	}
 	if opts.DryRun {
 		s.printPlan(s.shareRemovePlan(args, nil))
 		return res, nil
 	}
-	err = s.run(ctx, s.shareRemovePlan(args, func(ctx context.Context) error {
+	err = s.run(ctx, s.shareRemovePlan(args, func(context.Context) error {
 		res, err = share.Undo(ctx, share.Options{
 			Root: t.Root, BE: args.UUID, Paths: args.paths(), Stop: opts.Stop, StopAll: opts.StopAll, Units: units,
 			Record: func(_ string, data []byte) error { return state.WriteFile(s.Dir.Path(shareRecord), data) },
@@ -140,7 +140,8 @@ type shareRemoveArgs struct {
 func (a shareRemoveArgs) paths() []string {
 	var paths []string
 	for _, name := range a.Names {
-		paths = append(paths, "/var/"+name)
+		p, _ := share.PathOf(name)
+		paths = append(paths, p)
 	}
 	return paths
 }

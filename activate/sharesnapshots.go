@@ -1,7 +1,9 @@
 package activate
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +22,9 @@ type ShareSnapshot struct {
 	// For says what it was made for: "activation of NEW", "failed trial of NEW",
 	// "switch to NEW", "before a restore"; empty for one that was made by hand.
 	For string `json:"for,omitempty"`
+	// With are directories that are file systems of their own, of which there is
+	// a snapshot of that name too.
+	With []string `json:"with,omitempty"`
 }
 
 // beforeRestore stands where the snapshot of a switch names its activation.
@@ -54,7 +59,35 @@ func (t *Target) ShareSnapshots(ctx context.Context) ([]ShareSnapshot, error) {
 		}
 		list = append(list, one)
 	}
-	return list, noHistory
+	return list, errors.Join(noHistory, s.snapshotsWith(ctx, list))
+}
+
+// snapshotsWith puts those of separate directories to those of the shared data.
+func (s *Session) snapshotsWith(ctx context.Context, list []ShareSnapshot) error {
+	for _, at := range s.State.Separate {
+		all, err := s.Store.VolumeSnapshots(ctx, at.Volume)
+		if be.KindOf(err) == be.NotFound {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, snap := range all {
+			i := slices.IndexFunc(list, func(one ShareSnapshot) bool { return one.Name == snap.Name })
+			if i < 0 {
+				continue // somebody else's
+			}
+			list[i].With = append(list[i].With, at.Path)
+			bytes := snap.Space
+			if m, ok := s.Store.(be.SnapshotMeasurer); ok && bytes == 0 {
+				if bytes, err = m.VolumeSnapshotSpace(ctx, at.Volume, snap.Name); err != nil && be.KindOf(err) != be.NotFound {
+					return err
+				}
+			}
+			list[i].Bytes += bytes
+		}
+	}
+	return nil
 }
 
 // switches are what activations were, by their token.
@@ -126,11 +159,14 @@ func (t *Target) SnapshotShare(ctx context.Context, name string, dryRun bool) (s
 		s.Report.Would("make snapshot " + name + " of the shared data")
 		return name, nil
 	}
+	if err := s.noteSeparate(ctx); err != nil {
+		return "", err
+	}
 	if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, name); err != nil {
 		return "", err
 	}
 	s.record("share snapshot", "", name)
-	return name, nil
+	return name, s.snapshotSeparate(ctx, name)
 }
 
 // DestroyShareSnapshot destroys one; that of a failed trial that nobody has
@@ -151,7 +187,8 @@ func (t *Target) DestroyShareSnapshot(ctx context.Context, name string, dryRun b
 		s.Report.Would("destroy snapshot " + name + " of the shared data")
 		return nil
 	}
-	if err := s.Store.DestroyVolumeSnapshot(ctx, be.ShareVolume, name); err != nil {
+	err = s.withSeparate(func(v be.Volume) error { return s.Store.DestroyVolumeSnapshot(ctx, v, name) })
+	if err != nil {
 		return err
 	}
 	s.record("share snapshot --destroy", "", name)
@@ -174,6 +211,7 @@ func (s *Session) shareSnapshot(ctx context.Context, name string) (be.Snapshot, 
 // ShareRestored is what RestoreShare did.
 type ShareRestored struct {
 	share.Restored
+	At       string `json:"at"`               // where what was set aside is below
 	Snapshot string `json:"snapshot"`         // that was restored from
 	Before   string `json:"before,omitempty"` // the snapshot of what was, made first
 }
@@ -195,29 +233,29 @@ func (t *Target) RestoreShare(ctx context.Context, name string, paths []string, 
 	if len(paths) == 0 {
 		return res, be.E(be.Usage, "give what to restore, such as /var/mail or /var/mail/alice")
 	}
-	inShare := make([]string, len(paths))
-	for i, p := range paths {
-		if inShare[i], err = s.pathInShare(ctx, p); err != nil {
-			return res, err
-		}
+	of, in, err := s.placeOf(ctx, paths)
+	if err != nil {
+		return res, err
 	}
 	if _, err := s.shareSnapshot(ctx, name); err != nil {
 		return res, err
 	}
-	if !s.shareIsLive() {
-		return res, be.E(be.InUse, "cannot restore: the shared data is not mounted at %s", s.liveShare())
+	live := s.openShared(ctx, of)
+	if live == nil {
+		return res, be.E(be.InUse, "cannot restore: the shared data is not mounted at %s; mount it, or boot, first", of.at())
 	}
+	live.Close()
 	if dryRun {
-		err := s.withShareSnapshot(ctx, name, func(dir string) error {
-			if res.Restored, err = s.restoreFrom(ctx, dir, inShare, "", 0, true); err == nil {
-				res.Snapshot = name
+		err := s.withSnapshotOf(ctx, of, name, func(dir string) error {
+			if res.Restored, err = s.restoreFrom(ctx, of, dir, in, "", 0, true); err == nil {
+				res.Snapshot, res.At = name, of.at()
 			}
 			return err
 		})
 		return res, err
 	}
 	now := time.Now()
-	if res, err = s.restore(ctx, name, inShare, now, 0); err != nil {
+	if res, err = s.restore(ctx, of, name, in, now, 0); err != nil {
 		return res, err
 	}
 	if len(res.Locked) > 0 {
@@ -228,19 +266,23 @@ func (t *Target) RestoreShare(ctx context.Context, name string, paths []string, 
 
 // restore brings back what the snapshot holds at paths in the shared data, after
 // a snapshot of what is there; asked names that and what is set aside.
-func (s *Session) restore(ctx context.Context, name string, paths []string, asked time.Time, patience time.Duration) (res ShareRestored, err error) {
-	err = s.withShareSnapshot(ctx, name, func(dir string) error {
+func (s *Session) restore(ctx context.Context, of shared, name string, paths []string, asked time.Time, patience time.Duration) (res ShareRestored, err error) {
+	err = s.withSnapshotOf(ctx, of, name, func(dir string) error {
+		paths, err := namesAt(dir, paths)
+		if err != nil {
+			return err
+		}
 		if err := share.Holds(dir, paths); err != nil {
 			return err
 		}
 		if res.Before, err = s.newSnapshotName(ctx, asked); err != nil {
 			return err
 		}
-		if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, res.Before); err != nil {
+		if err := s.snapshotAll(ctx, of, res.Before); err != nil {
 			return be.E(be.KindOf(err), "cannot restore before there is a snapshot of what is: %w", err)
 		}
-		res.Snapshot = name
-		res.Restored, err = s.restoreFrom(ctx, dir, paths, asked.UTC().Format("2006-01-02T150405Z"), patience, false)
+		res.Snapshot, res.At = name, of.at()
+		res.Restored, err = s.restoreFrom(ctx, of, dir, paths, asked.UTC().Format("2006-01-02T150405Z"), patience, false)
 		did := fmt.Sprintf("%s from %s: %d messages into %d mailboxes, %d brought back, %d set aside", strings.Join(paths, " "), name, res.Messages, len(res.Mailboxes), res.Brought, len(res.SetAside))
 		if err != nil {
 			s.record("share restore", "", did+"; not to its end: "+err.Error())
@@ -253,12 +295,16 @@ func (s *Session) restore(ctx context.Context, name string, paths []string, aske
 }
 
 // restoreFrom is share.Restore from the snapshot mounted at dir.
-func (s *Session) restoreFrom(ctx context.Context, dir string, paths []string, aside string, patience time.Duration, dryRun bool) (share.Restored, error) {
-	live := s.openLive()
+func (s *Session) restoreFrom(ctx context.Context, of shared, dir string, paths []string, aside string, patience time.Duration, dryRun bool) (share.Restored, error) {
+	live := s.openShared(ctx, of)
 	if live == nil {
-		return share.Restored{}, be.E(be.InUse, "cannot restore: the shared data is not mounted at %s", s.liveShare())
+		return share.Restored{}, be.E(be.InUse, "cannot restore: the shared data is not mounted at %s", of.at())
 	}
 	defer live.Close()
+	paths, err := namesAt(dir, paths)
+	if err != nil {
+		return share.Restored{}, err
+	}
 	if err := share.Holds(dir, paths); err != nil {
 		return share.Restored{}, err
 	}
@@ -316,20 +362,39 @@ func (s *Session) pathInShare(ctx context.Context, p string) (string, error) {
 	return "", be.E(be.Usage, "cannot restore %s: it is not in the shared data; beadm share status shows what is", rooted.Printable(p))
 }
 
-// finishRestore finishes the mailbox that a restore was writing when it was
-// cut, and returns its path, empty if there was none.
-func (s *Session) finishRestore() string {
-	live := s.openLive()
-	if live == nil {
-		return ""
+// finishRestore finishes the mailboxes that restores were writing when they were
+// cut, and returns the path of one, empty if there was none.
+func (s *Session) finishRestore(ctx context.Context) (mailbox string) {
+	all := []shared{sharedData}
+	for _, one := range s.State.Separate {
+		all = append(all, shared{one.Volume, one.Path})
 	}
-	defer live.Close()
-	mailbox, err := share.FinishRestore(openPath(live))
-	if err != nil {
-		s.Report.Warn("%v", err)
-		return ""
+	for _, of := range all {
+		live := s.openShared(ctx, of)
+		if live == nil {
+			continue
+		}
+		one, err := share.FinishRestore(openPath(live))
+		live.Close()
+		if err != nil {
+			s.Report.Warn("%v", err)
+		}
+		mailbox = cmp.Or(mailbox, one)
 	}
 	return mailbox
+}
+
+// at is its place, as the system names it.
+func (of shared) at() string { return cmp.Or(of.path, share.MountPoint) }
+
+// snapshotAll makes a snapshot of that, and one of the shared data, by which it
+// is listed.
+func (s *Session) snapshotAll(ctx context.Context, of shared, name string) error {
+	if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, name); err != nil || of == sharedData {
+		return err
+	}
+	_, err := s.Store.SnapshotVolume(ctx, of.volume, name)
+	return err
 }
 
 // neededActivations are those whose snapshots somebody may still want.

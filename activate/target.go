@@ -66,6 +66,8 @@ type Session struct {
 	saidOfMirrors  []string
 	mirrorsTrouble error
 	host           *bool // what ofHost said
+	// When the snapshot was asked for that this session reads, if it made it.
+	asOf time.Time
 }
 
 // Look opens the target for reading. Before setup the State is empty and Dir
@@ -158,7 +160,7 @@ func (t *Target) write(ctx context.Context, dryRun bool) (*Session, error) {
 	}
 	s.alikeLoaders(ctx)
 	s.settleShareNow(ctx)
-	s.finishRestore()
+	s.finishRestore(ctx)
 	if s.isBehind(ctx) {
 		did, err := s.catchUp(ctx)
 		for _, what := range did {

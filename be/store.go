@@ -189,6 +189,16 @@ type Rememberer interface {
 	Remember(on bool)
 }
 
+// MountSnapshotter is a Store that can also snapshot what of its kind is mounted
+// elsewhere in its target. VolumeAt is a name for what is mounted at dir, which
+// lasts as long as that is there, mounted or not: SnapshotVolume,
+// VolumeSnapshots, DestroyVolumeSnapshot and MountVolumeSnapshot take it. It is
+// empty where nothing is mounted at dir, or nothing that the Store can snapshot.
+// With part it belongs to a boot environment, and is cloned and switched with it.
+type MountSnapshotter interface {
+	VolumeAt(ctx context.Context, dir string) (v Volume, part bool, err error)
+}
+
 // SnapshotMeasurer is a Store that has to look up, file by file, what a snapshot
 // of a volume holds alone: where its Snapshot.Space is 0, this says it, in
 // bytes, and takes as long as a look at every file.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,8 +50,14 @@ func Adopt(ctx context.Context, root, shareDir, os string, since time.Time) (Ado
 	}
 	all := Profile(os)
 	for _, name := range names {
-		all = append(all, "/var/"+name)
+		all = append(all, pathOf(name))
 	}
+	// Those alone: what is in another of the profile, which is not shared here,
+	// is not shared with that.
+	all = slices.DeleteFunc(all, func(p string) bool {
+		info, err := live.Lstat("/" + NameOf(p))
+		return err != nil || !info.IsDir()
+	})
 	paths, err := look(r, all)
 	if err != nil {
 		return a, err
@@ -58,11 +66,14 @@ func Adopt(ctx context.Context, root, shareDir, os string, since time.Time) (Ado
 		if err := ctx.Err(); err != nil {
 			return a, err
 		}
-		if info, err := live.Lstat("/" + p.Name); err != nil || !info.IsDir() {
-			continue // it is not shared here
-		}
 		if p.State != Real && p.State != Absent {
 			continue
+		}
+		if p.State == Absent && !isDir(r, path.Dir(p.Path)) {
+			continue // of a program that this one does not have
+		}
+		if err := setLinked(r, p.Name, true); err != nil {
+			return a, be.E(be.Other, "cannot write down in %s what is shared: %w", root, err)
 		}
 		if err := adopt(ctx, r, p, since, &a); err != nil {
 			return a, be.E(be.Other, "cannot make %s%s a link to the shared dataset: %w", root, p.Path, err)
@@ -86,7 +97,7 @@ func adopt(ctx context.Context, r *rooted.Root, p Path, since time.Time, a *Adop
 	if p.State == Absent {
 		// Never there, or a power cut between the two renames of put: the
 		// tree is in OldDir and its newer files are staged.
-		return r.SymlinkAtomic(LinkTarget(p.Name), p.Path, 0, 0)
+		return r.SymlinkAtomic(linkTarget(p.Path), p.Path, 0, 0)
 	}
 	if err := r.MkdirAll(StagedDir, 0o755); err != nil {
 		return err
@@ -107,18 +118,18 @@ func adopt(ctx context.Context, r *rooted.Root, p Path, since time.Time, a *Adop
 // OldDir, without a moment at which the path is missing where the file system
 // can exchange names.
 func put(r *rooted.Root, p Path) error {
-	old := OldDir + "/" + p.Name
-	if err := r.MkdirAll(OldDir, 0o700); err != nil {
+	old := oldAt(p.Path)
+	if err := r.MkdirAll(oldDir(p.Path), 0o700); err != nil {
 		return err
 	}
 	info, err := r.Lstat(old)
 	if err == nil && info.IsDir() {
 		// From an earlier move that was undone since: it is kept beside.
-		if err := setOldAside(r, p.Name); err != nil {
+		if err := setOldAside(r, p.Path); err != nil {
 			return err
 		}
 	}
-	if err := r.SymlinkAtomic(LinkTarget(p.Name), old, 0, 0); err != nil {
+	if err := r.SymlinkAtomic(linkTarget(p.Path), old, 0, 0); err != nil {
 		return err
 	}
 	effect("exchange names " + p.Path)
@@ -132,7 +143,7 @@ func put(r *rooted.Root, p Path) error {
 	// after Init, Adopt for a boot environment at rest), finds the path
 	// absent and makes the link. Between the two renames a program sees ENOENT
 	// for some microseconds, which is why nothing runs that writes there.
-	link := OldDir + "/." + p.Name
+	link := linkAt(p.Path)
 	if err := r.Rename(old, link); err != nil {
 		return err
 	}
@@ -144,16 +155,19 @@ func put(r *rooted.Root, p Path) error {
 	return r.Rename(link, p.Path)
 }
 
-// setOldAside gives an old tree another name in OldDir.
-func setOldAside(r *rooted.Root, name string) error {
+// linkAt is where the link for the path p waits while it cannot be exchanged.
+func linkAt(p string) string { return oldDir(p) + "/." + NameOf(p) }
+
+// setOldAside gives the old tree of the path p another name in OldDir.
+func setOldAside(r *rooted.Root, p string) error {
 	for i := 1; ; i++ {
-		to := OldDir + "/" + name + "~" + itoa(i)
-		err := r.RenameNoReplace(OldDir+"/"+name, to)
+		to := oldAt(p) + "~" + itoa(i)
+		err := r.RenameNoReplace(oldAt(p), to)
 		if cannotExchange(err) { // no flags at all: look, then rename
 			if exists(r, to) {
 				continue
 			}
-			err = r.Rename(OldDir+"/"+name, to)
+			err = r.Rename(oldAt(p), to)
 		}
 		if !errors.Is(err, fs.ErrExist) {
 			return err
@@ -187,7 +201,7 @@ func stageNewer(ctx context.Context, r *rooted.Root, p Path, since time.Time, a 
 		if info.IsLink() {
 			var target string
 			if target, err = r.Readlink(at); err == nil {
-				err = r.Symlink(deeper(strings.TrimPrefix(at, p.Path+"/"), target), to)
+				err = r.Symlink(deeper(p.Path)(strings.TrimPrefix(at, p.Path+"/"), target), to)
 			}
 		} else {
 			err = r.Link(at, to)
@@ -248,16 +262,19 @@ func Commit(ctx context.Context, root, shareDir string) error {
 		return be.E(be.NotFound, "cannot delete the old trees: %w", err)
 	}
 	defer r.Close()
-	if exists(r, OldDir) {
-		holders, err := findHolders(ctx, r, []string{OldDir}, nil)
+	for _, dir := range []string{OldDir, OldRootDir} {
+		if !exists(r, dir) {
+			continue
+		}
+		holders, err := findHolders(ctx, r, []string{dir}, nil)
 		if err != nil {
 			return be.E(be.Other, "cannot see who uses the old trees: %w", err)
 		}
 		if len(holders) > 0 {
-			return be.E(be.InUse, "cannot delete the old trees in %s: still in use by %s; restart what uses them, or reboot, first", OldDir, holdersText(holders))
+			return be.E(be.InUse, "cannot delete the old trees in %s: still in use by %s; restart what uses them, or reboot, first", dir, holdersText(holders))
 		}
-		if err := r.RemoveAll(OldDir); err != nil {
-			return be.E(be.Other, "cannot delete the old trees in %s: %w", OldDir, err)
+		if err := r.RemoveAll(dir); err != nil {
+			return be.E(be.Other, "cannot delete the old trees in %s: %w", dir, err)
 		}
 	}
 	if shareDir == "" {
@@ -294,8 +311,10 @@ func HasOld(root string) (bool, error) {
 	}
 	defer r.Close()
 	// Also an empty one, of a Commit that was cut.
-	if _, err = r.Lstat(OldDir); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	for _, dir := range []string{OldDir, OldRootDir} {
+		if _, err = r.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			return err == nil, err
+		}
 	}
-	return err == nil, err
+	return false, nil
 }

@@ -74,7 +74,7 @@ func ageing(conf string, names []string) []byte {
 	}
 	var out bytes.Buffer
 	for _, name := range names {
-		dir := "/var/" + name
+		dir := pathOf(name)
 		i := slices.IndexFunc(lines, func(l line) bool { return strings.TrimRight(l.path, "/") == dir && strings.Contains("dDevqQC", l.kind) })
 		if i < 0 || lines[i].age == "-" || !plainName(name) { // of two for a path, the first holds
 			continue

@@ -29,7 +29,7 @@ func followAppArmor(r *rooted.Root, names []string) (bool, error) {
 		if rules.Len() == 0 {
 			rules.WriteString("# Where beadm(8) has the directories that all boot environments share.\n")
 		}
-		fmt.Fprintf(&rules, "alias /var/%s/ -> %s/%s/,\n", name, MountPoint, name)
+		fmt.Fprintf(&rules, "alias %s/ -> %s/%s/,\n", pathOf(name), MountPoint, name)
 	}
 	return keep(r, appArmorFile, rules.Bytes())
 }
@@ -39,7 +39,7 @@ func followAppArmor(r *rooted.Root, names []string) (bool, error) {
 func plainName(name string) bool {
 	for _, c := range []byte(name) {
 		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-', c == '+':
 		default:
 			return false
 		}

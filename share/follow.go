@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"path"
 	"slices"
 
 	"beadm/be"
@@ -39,7 +38,7 @@ func Follow(ctx context.Context, root string, moving []string) (reload bool, err
 		}
 	}
 	for _, p := range moving {
-		names = append(names, path.Base(p))
+		names = append(names, NameOf(p))
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)

@@ -18,7 +18,7 @@ import (
 func (m *move) latecomers(ctx context.Context) error {
 	var old []string
 	for _, t := range m.trees {
-		if at := OldDir + "/" + t.name; exists(m.r, at) {
+		if at := oldAt(t.path); exists(m.r, at) {
 			old = append(old, at)
 		}
 	}
@@ -100,7 +100,7 @@ func (m *move) late(t *tree, live *os.File, path string, was int64) error {
 			return nil
 		}
 	}
-	m.res.Late = append(m.res.Late, "/var/"+t.name+"/"+path+".beadm-late")
+	m.res.Late = append(m.res.Late, t.path+"/"+path+".beadm-late")
 	err := copier.Node(src, name, dst, name+".beadm-late", copier.Options{})
 	if errors.Is(err, fs.ErrExist) {
 		return nil

@@ -3,17 +3,20 @@ package share
 import (
 	"errors"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
 	"beadm/be/rooted"
 )
 
-// layoutFile, at the top of the shared dataset, names the directories that are
-// shared and in no profile, a line each: what else lies there is somebody's.
+// layoutFile names directories that are shared, a line each. At the top of the
+// shared dataset it has those that are in no profile: what else lies there is
+// somebody's. In /var of a boot environment it has those whose links are not in
+// /var itself, for whoever looks for all links.
 const layoutFile = ".beadm-layout"
 
-// added are those names; the shared dataset is at dir of r.
+// added are the names that it has in the directory dir of r.
 func added(r *rooted.Root, dir string) ([]string, error) {
 	data, err := r.ReadFileLimit(dir+"/"+layoutFile, 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -21,7 +24,7 @@ func added(r *rooted.Root, dir string) ([]string, error) {
 	}
 	var names []string
 	for _, name := range strings.Split(string(data), "\n") {
-		if name != "" && name[0] != '.' && nameOnly(name) {
+		if _, ok := PathOf(name); ok {
 			names = append(names, name)
 		}
 	}
@@ -41,26 +44,66 @@ func setAdded(r *rooted.Root, dir, name string, is bool) error {
 	if is {
 		names = append(names, name)
 	}
+	if len(names) == 0 {
+		effect("remove the layout")
+		return r.Remove(dir + "/" + layoutFile)
+	}
 	slices.Sort(names)
 	effect("write the layout")
 	return r.WriteFileAtomic(dir+"/"+layoutFile, []byte(strings.Join(names, "\n")+"\n"), rooted.Attr{Mode: 0o644})
 }
 
+// setLinked has the boot environment say where its link for name is, or is no
+// more. It is written before the link: one that is not there does no harm.
+func setLinked(r *rooted.Root, name string, is bool) error {
+	if path.Dir(pathOf(name)) == "/var" {
+		return nil
+	}
+	return setAdded(r, "/var", name, is)
+}
+
 // layout is the profile, and whatever else the root has links for.
 func layout(r *rooted.Root, profile []string) ([]string, error) {
 	paths := slices.Clone(profile)
-	list, err := r.ReadDir("/var")
-	if errors.Is(err, fs.ErrNotExist) {
-		return paths, nil
-	}
-	for _, info := range list {
-		p := "/var/" + info.Name
-		if !info.IsLink() || slices.Contains(paths, p) {
-			continue
-		}
-		if target, err := r.Readlink(p); err == nil && target == LinkTarget(info.Name) {
+	linked, err := links(r)
+	for _, p := range linked {
+		if !slices.Contains(paths, p) {
 			paths = append(paths, p)
 		}
 	}
 	return paths, err
+}
+
+// links are the paths where the root has links to the shared dataset.
+func links(r *rooted.Root) ([]string, error) {
+	list, err := r.ReadDir("/var")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, info := range list {
+		if p := "/var/" + info.Name; info.IsLink() && isLinked(r, p) {
+			paths = append(paths, p)
+		}
+	}
+	names, err := added(r, "/var")
+	for _, name := range names {
+		if p := pathOf(name); isLinked(r, p) && !slices.Contains(paths, p) {
+			paths = append(paths, p)
+		}
+	}
+	return paths, err
+}
+
+// isLinked says whether there is a link at p to its place in the shared
+// dataset.
+func isLinked(r *rooted.Root, p string) bool {
+	if at, err := r.Resolve(path.Dir(p)); err != nil || at != path.Dir(p) {
+		return false
+	}
+	target, err := r.Readlink(p)
+	return err == nil && target == linkTarget(p)
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -15,6 +16,7 @@ type mount struct {
 	dev   string // major:minor of the file system
 	root  string // path inside it
 	point string // where it is mounted
+	kind  string // of file system
 }
 
 func readMounts(file string) ([]mount, error) {
@@ -31,7 +33,11 @@ func readMounts(file string) ([]mount, error) {
 		if len(fields) < 6 {
 			continue
 		}
-		list = append(list, mount{dev: fields[2], root: unescape(fields[3]), point: unescape(fields[4])})
+		m := mount{dev: fields[2], root: unescape(fields[3]), point: unescape(fields[4])}
+		if i := slices.Index(fields, "-"); i >= 0 && i+1 < len(fields) {
+			m.kind = fields[i+1]
+		}
+		list = append(list, m)
 	}
 	return list, s.Err()
 }
@@ -78,6 +84,23 @@ func hostPath(r *rooted.Root, p string) (string, error) {
 		return "", err
 	}
 	return strings.TrimRight(top, "/") + in, nil
+}
+
+// fsAt is the kind of the file system that is mounted last at p, empty if none
+// is.
+func fsAt(r *rooted.Root, p string) string {
+	full, err := hostPath(r, p)
+	if err != nil {
+		return ""
+	}
+	all, err := readMounts("/proc/self/mountinfo")
+	kind := ""
+	for _, m := range all {
+		if err == nil && m.point == full {
+			kind = m.kind
+		}
+	}
+	return kind
 }
 
 // mountsBelow lists what is mounted at p and below it, as paths that begin

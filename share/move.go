@@ -60,7 +60,7 @@ const brief = time.Second
 // brought over afterwards; where that is not simply an appended line, it is
 // put beside as NAME.beadm-late, and listed in Result.Late.
 func Init(ctx context.Context, o Options) (Result, error) {
-	plan, err := MakePlan(ctx, o.Root, Profile(o.OS), o.Paths...)
+	plan, err := MakePlan(ctx, o.Root, Profile(o.OS), true, o.Paths...)
 	if err != nil {
 		return Result{}, err
 	}
@@ -84,10 +84,10 @@ func Init(ctx context.Context, o Options) (Result, error) {
 				return Result{}, be.E(be.Other, "cannot move %s: %w", p.Path, err)
 			}
 		} else if exists(m.r, final) {
-			return Result{}, be.E(be.Decision, "cannot move %s: the shared dataset holds %s already; adopt it, or move it away first", p.Path, p.Name)
+			return Result{}, be.E(be.Decision, "cannot share %s: there is a %s/%s already; move that away first", rooted.Printable(p.Path), MountPoint, rooted.Printable(p.Name))
 		}
 		m.trees = append(m.trees, &tree{
-			name: p.Name, from: p.Path, to: MountPoint + "/" + newDir + "/" + p.Name, link: deeper,
+			path: p.Path, name: p.Name, from: p.Path, to: MountPoint + "/" + newDir + "/" + p.Name, link: deeper(p.Path),
 		})
 	}
 	return m.run(ctx)
@@ -117,7 +117,7 @@ func Undo(ctx context.Context, o Options) (Result, error) {
 			continue
 		}
 		m.trees = append(m.trees, &tree{
-			name: p.Name, from: MountPoint + "/" + p.Name, to: OldDir + "/" + backPrefix + p.Name, link: shallower,
+			path: p.Path, name: p.Name, from: MountPoint + "/" + p.Name, to: backAt(p.Path), link: shallower(p.Path),
 		})
 	}
 	if len(m.trees) == 0 {
@@ -131,7 +131,8 @@ const backPrefix = ".back-"
 
 // tree is one directory on its way.
 type tree struct {
-	name     string
+	path     string // of the boot environment
+	name     string // in the shared dataset
 	from, to string // paths inside the root; to is a hidden name
 	link     func(path, target string) string
 	src, dst *os.File
@@ -194,7 +195,7 @@ func (m *move) room(need int64) error {
 		}
 	}
 	if need += need / 16; need > free {
-		return be.E(be.Undone, "cannot move: the copies take %d MiB and %d MiB are free; nothing was changed", need>>20, free>>20)
+		return be.E(be.Undone, "cannot move %s: the copies take %d MiB and %d MiB are free; make room, or share fewer directories", strings.Join(m.asSeen(), ", "), need>>20, free>>20)
 	}
 	return nil
 }
@@ -211,7 +212,7 @@ func (m *move) dirs() []string {
 func (m *move) asSeen() []string {
 	var list []string
 	for _, t := range m.trees {
-		list = append(list, "/var/"+t.name)
+		list = append(list, t.path)
 	}
 	return list
 }
@@ -228,7 +229,7 @@ func (m *move) run(ctx context.Context) (Result, error) {
 	}
 	err := m.work(ctx)
 	if be.KindOf(err) == be.Other && len(m.res.Moved) == 0 && ctx.Err() == nil {
-		err = be.E(be.Undone, "%w; nothing was moved", err)
+		err = be.E(be.Undone, "%w", err)
 	}
 	// What is left to do is done even if ctx has ended: a mail server that
 	// stays stopped is worse than a Ctrl-C that takes a moment.
@@ -284,8 +285,8 @@ func (m *move) work(ctx context.Context) error {
 		// So that a directory found in OldDir after a crash is the one that
 		// this exchange has put there.
 		for _, t := range m.trees {
-			if info, err := m.r.Lstat(OldDir + "/" + t.name); err == nil && info.IsDir() {
-				if err := setOldAside(m.r, t.name); err != nil {
+			if info, err := m.r.Lstat(oldAt(t.path)); err == nil && info.IsDir() {
+				if err := setOldAside(m.r, t.path); err != nil {
 					return be.E(be.Other, "cannot keep the old tree of an earlier move: %w", err)
 				}
 			}
@@ -307,7 +308,7 @@ func (m *move) work(ctx context.Context) error {
 			errs = append(errs, err)
 			continue
 		}
-		m.res.Moved = append(m.res.Moved, "/var/"+t.name)
+		m.res.Moved = append(m.res.Moved, t.path)
 	}
 	effect("sync root")
 	errs = append(errs, m.r.SyncFS())
@@ -328,7 +329,13 @@ func (m *move) work(ctx context.Context) error {
 // layOut writes down the paths that are in no profile.
 func (m *move) layOut() error {
 	for _, t := range m.trees {
-		if m.rec.Op != "init" || slices.Contains(Profile(m.o.OS), "/var/"+t.name) {
+		if m.rec.Op != "init" {
+			continue
+		}
+		if err := setLinked(m.r, t.name, true); err != nil {
+			return err
+		}
+		if slices.Contains(Profile(m.o.OS), t.path) {
 			continue
 		}
 		if err := setAdded(m.r, MountPoint, t.name, true); err != nil {
@@ -361,7 +368,7 @@ func (m *move) open(t *tree) error {
 		Link: t.link,
 		Progress: func(p copier.Progress) {
 			if m.o.Progress != nil {
-				m.o.Progress("/var/"+t.name, p)
+				m.o.Progress(t.path, p)
 			}
 		},
 	})

@@ -45,7 +45,7 @@ func dieAt(spec string) {
 	if os.Getenv("SHARE_TEST_NOEXCHANGE") != "" {
 		noExchange = true
 	}
-	o := Options{Root: f[3], BE: "this", OS: "linux", Record: toFile(f[2])}
+	o := Options{Root: f[3], BE: "this", OS: "linux", Record: toFile(f[2]), Paths: strings.Fields(os.Getenv("SHARE_TEST_PATHS"))}
 	var err error
 	switch f[0] {
 	case "init":
@@ -145,8 +145,25 @@ func onBtrfs(t *testing.T) string {
 // seen lists what a program finds at the profile's paths, following links.
 func seen(t *testing.T, root string) string {
 	t.Helper()
+	return seenAt(t, root, Profile("linux"))
+}
+
+// asNamed is a path in the shared dataset as the boot environment names it.
+func asNamed(p string) string {
+	rest, ok := strings.CutPrefix(p, "/var/share/")
+	name, below, deeper := strings.Cut(rest, "/")
+	if at, known := PathOf(name); ok && known {
+		if p = at; deeper {
+			p += "/" + below
+		}
+	}
+	return p
+}
+
+func seenAt(t *testing.T, root string, paths []string) string {
+	t.Helper()
 	var b strings.Builder
-	for _, p := range Profile("linux") {
+	for _, p := range paths {
 		top, err := filepath.EvalSymlinks(root + p)
 		if err != nil {
 			fmt.Fprintf(&b, "%s: absent\n", p)
@@ -166,8 +183,7 @@ func seen(t *testing.T, root string) string {
 			case d.Type()&os.ModeSymlink != 0:
 				to, err := filepath.EvalSymlinks(at)
 				if err == nil { // where it leads, not how it says it
-					to = strings.TrimPrefix(to, root)
-					to = strings.Replace(to, "/var/share/", "/var/", 1)
+					to = asNamed(strings.TrimPrefix(to, root))
 				}
 				fmt.Fprintf(&b, " -> %s", to)
 			}

@@ -10,6 +10,8 @@ import (
 	"sort"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"beadm/be"
 	copier "beadm/be/copy"
 	"beadm/be/rooted"
@@ -39,6 +41,10 @@ type Path struct {
 	Bytes int64  `json:"bytes,omitempty"` // on disk, for Real, where it was asked for
 	Files int64  `json:"files,omitempty"`
 	Old   bool   `json:"old,omitempty"` // the tree it was moved from is kept
+	// Snapshots, of a separate one, says that switches snapshot it. Whoever knows
+	// the store says so: this package does not.
+	Snapshots bool   `json:"snapshots,omitempty"`
+	FS        string `json:"fs,omitempty"` // the kind of file system of a separate one, where it is known
 }
 
 // Plan says what Init would do. It was made by reading only.
@@ -79,8 +85,9 @@ func Status(ctx context.Context, root string, profile []string) ([]Path, error) 
 
 // MakePlan looks at the profile, or at asked if any are given, and counts what
 // is to be moved. A path that was asked for by name and cannot be moved is an
-// error; one of the profile is left alone, and the plan says why.
-func MakePlan(ctx context.Context, root string, profile []string, asked ...string) (Plan, error) {
+// error, and so is one outside /var unless outside allows it; one of the
+// profile is left alone, and the plan says why.
+func MakePlan(ctx context.Context, root string, profile []string, outside bool, asked ...string) (Plan, error) {
 	plan := Plan{Root: root}
 	r, err := rooted.Open(root)
 	if err != nil {
@@ -104,6 +111,9 @@ func MakePlan(ctx context.Context, root string, profile []string, asked ...strin
 		}
 		if p.State != Real {
 			continue
+		}
+		if len(asked) > 0 && !outside && !inside(p.Path, "/var") {
+			return plan, be.E(be.Decision, "cannot share %s: it is outside /var; --outside-var shares it all the same", rooted.Printable(p.Path))
 		}
 		if p.Bytes, p.Files, err = weigh(ctx, r, p.Path); err != nil {
 			return plan, err
@@ -130,8 +140,12 @@ func look(r *rooted.Root, paths []string) ([]Path, error) {
 		list = append(list, x)
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Path < list[j].Path })
+	linked, err := links(r)
+	if err != nil {
+		return nil, err
+	}
 	for i := range list {
-		if err := lookAround(r, &list[i], list); err != nil {
+		if err := lookAround(r, &list[i], list, linked); err != nil {
 			return nil, err
 		}
 	}
@@ -139,135 +153,247 @@ func look(r *rooted.Root, paths []string) ([]Path, error) {
 }
 
 // lookAround finds the shared directory that a path is in, or leads into, which
-// cannot be moved by itself.
-func lookAround(r *rooted.Root, x *Path, list []Path) error {
+// cannot be moved by itself, and what else around it is in the way.
+func lookAround(r *rooted.Root, x *Path, list []Path, linked []string) error {
 	at, lead := x.Path, "it is in "
-	switch {
-	case x.State == Elsewhere:
+	switch x.State {
+	case Linked, Separate:
+		return nil
+	case Elsewhere:
 		to, err := r.Resolve(x.Path)
 		if err != nil {
 			return nil
 		}
 		at, lead = to, "it is a link that leads into "
-	case x.State != Refused || !inside(at, "/var") || at == "/var" || inside(at, MountPoint):
-		return nil
+	case Refused:
+		if never(x.Path) != "" {
+			return nil
+		}
+		if to, err := r.ResolveParent(x.Path); err == nil {
+			at = to
+		}
 	}
 	// Where it leads may have been moved itself.
 	if rest, ok := strings.CutPrefix(at, MountPoint+"/"); ok {
-		at = "/var/" + rest
+		name, below, deeper := strings.Cut(rest, "/")
+		if p, ok := PathOf(name); ok {
+			if at = p; deeper {
+				at += "/" + below
+			}
+		}
 	}
-	first, _, deeper := strings.Cut(strings.TrimPrefix(at, "/var/"), "/")
-	with := "/var/" + first
-	if !inside(at, "/var") || with == x.Path || x.State == Refused && !deeper {
+	for _, with := range upTo(at) {
+		if with == x.Path {
+			break
+		}
+		outer, err := lookAt(r, with)
+		if err != nil {
+			return err
+		}
+		listed := slices.ContainsFunc(list, func(p Path) bool { return p.Path == with })
+		switch {
+		case outer.State == Linked:
+			x.Why = lead + rooted.Printable(with) + ", which is shared"
+		case outer.State == Separate:
+			x.Why = lead + rooted.Printable(with) + ", which is a file system of its own"
+		case outer.State == Real && listed:
+			x.Why = lead + rooted.Printable(with) + ", which is moved with all that is in it"
+		default:
+			continue
+		}
+		x.State, x.With = Within, with
 		return nil
 	}
-	outer, err := lookAt(r, with)
-	if err != nil {
-		return err
+	switch x.State {
+	case Elsewhere:
+		for _, with := range upTo(at) {
+			if outer, err := lookAt(r, with); err == nil && outer.State == Real && with != x.Path && (with == at || inside(with, "/var")) {
+				x.Why = lead + rooted.Printable(with) + ": share that"
+			}
+		}
+	case Real:
+		return lookClosely(r, x, linked)
 	}
-	listed := slices.ContainsFunc(list, func(p Path) bool { return p.Path == with })
-	switch {
-	case outer.State == Linked:
-		x.Why = lead + with + ", which is shared"
-	case outer.State == Separate:
-		x.Why = lead + with + ", which is a file system of its own"
-	case outer.State == Real && listed:
-		x.Why = lead + with + ", which is moved with all that is in it"
-	case outer.State == Real:
-		x.Why = lead + with + ": share that"
-		return nil
-	default:
-		return nil
-	}
-	x.State, x.With = Within, with
 	return nil
 }
 
+// upTo are the directories on the way to p, and p, from the top.
+func upTo(p string) []string {
+	var list []string
+	for at := p; at != "/" && at != "."; at = path.Dir(at) {
+		list = append(list, at)
+	}
+	slices.Reverse(list)
+	return list
+}
+
+// lookClosely refuses a directory that could not be exchanged for a link.
+func lookClosely(r *rooted.Root, x *Path, linked []string) error {
+	refuse := func(why string) error {
+		x.State, x.Why = Refused, why
+		return nil
+	}
+	for _, p := range linked {
+		if inside(p, x.Path) {
+			return refuse(rooted.Printable(p) + ", which is in it, is shared already: put that back first (beadm share remove " + rooted.Printable(p) + ")")
+		}
+	}
+	if len(x.Name) > maxName {
+		return refuse("its path is too long for a name in the shared data")
+	}
+	top := path.Dir(oldDir(x.Path))
+	a, err := r.Lstat(path.Dir(x.Path))
+	if err != nil {
+		return be.E(be.Other, "cannot look at %s: %w", path.Dir(x.Path), err)
+	}
+	b, err := r.Stat(top)
+	if err != nil {
+		return be.E(be.Other, "cannot look at %s: %w", top, err)
+	}
+	if a.Dev != b.Dev {
+		return refuse("it is in another file system than " + top + ", and cannot be exchanged for a link in one step; give it a file system of its own")
+	}
+	// Who may rename a directory on the way leads root wherever he likes while
+	// it is moved. In the directory that holds the path he has only his own.
+	for _, dir := range upTo(path.Dir(x.Path)) {
+		up, err := r.Lstat(path.Dir(dir))
+		if err != nil {
+			return be.E(be.Other, "cannot look at %s: %w", path.Dir(dir), err)
+		}
+		if up.UID != 0 || up.Perm()&0o022 != 0 {
+			return refuse("others than root can rename " + rooted.Printable(dir) + ", which leads there: share that")
+		}
+	}
+	return nil
+}
+
+// systemPaths are directories of the system itself: it does not start without
+// them, or packages own them, or nothing in them outlives a reboot.
+var systemPaths = []string{
+	"/bin", "/boot", "/dev", "/efi", "/etc", "/kernel", "/lib", "/lib32", "/lib64", "/libexec", "/libx32", "/platform",
+	"/proc", "/rescue", "/run", "/sbin", "/sys", "/system", "/usr",
+}
+
+// never says why the path is never shared, whatever is around it.
+func never(p string) string {
+	switch {
+	case inside(p, MountPoint):
+		return "it is in the shared data already"
+	case p == "/", p == "/var":
+		return "the boot environment itself is in it; share directories in it, such as /var/www"
+	case strings.Contains(p, "/.beadm-"):
+		return "it is beadm's own, and stays where it is"
+	case slices.ContainsFunc(systemPaths, func(dir string) bool { return inside(p, dir) }):
+		return "it is of the system, which each boot environment has for itself; files in it can be put on the synclist (synclist(5))"
+	}
+	return ""
+}
+
 func lookAt(r *rooted.Root, p string) (Path, error) {
-	x := Path{Path: p, Name: path.Base(p)}
+	x := Path{Path: p, Name: NameOf(p)}
 	refuse := func(why string) (Path, error) {
 		x.State, x.Why = Refused, why
 		return x, nil
 	}
-	if inside(p, MountPoint) {
-		return refuse("it is in the shared data already")
+	if why := never(p); why != "" {
+		return refuse(why)
 	}
-	// One level below /var: that is what the links and their rewriting are
-	// made for.
-	if path.Dir(p) != "/var" || strings.HasPrefix(x.Name, ".") {
-		if mounts, err := mountsBelow(r, p); err == nil && slices.Contains(mounts, p) {
-			x.State = Separate
-			return x, nil
-		}
-		return refuse("only directories directly below /var can be shared")
+	at, err := r.Resolve(path.Dir(p))
+	if errors.Is(err, fs.ErrNotExist) {
+		x.State = Absent
+		return x, nil
 	}
-	if old, err := r.Lstat(OldDir + "/" + x.Name); err == nil && old.IsDir() {
+	if err != nil {
+		return refuse("what leads there cannot be followed (" + said(err) + ")")
+	}
+	if at != path.Dir(p) {
+		to := path.Join(at, path.Base(p))
+		return refuse("a link on the way leads to " + rooted.Printable(to) + ": share that")
+	}
+	if isDir(r, oldAt(p)) {
 		x.Old = true
 	}
 	info, err := r.Lstat(p)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		x.State = Absent
 		return x, nil
 	case err != nil:
-		return x, be.E(be.Other, "cannot look at %s: %w", p, err)
+		return refuse("it cannot be looked at (" + said(err) + ")")
 	case info.IsLink():
 		target, err := r.Readlink(p)
 		if err != nil {
 			return x, be.E(be.Other, "cannot look at %s: %w", p, err)
 		}
-		if target == LinkTarget(x.Name) {
+		if target == linkTarget(p) {
 			x.State = Linked
 			return x, nil
 		}
+		x.State, x.Why = Elsewhere, "it is a link to "+rooted.Printable(target)
 		to, err := r.Resolve(p)
-		if err != nil {
-			to = target
+		if err == nil {
+			_, err = r.Lstat(to)
 		}
-		x.State, x.Why = Elsewhere, "it is a link to "+rooted.Printable(target)+", which leads to "+rooted.Printable(to)
+		if err != nil {
+			x.Why += ", which leads nowhere: put a directory in its place to share that"
+		} else {
+			x.Why += ", which leads to " + rooted.Printable(to) + ": put a directory in its place to share that"
+		}
 		return x, nil
 	case !info.IsDir():
-		return refuse("it is not a directory")
+		return refuse("it is not a directory; a file can be put on the synclist (synclist(5))")
 	}
 	for _, db := range databases {
 		to := db
 		if resolved, err := r.Resolve(db); err == nil {
 			to = resolved
 		}
-		if inside(p, to) || inside(to, p) && exists(r, to) {
-			return refuse("it holds a package database (" + db + "), which belongs to one boot environment")
+		if inside(p, to) {
+			return refuse("it is of a package database (" + db + "), which belongs to one boot environment")
+		}
+		if inside(to, p) && exists(r, to) {
+			return refuse("it holds a package database (" + db + "), which belongs to one boot environment; share other directories in it by themselves")
 		}
 	}
 	if p == "/var/adm" {
 		for _, s := range susePaths {
 			if exists(r, s) {
-				return refuse("packages own files in it (" + s + ")")
+				return refuse("packages own files in it (" + s + "), which belong to one boot environment")
 			}
 		}
-	}
-	var_, err := r.Stat("/var")
-	if err != nil {
-		return x, be.E(be.Other, "cannot look at /var: %w", err)
 	}
 	mounts, err := mountsBelow(r, p)
 	if err != nil {
 		return x, be.E(be.Other, "cannot see what is mounted below %s: %w", p, err)
 	}
-	for _, m := range mounts {
-		if m == p {
+	if slices.Contains(mounts, p) {
+		x.State, x.FS = Separate, fsAt(r, p)
+		return x, nil
+	}
+	if len(mounts) > 0 {
+		return refuse("another file system is mounted below it, at " + rooted.Printable(mounts[0]) + "; unmount that, or share the directories beside it")
+	}
+	if runtime.GOOS != "linux" {
+		up, err := r.Stat(path.Dir(p))
+		if err != nil {
+			return x, be.E(be.Other, "cannot look at %s: %w", path.Dir(p), err)
+		}
+		if info.Dev != up.Dev {
 			x.State = Separate
 			return x, nil
 		}
 	}
-	if len(mounts) > 0 {
-		return refuse("another file system is mounted below it, at " + rooted.Printable(mounts[0]))
-	}
-	if runtime.GOOS != "linux" && info.Dev != var_.Dev {
-		x.State = Separate
-		return x, nil
-	}
 	x.State = Real
 	return x, nil
+}
+
+// said is what the system says of it, without the path.
+func said(err error) string {
+	var no unix.Errno
+	if errors.As(err, &no) {
+		return no.Error()
+	}
+	return err.Error()
 }
 
 func exists(r *rooted.Root, p string) bool {

@@ -21,6 +21,7 @@ import (
 const (
 	MountPoint = "/var/share"         // of the shared dataset
 	OldDir     = "/var/.beadm-old"    // trees that were moved, until Commit
+	OldRootDir = "/.beadm-old"        // those from outside /var
 	StagedDir  = "/var/.beadm-staged" // what stands in for MountPoint while a BE does not run
 )
 
@@ -99,10 +100,6 @@ var susePaths = []string{
 func inside(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, strings.TrimRight(dir, "/")+"/")
 }
-
-// LinkTarget is what the link at a moved path says: relative, so that it holds
-// wherever its boot environment is mounted.
-func LinkTarget(name string) string { return "share/" + name }
 
 // SnapshotName names the snapshot of the shared dataset that is made at the
 // switch of an activation. Those of one activation sort by time.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path"
 	"time"
 
 	"beadm/be"
@@ -27,17 +28,17 @@ func PutBack(ctx context.Context, root, shareDir string, names []string) ([]stri
 		return nil, err
 	}
 	defer live.Close()
-	if err := sweepVar(r); err != nil {
+	if err := sweepPaths(r, names); err != nil {
 		return nil, be.E(be.Other, "cannot put directories back into %s: %w", root, err)
 	}
 	var done []string
 	for _, name := range names {
 		put, err := putBackAtRest(ctx, r, live, name)
 		if err != nil {
-			return done, be.E(be.Other, "cannot put %s/var/%s back: %w", root, name, err)
+			return done, be.E(be.Other, "cannot put %s%s back: %w", root, pathOf(name), err)
 		}
 		if put {
-			done = append(done, "/var/"+name)
+			done = append(done, pathOf(name))
 		}
 	}
 	if _, err := Follow(ctx, root, nil); err != nil {
@@ -57,19 +58,19 @@ func DropBack(root string, names []string) error {
 	}
 	defer r.Close()
 	for _, name := range names {
-		if err := r.RemoveAll(OldDir + "/" + backPrefix + name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := r.RemoveAll(backAt(pathOf(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return sweepVar(r)
+	return sweepPaths(r, names)
 }
 
 func putBackAtRest(ctx context.Context, r, live *rooted.Root, name string) (bool, error) {
-	x, err := lookAt(r, "/var/"+name)
+	x, err := lookAt(r, pathOf(name))
 	if err != nil {
 		return false, err
 	}
-	back := OldDir + "/" + backPrefix + name
+	back := backAt(pathOf(name))
 	switch {
 	case x.State == Absent && isDir(r, back):
 		// Cut between the two names: the copy is whole.
@@ -91,11 +92,14 @@ func putBackAtRest(ctx context.Context, r, live *rooted.Root, name string) (bool
 	default:
 		return false, nil
 	}
+	if err := setLinked(r, name, false); err != nil {
+		return false, err
+	}
 	return true, unstaged(ctx, r, name)
 }
 
 func copyBack(ctx context.Context, r, live *rooted.Root, name, back string) error {
-	if err := r.MkdirAll(OldDir, 0o700); err != nil {
+	if err := r.MkdirAll(path.Dir(back), 0o700); err != nil {
 		return err
 	}
 	effect("copy back " + name)
@@ -107,7 +111,7 @@ func copyBack(ctx context.Context, r, live *rooted.Root, name, back string) erro
 		return err
 	}
 	defer src.Close()
-	dst, err := copier.OpenDir(r, OldDir)
+	dst, err := copier.OpenDir(r, path.Dir(back))
 	if err != nil {
 		return err
 	}
@@ -120,7 +124,7 @@ func copyBack(ctx context.Context, r, live *rooted.Root, name, back string) erro
 		return err
 	}
 	defer into.Close()
-	if _, err := copier.Tree(ctx, src, into, copier.Options{Link: shallower}); err != nil {
+	if _, err := copier.Tree(ctx, src, into, copier.Options{Link: shallower(pathOf(name))}); err != nil {
 		return err
 	}
 	effect("sync copy of " + name)

@@ -2,6 +2,7 @@ package share
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,7 +113,11 @@ func (m *move) allowed(holders []Holder) ([]string, error) {
 		}
 	}
 	if len(blocked) > 0 {
-		return nil, be.E(be.InUse, "cannot move %s while in use by %s; stop these first, or name units to stop", strings.Join(m.asSeen(), ", "), holdersText(blocked))
+		remedy := "end these first"
+		if slices.ContainsFunc(blocked, func(h Holder) bool { return h.Unit != "" }) {
+			remedy = "--stop UNIT and --stop-all have units stopped meanwhile; end what is in none"
+		}
+		return nil, be.E(be.InUse, "cannot move %s while in use by %s; %s", strings.Join(m.asSeen(), ", "), holdersText(blocked), remedy)
 	}
 	return unitsOf(holders), nil
 }

@@ -74,18 +74,9 @@ func parseRecord(state []byte) (record, error) {
 		return r, be.E(be.Recovery, "cannot read the record of a relocation: %w", errors.New("operation "+r.Op+" is unknown"))
 	}
 	for _, n := range r.Names {
-		if n == "" || n[0] == '.' || !nameOnly(n) {
+		if _, ok := PathOf(n); !ok {
 			return r, be.E(be.Recovery, "cannot read the record of a relocation: it names %q", n)
 		}
 	}
 	return r, nil
-}
-
-func nameOnly(n string) bool {
-	for _, c := range []byte(n) {
-		if c == '/' || c == 0 {
-			return false
-		}
-	}
-	return true
 }

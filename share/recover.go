@@ -85,7 +85,7 @@ func Recover(ctx context.Context, root string, running be.UUID, state []byte, un
 		}
 	}
 	for _, name := range rec.Names {
-		x, err := lookAt(r, "/var/"+name)
+		x, err := lookAt(r, pathOf(name))
 		if err != nil {
 			return res, err
 		}
@@ -128,8 +128,13 @@ func (s *settling) all() error {
 			return err
 		}
 	}
-	if err := sweepVar(s.r); err != nil {
+	if err := sweepPaths(s.r, s.rec.Names); err != nil {
 		return err
+	}
+	if s.mounted {
+		if err := sweep(s.r, MountPoint); err != nil {
+			return err
+		}
 	}
 	if !s.mounted || !s.ours {
 		return nil // the next Init clears what is left of the copies
@@ -142,7 +147,7 @@ func (s *settling) init(name string) error {
 		return nil // nothing but the hidden copy
 	}
 	r := s.r
-	path, old, link := "/var/"+name, OldDir+"/"+name, OldDir+"/."+name
+	path, old, link := pathOf(name), oldAt(pathOf(name)), linkAt(pathOf(name))
 	final := MountPoint + "/" + name
 	forward := func() error {
 		return adopt(context.Background(), r, Path{Path: path, Name: name, State: Real}, time.Time{}, &Adoption{})
@@ -185,7 +190,7 @@ func (s *settling) init(name string) error {
 	// Between the two renames of a file system that cannot exchange: the tree
 	// is in OldDir. Forward if the copy can be seen, else back.
 	if s.mounted && exists(r, final) {
-		return r.SymlinkAtomic(LinkTarget(name), path, 0, 0)
+		return r.SymlinkAtomic(linkTarget(path), path, 0, 0)
 	}
 	if !s.ours && !exists(r, old) {
 		return nil // never there
@@ -196,7 +201,7 @@ func (s *settling) init(name string) error {
 // dropCopy takes the copy of a directory that is in its place away from the
 // shared dataset. One that holds more than the directory is only hidden.
 func (s *settling) dropCopy(name string) error {
-	r, path, final := s.r, "/var/"+name, MountPoint+"/"+name
+	r, path, final := s.r, pathOf(name), MountPoint+"/"+name
 	if !s.fresh {
 		more, err := holdsMore(r, final, path)
 		if err != nil {
@@ -234,7 +239,7 @@ func (s *settling) dropCopy(name string) error {
 
 func (s *settling) undo(name string) error {
 	r, p := s.r, s.rec.Phase
-	path, back := "/var/"+name, OldDir+"/"+backPrefix+name
+	path, back := pathOf(name), backAt(pathOf(name))
 	info, err := r.Lstat(path)
 	switch {
 	case err == nil && info.IsLink():
@@ -254,6 +259,9 @@ func (s *settling) undo(name string) error {
 	}
 	// The directory is in place; back is the link that was there.
 	if err := r.RemoveAll(back); err != nil {
+		return err
+	}
+	if err := setLinked(r, name, false); err != nil {
 		return err
 	}
 	// What others have used since is not hidden from them.
@@ -315,7 +323,7 @@ func moreIn(r *rooted.Root, src, dst *os.File, final, path, at string) (bool, er
 			to, err1 := r.Readlink(final + at + "/" + name)
 			was, err2 := r.Readlink(path + at + "/" + name)
 			// As the copier made it.
-			more, err = to != deeper((at + "/" + name)[1:], was), errors.Join(err1, err2)
+			more, err = to != deeper(path)((at + "/" + name)[1:], was), errors.Join(err1, err2)
 		default:
 			if kind == unix.S_IFREG && a.Size == b.Size && a.Mtim == b.Mtim {
 				break // as the copier left it

@@ -50,7 +50,7 @@ func substitutions(old string, names []string) string {
 	var lines []string
 	for _, line := range strings.Split(strings.TrimRight(old, "\n"), "\n") {
 		f := strings.Fields(line)
-		if len(f) == 2 && strings.HasPrefix(f[0], MountPoint+"/") && f[1] == "/var/"+strings.TrimPrefix(f[0], MountPoint+"/") {
+		if len(f) == 2 && strings.HasPrefix(f[0], MountPoint+"/") && f[1] == pathOf(strings.TrimPrefix(f[0], MountPoint+"/")) {
 			continue
 		}
 		lines = append(lines, line)
@@ -60,7 +60,7 @@ func substitutions(old string, names []string) string {
 	}
 	for _, name := range names {
 		if plainName(name) {
-			lines = append(lines, MountPoint+"/"+name+" /var/"+name)
+			lines = append(lines, MountPoint+"/"+name+" "+pathOf(name))
 		}
 	}
 	if len(lines) == 0 {

@@ -59,6 +59,17 @@ func OpenMountPoint(root string) (*os.File, error) {
 	return copier.OpenDir(r, MountPoint)
 }
 
+// OpenDir opens a directory of the root, which no link leads out of. It is what
+// is mounted there, if anything is.
+func OpenDir(root, p string) (*os.File, error) {
+	r, err := rooted.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return copier.OpenDir(r, p)
+}
+
 // straight refuses a mount point that is reached by a link.
 func straight(r *rooted.Root) error {
 	at, err := r.Resolve(MountPoint)

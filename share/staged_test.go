@@ -236,7 +236,7 @@ func TestSkeleton(t *testing.T) {
 func TestPlanRefuses(t *testing.T) {
 	root := system(t)
 	ctx := context.Background()
-	sh(t, root, `mkdir -p var/adm/netconfig var/lib/rpm var/crash/inner; ln -s elsewhere var/x; mkdir var/spool/sub`)
+	sh(t, root, `mkdir -p var/adm/netconfig var/lib/rpm var/crash/inner; ln -s elsewhere var/x; mkdir var/spool/sub srv; touch var/log/file`)
 	if err := unix.Mount(root+"/etc", root+"/var/spool/sub", "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -251,8 +251,8 @@ func TestPlanRefuses(t *testing.T) {
 			t.Errorf("%s is %s, want %s", p, s[p], want)
 		}
 	}
-	for _, p := range []string{"/var/lib", "/home", "/var/share", "/var/log/x", "/var/spool"} {
-		if _, err := MakePlan(ctx, root, Profile("linux"), p); be.KindOf(err) != be.Decision {
+	for _, p := range []string{"/var/lib", "/srv", "/usr/local", "/var/share", "/var/log/file", "/var/spool"} {
+		if _, err := MakePlan(ctx, root, Profile("linux"), false, p); be.KindOf(err) != be.Decision {
 			t.Errorf("%s: %v", p, err)
 		}
 	}
@@ -270,7 +270,7 @@ func TestPathsWithinOthers(t *testing.T) {
 	root := system(t)
 	ctx := context.Background()
 	sh(t, root, `
-mkdir -p var/spool/cron/crontabs var/cores/crash var/www var/own/sub var/lib/mine
+mkdir -p var/spool/cron/crontabs var/cores/crash var/www var/own/sub var/lib/mine srv/data srv/below; ln -s ../srv var/base
 ln -s cores/crash var/crash; ln -s ../../etc var/out; ln -s loop var/loop; ln -s www/x var/page; ln -s own/sub var/subown`)
 	if err := unix.Mount(root+"/etc", root+"/var/own", "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
@@ -278,7 +278,7 @@ ln -s cores/crash var/crash; ln -s ../../etc var/out; ln -s loop var/loop; ln -s
 	defer unix.Unmount(root+"/var/own", 0)
 	sh(t, root, `mkdir -p etc/sub`)
 	profile := Profile("linux", "/var/cores", "/var/spool/cron/crontabs", "/var/own", "/var/own/sub", "/var/out", "/var/loop",
-		"/var/page", "/var/subown", "/var/lib/mine", "/srv/data", "/var/share/mail", "!/var/tmp", "/var/none")
+		"/var/page", "/var/subown", "/var/lib/mine", "/srv/data", "/var/base/below", "/etc/x", "/var/share/mail", "!/var/tmp", "/var/none")
 	at := func() map[string]Path {
 		t.Helper()
 		list, err := Status(ctx, root, profile)
@@ -307,20 +307,22 @@ ln -s cores/crash var/crash; ln -s ../../etc var/out; ln -s loop var/loop; ln -s
 	check("/var/out", Elsewhere, "", "it is a link to ../../etc, which leads to /etc")
 	check("/var/loop", Elsewhere, "", "it is a link to loop")
 	check("/var/page", Elsewhere, "", "leads into /var/www: share that")
-	check("/var/lib/mine", Refused, "", "only directories directly below /var")
-	check("/srv/data", Refused, "", "only directories directly below /var")
+	check("/var/lib/mine", Real, "", "")
+	check("/srv/data", Real, "", "")
+	check("/var/base/below", Refused, "", "a link on the way leads to /srv/below: share that")
+	check("/etc/x", Refused, "", "it is of the system")
 	check("/var/share/mail", Refused, "", "in the shared data already")
 	check("/var/none", Absent, "", "")
 	if x, ok := at()["/var/tmp"]; ok {
 		t.Errorf("taken out: %+v", x)
 	}
 	// Asked for alone, it is not moved: what it is in is.
-	for _, p := range []string{"/var/spool/cron/crontabs", "/var/crash"} {
-		if _, err := MakePlan(ctx, root, profile, p); be.KindOf(err) != be.Decision || !strings.Contains(err.Error(), ": share that") {
+	for _, p := range []string{"/var/page", "/var/crash"} {
+		if _, err := MakePlan(ctx, root, profile, false, p); be.KindOf(err) != be.Decision || !strings.Contains(err.Error(), ": share that") {
 			t.Errorf("%s: %v", p, err)
 		}
 	}
-	plan, err := MakePlan(ctx, root, profile)
+	plan, err := MakePlan(ctx, root, profile, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +330,7 @@ ln -s cores/crash var/crash; ln -s ../../etc var/out; ln -s loop var/loop; ln -s
 	for _, p := range plan.Moves() {
 		moves = append(moves, p.Path)
 	}
-	if got := strings.Join(moves, " "); got != "/var/cores /var/log /var/mail /var/spool" {
+	if got := strings.Join(moves, " "); got != "/srv/data /var/cores /var/lib/mine /var/log /var/mail /var/spool" {
 		t.Fatalf("it would move %s", got)
 	}
 	if _, err := Init(ctx, Options{Root: root, OS: "linux", Paths: moves}); err != nil {
@@ -338,7 +340,7 @@ ln -s cores/crash var/crash; ln -s ../../etc var/out; ln -s loop var/loop; ln -s
 	check("/var/spool/cron/crontabs", Within, "/var/spool", "it is in /var/spool, which is shared")
 	check("/var/crash", Within, "/var/cores", "leads into /var/cores, which is shared")
 	for _, p := range []string{"/var/spool/cron/crontabs", "/var/crash"} {
-		if plan, err := MakePlan(ctx, root, profile, p); err != nil || len(plan.Moves()) != 0 {
+		if plan, err := MakePlan(ctx, root, profile, false, p); err != nil || len(plan.Moves()) != 0 {
 			t.Errorf("%s: %+v %v", p, plan, err)
 		}
 	}
@@ -354,13 +356,13 @@ func TestLinksThatLeave(t *testing.T) {
 		{"a", "b", "b"},
 		{"a", "/etc", "/etc"},
 		{"a", "..", "../.."},
-		{"a", "./../x", ".././../x"},
+		{"a", "./../x", "../../x"},
 		{"a/b", "c/../../x", "c/../../x"},
 	} {
-		if got := deeper(c[0], c[1]); got != c[2] {
+		if got := deeper("/var/log")(c[0], c[1]); got != c[2] {
 			t.Errorf("deeper(%q, %q) = %q, want %q", c[0], c[1], got, c[2])
 		}
-		if back := shallower(c[0], c[2]); back != strings.TrimPrefix(c[1], "./") && back != c[1] {
+		if back := shallower("/var/log")(c[0], c[2]); back != strings.TrimPrefix(c[1], "./") && back != c[1] {
 			t.Errorf("shallower(%q, %q) = %q, want %q", c[0], c[2], back, c[1])
 		}
 	}

@@ -2,6 +2,7 @@ package share
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"beadm/be"
@@ -10,12 +11,12 @@ import (
 
 // swap puts the copy in place and makes the path what it is to be.
 func (m *move) swap(ctx context.Context, t *tree) error {
-	fail := func(err error) error { return fmt.Errorf("%s: %w", "/var/"+t.name, err) }
+	fail := func(err error) error { return fmt.Errorf("%s: %w", t.path, err) }
 	// Once more, for what a program that started since did: it takes a walk.
 	if err := m.final(ctx, t); err != nil {
 		return err
 	}
-	p := Path{Path: "/var/" + t.name, Name: t.name}
+	p := Path{Path: t.path, Name: t.name}
 	if m.rec.Op == "undo" {
 		if err := t.copy.Sync(); err != nil {
 			return fail(err)
@@ -50,7 +51,7 @@ func (m *move) swap(ctx context.Context, t *tree) error {
 // names cannot be exchanged, the link is removed first; whoever is called at
 // the next boot finds the path absent and the copy, which is whole, beside.
 func putBack(r *rooted.Root, name string) error {
-	p, back := "/var/"+name, OldDir+"/"+backPrefix+name
+	p, back := pathOf(name), backAt(pathOf(name))
 	err := exchange(r, p, back)
 	if err == nil {
 		return r.Remove(back)
@@ -78,7 +79,7 @@ func retire(r *rooted.Root, name string) error {
 	if err := r.Rename(MountPoint+"/"+name, to); err != nil {
 		return err
 	}
-	return setAdded(r, MountPoint, name, false)
+	return errors.Join(setAdded(r, MountPoint, name, false), setLinked(r, name, false))
 }
 
 // dropCopies removes what was not put in place.

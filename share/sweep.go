@@ -3,6 +3,7 @@ package share
 import (
 	"errors"
 	"io/fs"
+	"path"
 	"strings"
 
 	"beadm/be/rooted"
@@ -23,7 +24,13 @@ func sweep(r *rooted.Root, dir string) error {
 	return err
 }
 
-// sweepVar does it where directories are exchanged for links.
-func sweepVar(r *rooted.Root) error {
-	return errors.Join(sweep(r, "/var"), sweep(r, OldDir))
+// sweepPaths does it where the directories of these names are exchanged for
+// links, and where those are written down.
+func sweepPaths(r *rooted.Root, names []string) error {
+	errs := []error{sweep(r, "/var")}
+	for _, name := range names {
+		p := pathOf(name)
+		errs = append(errs, sweep(r, path.Dir(p)), sweep(r, oldDir(p)))
+	}
+	return errors.Join(errs...)
 }

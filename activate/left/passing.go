@@ -15,7 +15,7 @@ type Row struct{ Paths, Why string }
 var Passing = []Row{
 	{"/proc /sys /dev /run /tmp /var/run /var/lock /var/tmp", "lives as long as the boot, or not much longer"},
 	{"/var/cache /root/.cache /home/*/.cache", "made again by what uses it"},
-	{"/var/.beadm-* /.beadm-run", "beadm's own: what is staged, what was moved into the shared data"},
+	{"/var/.beadm-* /.beadm-old /.beadm-run", "beadm's own: what is staged, what was moved into the shared data"},
 	{"/usr/lib/beadm /usr/sbin/beadm /etc/kernel/post*.d/zz-beadm /etc/beadm/init_script /lib/svc/manifest/system/beadm.xml", "beadm itself"},
 	{"/boot /usr/lib/modules /lib/modules", "the kernel and what is made for it, by each boot environment for itself"},
 	{".zfs .snapshots", "snapshots of what is here"},

@@ -129,6 +129,10 @@ func newEnv(t *testing.T) *storetest.Env {
 			}
 			return string(b[:n])
 		},
+		Elsewhere: func(t *testing.T) string {
+			run(t, "btrfs", "-q", "subvolume", "create", top+"/@log")
+			return mountAt(t, device, "subvol=@log")
+		},
 		Intercept: func(s be.Store, f func(when, what string) error) { s.(*Store).effect = f },
 	}
 }

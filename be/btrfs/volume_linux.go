@@ -3,6 +3,7 @@ package btrfs
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -14,22 +15,90 @@ type volume struct {
 	base
 	name string
 	perm uint32
+	// elsewhere is the UUID of a subvolume that is not the store's; name is then
+	// its path from the top level, and base where its snapshots are.
+	elsewhere string
 }
+
+// elsewherePrefix begins the name of the volume of such a one.
+const elsewherePrefix = "subvolume "
 
 // at says where: one state volume for the whole file system, at its top, as
 // the stores in it may be many; the shared one beside the boot environments.
 func (s *Store) at(v be.Volume) (volume, error) {
 	switch v {
 	case be.StateVolume:
-		return volume{s.top, stateVolume, 0o700}, nil
+		return volume{base: s.top, name: stateVolume, perm: 0o700}, nil
 	case be.ShareVolume:
-		return volume{s.beroot, shareVolume, 0o755}, nil
+		return volume{base: s.beroot, name: shareVolume, perm: 0o755}, nil
+	}
+	if uuid, ok := strings.CutPrefix(string(v), elsewherePrefix); ok {
+		return s.elsewhere(uuid)
 	}
 	return volume{}, be.E(be.Usage, "there is no volume %q", v)
 }
 
 // owner is the directory of a volume's snapshots. No UUID looks like it.
-func (v volume) owner() string { return "volume-" + v.name[1:] }
+func (v volume) owner() string {
+	if v.elsewhere != "" {
+		return "subvolume-" + v.elsewhere
+	}
+	return "volume-" + v.name[1:]
+}
+
+// elsewhere is the subvolume of that UUID, wherever it is now.
+func (s *Store) elsewhere(uuid string) (volume, error) {
+	woods, err := s.scan()
+	if err != nil {
+		return volume{}, err
+	}
+	sv := woods.byUUID(uuid)
+	if sv == nil {
+		return volume{}, be.E(be.NotFound, "there is no subvolume %s any more", uuid)
+	}
+	path, err := s.dirPath(woods, sv.id, firstFree)
+	return volume{base: s.beroot, name: path, elsewhere: uuid}, problem(err, "cannot find subvolume %s", uuid)
+}
+
+// VolumeAt names the subvolume of this file system that is mounted at dir. The
+// mounts of a boot environment's own fstab are none of its subvolumes.
+func (s *Store) VolumeAt(ctx context.Context, dir string) (be.Volume, bool, error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", false, be.E(be.NotFound, "cannot look at %s: %w", dir, err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", false, problem(err, "cannot look at %s", dir)
+	}
+	// No btrfs, another one, or a directory inside a subvolume.
+	if id, err := fsUUID(fd); err != nil || id != s.fsid || st.Ino != firstFree {
+		return "", false, nil
+	}
+	id, err := subvolumeID(fd)
+	if err != nil {
+		return "", false, problem(err, "cannot look at %s", dir)
+	}
+	woods, err := s.scan()
+	if err != nil {
+		return "", false, err
+	}
+	sv := woods.byID[id]
+	if sv == nil || sv.uuid == "" {
+		return "", false, nil // the top level, of which there is no snapshot that does not hold itself
+	}
+	path, err := s.dirPath(woods, id, firstFree)
+	table, tableErr := readMounts()
+	if err := errors.Join(err, tableErr); err != nil {
+		return "", false, problem(err, "cannot look at %s", dir)
+	}
+	// One that lies in another, and is not mounted itself, is none.
+	if m, err := table.of(fd); err != nil || m.Root != "/"+path {
+		return "", false, problem(err, "cannot look at %s", dir)
+	}
+	return be.Volume(elsewherePrefix + sv.uuid), false, nil
+}
 
 // find is the volume's subvolume, nil if it is not there.
 func (v volume) find(woods *forest) *subvolume {
@@ -184,7 +253,11 @@ func (s *Store) SnapshotVolume(ctx context.Context, v be.Volume, snap string) (b
 }
 
 func (s *Store) snapshotVolume(ctx context.Context, vol volume, snap string) (be.Snapshot, error) {
-	fd, err := beneath(vol.fd(), vol.name)
+	from := vol.fd()
+	if vol.elsewhere != "" {
+		from = s.top.fd()
+	}
+	fd, err := beneath(from, vol.name)
 	if errors.Is(err, unix.ENOENT) {
 		return be.Snapshot{}, be.E(be.NotFound, "the volume does not exist; run beadm setup")
 	}

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"beadm/be"
@@ -168,9 +169,17 @@ func failed(ctx context.Context, dir *state.Dir, plan Plan, at int, cause error)
 	}
 	var sorted *be.Error
 	if errors.As(cause, &sorted) && sorted.Kind != be.Other {
-		return be.E(sorted.Kind, "cannot %s: %w; nothing was changed", plan.Op, cause)
+		return be.E(sorted.Kind, "%s%w; nothing was changed", unless(cause, "cannot "+plan.Op+": "), cause)
 	}
-	return be.E(be.Undone, "cannot %s: %s: %w; everything was undone", plan.Op, plan.Steps[at].Name, cause)
+	return be.E(be.Undone, "%s%w; everything was undone", unless(cause, "cannot "+plan.Op+": "+plan.Steps[at].Name+": "), cause)
+}
+
+// unless is the beginning of a sentence, where the cause is none itself.
+func unless(cause error, beginning string) string {
+	if strings.HasPrefix(cause.Error(), "cannot ") {
+		return ""
+	}
+	return beginning
 }
 
 func undo(ctx context.Context, plan Plan, from int) error {
@@ -236,7 +245,7 @@ func Forget(dir *state.Dir) error {
 	if err := os.Remove(dir.Path(File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot close the journal: %w", err)
 	}
-	return state.SyncDir(dir.Path("."))
+	return state.Sync(dir.Path("."))
 }
 
 func save(dir *state.Dir, rec Record) error {

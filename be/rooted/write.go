@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,11 +65,17 @@ func (r *Root) Stage(path string, content io.Reader, attr Attr) (*Staged, error)
 	return s, r.wrap("write", path, err)
 }
 
+var (
+	copyBuffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
+	zeros       [4096]byte
+)
+
 // copySparse writes no block that holds nothing but zeros: a hole stays one, and
 // a file of many gigabytes that is mostly holes fits where it was.
 func copySparse(f *os.File, content io.Reader) error {
-	buf := make([]byte, 128<<10)
-	zero := make([]byte, 4096)
+	room := copyBuffers.Get().(*[128 << 10]byte)
+	defer copyBuffers.Put(room)
+	buf, zero := room[:], zeros[:]
 	size := int64(0)
 	for {
 		n, err := io.ReadFull(content, buf)
@@ -106,6 +113,20 @@ func (r *Root) StageSymlink(target, path string, uid, gid int) (*Staged, error) 
 	})
 	return s, r.wrap("symlink", path, err)
 }
+
+// StageLink is Stage for one more name of the regular file at of, which is not
+// followed. It fails as link(2) does, on another file system say.
+func (r *Root) StageLink(of, path string) (*Staged, error) {
+	s, err := r.stage(path, func(dirfd int, temp string) error {
+		return r.at("link", of, false, func(offd int, name string) error {
+			return linkat(offd, name, dirfd, temp)
+		})
+	})
+	return s, r.wrap("link", path, err)
+}
+
+// Temp is the path at which the staged file is until it has its name.
+func (s *Staged) Temp() string { return parent(s.path) + "/" + s.temp }
 
 func (r *Root) stage(path string, make func(dirfd int, temp string) error) (*Staged, error) {
 	var b [8]byte
@@ -174,9 +195,8 @@ func (s *Staged) Sync() error {
 func (s *Staged) Commit() error {
 	return s.r.at("rename", s.path, false, func(dirfd int, name string) error {
 		err := unix.Renameat(dirfd, s.temp, dirfd, name)
-		if err != nil {
-			unix.Unlinkat(dirfd, s.temp, 0)
-		}
+		// Between two names of one file rename(2) does nothing.
+		unix.Unlinkat(dirfd, s.temp, 0)
 		return err
 	})
 }
@@ -475,6 +495,15 @@ func (r *Root) Xattrs(path string) (attrs map[string][]byte, err error) {
 		return err
 	})
 	return attrs, err
+}
+
+// XattrsOf are those of an open file, as Xattrs has them.
+func XattrsOf(f *os.File) (map[string][]byte, error) {
+	attrs, err := getXattrs(int(f.Fd()))
+	if err != nil {
+		return nil, &fs.PathError{Op: "getxattr", Path: f.Name(), Err: err}
+	}
+	return attrs, nil
 }
 
 // parent is the path of the directory that holds the last component of path,

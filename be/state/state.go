@@ -215,11 +215,20 @@ type State struct {
 	Left      *Left      `json:"left,omitempty"`
 	// Restore is what a rollback asked for.
 	Restore *Restore `json:"share_restore,omitempty"`
+	// Separate are the directories that are shared as file systems of their own,
+	// and that switches snapshot.
+	Separate []Separate `json:"share_separate,omitempty"`
 	// Loaders is for several places of the loader. It is a key of its own, which
 	// a beadm that knows of one place only keeps as it is.
 	Loaders *Loaders `json:"loaders,omitempty"`
 
 	unknown map[string]json.RawMessage
+}
+
+// Separate is a directory that is a file system of its own.
+type Separate struct {
+	Path   string    `json:"path"`
+	Volume be.Volume `json:"volume"`
 }
 
 // LoaderConfig says how the target is started.
@@ -376,7 +385,7 @@ func Open(top, guid string, create bool) (*Dir, error) {
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			return nil, fmt.Errorf("cannot make the state folder: %w", err)
 		}
-		if err := SyncDir(top); err != nil {
+		if err := Sync(top); err != nil {
 			return nil, fmt.Errorf("cannot make the state folder: %w", err)
 		}
 	}

@@ -292,6 +292,67 @@ func testVolumes(t *testing.T, e *Env) {
 	}
 }
 
+// testElsewhere holds a store to be.MountSnapshotter.
+func testElsewhere(t *testing.T, e *Env) {
+	s, ok := e.store.(be.MountSnapshotter)
+	if ok != (e.Elsewhere != nil) {
+		t.Fatalf("the store snapshots what is mounted elsewhere: %v", ok)
+	}
+	if !ok {
+		return
+	}
+	dir := e.Elsewhere(t)
+	v, part, err := s.VolumeAt(bg(), dir)
+	must(t, "VolumeAt", err)
+	if v == "" || part {
+		t.Fatalf("at %s is %q, of a boot environment: %v", dir, v, part)
+	}
+	sub := filepath.Join(dir, "sub")
+	must(t, "Mkdir", os.Mkdir(sub, 0o755))
+	for _, other := range []string{sub, t.TempDir()} {
+		if v, part, err := s.VolumeAt(bg(), other); v != "" || part || err != nil {
+			t.Errorf("at %s is %q %v %v", other, v, part, err)
+		}
+	}
+	_, _, err = s.VolumeAt(bg(), filepath.Join(dir, "none"))
+	wantKind(t, "VolumeAt of a missing directory", err, be.NotFound)
+	for _, p := range e.Subordinates {
+		v, part, err := s.VolumeAt(bg(), filepath.Join(e.Root, p))
+		if must(t, "VolumeAt", err); v != "" && !part {
+			t.Errorf("/%s of the boot environment is %q, of none", p, v)
+		}
+	}
+	write(t, filepath.Join(dir, "file"), "first")
+	_, err = e.store.SnapshotVolume(bg(), v, "s1")
+	must(t, "SnapshotVolume", err)
+	write(t, filepath.Join(dir, "file"), "second")
+	// At a boot it is not mounted yet.
+	must(t, "UnmountDir", e.store.UnmountDir(bg(), dir))
+	store := e.Open(t)
+	_, err = store.SnapshotVolume(bg(), v, "s2")
+	must(t, "SnapshotVolume of what is not mounted", err)
+	_, err = store.SnapshotVolume(bg(), v, "s2")
+	wantKind(t, "SnapshotVolume of an existing name", err, be.InUse)
+	list, err := store.VolumeSnapshots(bg(), v)
+	must(t, "VolumeSnapshots", err)
+	if len(list) != 2 || list[0].Name != "s1" || list[1].Name != "s2" {
+		t.Errorf("its snapshots are %+v", list)
+	}
+	for snap, want := range map[string]string{"s1": "first", "s2": "second"} {
+		at := t.TempDir()
+		must(t, "MountVolumeSnapshot", store.MountVolumeSnapshot(bg(), v, snap, at))
+		wantFile(t, filepath.Join(at, "file"), want)
+		must(t, "UnmountDir", store.UnmountDir(bg(), at))
+		must(t, "DestroyVolumeSnapshot", store.DestroyVolumeSnapshot(bg(), v, snap))
+	}
+	if list, err := store.VolumeSnapshots(bg(), v); len(list) != 0 || err != nil {
+		t.Errorf("destroyed, its snapshots are %+v %v", list, err)
+	}
+	if got := names(t, store); len(got) != 1 {
+		t.Errorf("it is listed among the boot environments: %v", got)
+	}
+}
+
 func testRootRef(t *testing.T, e *Env) {
 	create(t, e.store, "one", e.Running)
 	if !e.store.Caps().Hosts {

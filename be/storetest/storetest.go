@@ -47,6 +47,10 @@ type Env struct {
 	SetMark func(t *testing.T, name, path, value string)
 	Mark    func(t *testing.T, name, path string) string
 
+	// Elsewhere mounts a file system of the store's kind that is in no boot
+	// environment, and returns where; nil: the store snapshots no such thing.
+	Elsewhere func(t *testing.T) string
+
 	// Intercept has f called before ("before") and after ("after") everything
 	// that the store does to the disk or the mount table. An error from it
 	// before stands for a failure of the thing itself. nil: cannot be had.
@@ -81,6 +85,7 @@ func Run(t *testing.T, f Fixture) {
 		{"CompleteMounts", testCompleteMounts},
 		{"Snapshots", testSnapshots},
 		{"Volumes", testVolumes},
+		{"Elsewhere", testElsewhere},
 		{"RootRef", testRootRef},
 		{"Cancelled", testCancelled},
 		{"Failures", testFailures},

@@ -113,6 +113,13 @@ func newEnv(t *testing.T) *storetest.Env {
 		MountSource: pool + "/",
 		Intercept:   func(s be.Store, f func(when, what string) error) { s.(*Store).effect = f },
 	}
+	e.Elsewhere = func(t *testing.T) string {
+		dir := t.TempDir()
+		run(t, "zfs", "create", "-o", "canmount=noauto", "-o", "mountpoint=/var/log", box+"/log")
+		run(t, "mount", "-t", "zfs", "-o", "zfsutil", box+"/log", dir)
+		t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+		return dir
+	}
 	dataset := func(name, path string) string {
 		for _, p := range places {
 			if p.path == path {

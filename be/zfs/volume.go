@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	gozfs "github.com/mistifyio/go-zfs/v4"
 
@@ -19,7 +20,25 @@ func (s *Store) volume(v be.Volume) (string, error) {
 	case be.ShareVolume:
 		return parent(s.root) + "/VARSHARE", nil
 	}
+	if ds, ok := strings.CutPrefix(string(v), elsewherePrefix); ok {
+		return ds, nil
+	}
 	return "", be.E(be.Usage, "there is no volume %q", v)
+}
+
+// elsewherePrefix begins the name of a volume that is not the store's.
+const elsewherePrefix = "dataset "
+
+// VolumeAt names the dataset that is mounted at dir, of whatever pool.
+func (s *Store) VolumeAt(ctx context.Context, dir string) (be.Volume, bool, error) {
+	ds, err := datasetAt(dir)
+	if err != nil {
+		return "", false, be.E(be.NotFound, "cannot look at %s: %w", dir, err)
+	}
+	if ds == "" || strings.Contains(ds, "@") {
+		return "", false, nil
+	}
+	return be.Volume(elsewherePrefix + ds), within(ds, s.root), nil
 }
 
 // VolumeExists tells "not there" from "cannot be read".

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -171,6 +172,44 @@ func cuts() []aCut {
 			},
 		},
 		{
+			name: "share add of deep ones", args: []string{"share", "add", "--outside-var", "/var/lib/list/data", "/srv/www"},
+			before: func(m *machine) {
+				write(m.t, filepath.Join(m.root, "var/lib/list/data/one"), "one\n")
+				write(m.t, filepath.Join(m.root, "srv/www/page"), "page\n")
+				check(m.t, os.Symlink("../../var/lib/list/data/one", filepath.Join(m.root, "srv/www/one")))
+			},
+			done: func(m *machine) {
+				for file, want := range map[string]string{"var/lib/list/data/one": "one\n", "srv/www/page": "page\n", "srv/www/one": "one\n"} {
+					if got, err := os.ReadFile(filepath.Join(m.root, file)); err != nil || string(got) != want {
+						m.t.Errorf("/%s: %q %v", file, got, err)
+					}
+				}
+				if !m.linked("var/lib/list/data") || !m.linked("srv/www") {
+					m.t.Error("they are not shared")
+				}
+			},
+		},
+		{
+			name: "share undo of deep ones", shares: true, args: []string{"share", "undo"},
+			before: func(m *machine) {
+				write(m.t, filepath.Join(m.root, "var/lib/list/data/one"), "one\n")
+				m.ok("create", "new")
+				m.ok("share", "add", "/var/lib/list/data")
+				m.ok("activate", "new")
+				m.ok("activate", "-T")
+			},
+			done: func(m *machine) {
+				if m.linked("var/lib/list/data") {
+					m.t.Error("it is still shared")
+				}
+				for _, at := range []string{m.root, filepath.Join(m.top, "@be-new")} {
+					if got, err := os.ReadFile(filepath.Join(at, "var/lib/list/data/one")); err != nil || string(got) != "one\n" {
+						m.t.Errorf("%s: %q %v", at, got, err)
+					}
+				}
+			},
+		},
+		{
 			name: "share undo", shares: true, args: []string{"share", "undo"},
 			before: func(m *machine) {
 				m.ok("create", "new")
@@ -216,6 +255,25 @@ func cuts() []aCut {
 				if shadow := read(m.t, filepath.Join(m.top, "@be-new/etc/shadow")); !strings.Contains(shadow, "alice:!") {
 					m.t.Errorf("alice is not locked in new: %s", shadow)
 				}
+			},
+		},
+		{
+			// So many that they are made durable all at once.
+			name: "sync run of many", before: func(m *machine) {
+				write(m.t, filepath.Join(m.root, "etc/beadm/synclist"), "/etc/many\n")
+				m.ok("create", "new")
+				for i := range 20 {
+					write(m.t, filepath.Join(m.root, "etc/many", fmt.Sprint(i)), fmt.Sprint("setting ", i, "\n"))
+				}
+			},
+			args: []string{"sync", "run", "--to", "new"},
+			done: func(m *machine) {
+				for i := range 20 {
+					if got, err := os.ReadFile(filepath.Join(m.top, "@be-new/etc/many", fmt.Sprint(i))); string(got) != fmt.Sprint("setting ", i, "\n") {
+						m.t.Errorf("file %d came as %q (%v)", i, got, err)
+					}
+				}
+				m.ok("sync", "run", "--to", "new") // its records can be read
 			},
 		},
 		{
@@ -407,8 +465,8 @@ func (m *machine) nothingLeft(c aCut, where string) {
 			return err // of a trial that failed; the next reconcile into it tidies up
 		}
 		temporary := strings.HasPrefix(name, "@beadm-partial") || strings.HasPrefix(dir, "@beadm-snapshots") && (strings.HasPrefix(name, "beadm-activate-") || strings.HasPrefix(name, "beadm-sync-")) ||
-			strings.HasPrefix(dir, "@beadm/") && (strings.HasPrefix(name, ".") || name == "journal.json" || name == "share.json") || strings.Contains(name, ".beadm-") && name != ".beadm-staged" && name != ".beadm-old" && !strings.HasPrefix(name, ".beadm-kept-")
-		if temporary && !(c.name == "share undo" && rel == "@varshare/.beadm-undone") {
+			strings.HasPrefix(dir, "@beadm/") && (strings.HasPrefix(name, ".") || name == "journal.json" || name == "share.json") || strings.Contains(name, ".beadm-") && name != ".beadm-staged" && name != ".beadm-old" && name != ".beadm-layout" && !strings.HasPrefix(name, ".beadm-kept-")
+		if temporary && !(strings.HasPrefix(c.name, "share undo") && rel == "@varshare/.beadm-undone") {
 			m.t.Errorf("%s: left over: %s", where, rel)
 		}
 		return err

@@ -94,3 +94,39 @@ func TestClosedPipe(t *testing.T) {
 		t.Errorf("list: %s", out)
 	}
 }
+
+// A copy may take hours: until the first directory is exchanged it can be given
+// up, and then nothing has happened.
+func TestInterruptOfShareInit(t *testing.T) {
+	m := newMachine(t)
+	many := filepath.Join(m.root, "var/spool/many")
+	check(t, os.MkdirAll(many, 0o755))
+	for i := range 8000 {
+		check(t, os.WriteFile(fmt.Sprintf("%s/%d", many, i), []byte("x"), 0o644))
+	}
+	copying := func(string) bool {
+		_, err := os.Stat(filepath.Join(m.root, "var/share/.beadm-new/spool/many"))
+		return err == nil
+	}
+	r := m.interrupted(os.Interrupt, copying, "share", "init")
+	if r.code != 130 || !strings.Contains(r.err, "interrupted") || m.linked("var/mail") || m.linked("var/spool") {
+		t.Fatal(r)
+	}
+	if _, err := os.Stat(filepath.Join(m.top, "@varshare")); err == nil {
+		t.Error("the shared dataset is left")
+	}
+	if st := m.status(); st.Open != "" {
+		t.Errorf("open: %s", st.Open)
+	}
+	m.ok("share", "init")
+	m.mailIs("alice", "first mail\n")
+	r = m.interrupted(os.Interrupt, func(string) bool {
+		_, err := os.Stat(filepath.Join(m.root, "var/.beadm-old/.back-spool/many"))
+		return err == nil
+	}, "share", "undo")
+	if r.code != 130 || !m.linked("var/mail") || !m.linked("var/spool") {
+		t.Fatal(r)
+	}
+	m.ok("share", "undo")
+	m.mailIs("alice", "first mail\n")
+}

@@ -39,7 +39,7 @@ func shareStatusCommand() *cli.Command {
 func shareCommitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "commit", Usage: "delete the directories as they were before they were shared",
-		Description: "Every boot environment keeps them in /var/.beadm-old until then.",
+		Description: "Every boot environment keeps them in /var/.beadm-old and /.beadm-old until then.",
 		Flags:       []cli.Flag{dryRun()},
 		Action: func(c *cli.Context) error {
 			if _, err := args(c, 0, 0); err != nil {
@@ -65,11 +65,15 @@ func stopFlags() []cli.Flag {
 	}
 }
 
+func initFlags() []cli.Flag {
+	return append(stopFlags(), &cli.BoolFlag{Name: "outside-var", Usage: "directories outside /var are shared too"})
+}
+
 func shareInitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "init", Usage: "move the directories into /var/share while the system runs", ArgsUsage: "[PATH...]",
 		Description: "Without PATH: the profile, which share status lists. Who holds files open in\nthem is named, and nothing is moved, unless --stop or --stop-all lets it be\nstopped; it is started again afterwards.",
-		Flags:       stopFlags(),
+		Flags:       initFlags(),
 		Action:      shareInit,
 	}
 }
@@ -78,7 +82,7 @@ func shareAddCommand() *cli.Command {
 	return &cli.Command{
 		Name: "add", Usage: "move further directories into /var/share, as init does", ArgsUsage: "PATH...",
 		Description: "Boot environments that do not run share them too from their next activation or\nboot on.",
-		Flags:       stopFlags(),
+		Flags:       initFlags(),
 		Action: func(c *cli.Context) error {
 			if !c.Args().Present() {
 				return be.E(be.Usage, "give what to share besides, such as /var/www")
@@ -91,7 +95,7 @@ func shareAddCommand() *cli.Command {
 func shareInit(c *cli.Context) error {
 	return change(c, "", func(t *activate.Target, out *outcome) error {
 		plan, res, err := t.ShareInit(c.Context, activate.ShareInitOptions{
-			Paths: c.Args().Slice(), Stop: c.StringSlice("stop"), StopAll: c.Bool("stop-all"), DryRun: c.Bool("dry-run"),
+			Paths: c.Args().Slice(), Outside: c.Bool("outside-var"), Stop: c.StringSlice("stop"), StopAll: c.Bool("stop-all"), DryRun: c.Bool("dry-run"),
 		})
 		if err != nil {
 			return err

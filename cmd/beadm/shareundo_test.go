@@ -119,12 +119,13 @@ func TestShareAdd(t *testing.T) {
 	m := newMachine(t)
 	www := filepath.Join(m.root, "var/www/page")
 	check(t, os.MkdirAll(filepath.Dir(www), 0o755))
+	check(t, os.MkdirAll(filepath.Join(m.root, "srv/www"), 0o755))
 	check(t, os.MkdirAll(filepath.Join(m.root, "var/lib/dpkg"), 0o755))
 	write(t, www, "one\n")
 	m.ok("create", "before")
 	m.ok("share", "init")
 	m.refused(2, "give what to share", "share", "add")
-	m.refused(5, "only directories directly below /var", "share", "add", "/srv/www")
+	m.refused(5, "cannot share /srv/www: it is outside /var; --outside-var shares it all the same", "share", "add", "/srv/www")
 	m.refused(5, "package database", "share", "add", "/var/lib")
 	m.ok("share", "add", "/var/www")
 	if out := m.ok("share", "status"); !m.linked("var/www") || !strings.Contains(out, "/var/www     linked ") {
@@ -147,6 +148,66 @@ func TestShareAdd(t *testing.T) {
 	if m.linked("var/www") || read(t, www) != "two\n" {
 		t.Error("it is not put back in the other")
 	}
+}
+
+// Directories further down, two of one name among them, and outside /var, where
+// the flag or beadm.conf says so, are shared, brought back and put back.
+func TestShareOfDeepPaths(t *testing.T) {
+	m := newMachine(t)
+	in := func(file string) string { return filepath.Join(m.root, file) }
+	for _, file := range []string{"var/lib/list/data/one", "var/opt/list/data/one", "srv/www/one", "srv/ftp/one"} {
+		check(t, os.MkdirAll(filepath.Dir(in(file)), 0o755))
+		write(t, in(file), file)
+	}
+	paths := []string{"/var/lib/list/data", "/var/opt/list/data", "/srv/www"}
+	m.ok("create", "before")
+	m.ok("share", "init")
+	before := m.snapshotWorld()
+	m.refused(5, "cannot share /srv/www: it is outside /var; --outside-var shares it all the same", append([]string{"share", "add"}, paths...)...)
+	if after := m.snapshotWorld(); after != before {
+		t.Errorf("it changed\n%s", differ(before, after))
+	}
+	if out := m.ok(append([]string{"share", "add", "--outside-var"}, paths...)...); out != "moved /srv/www\nmoved /var/lib/list/data\nmoved /var/opt/list/data\n" {
+		t.Errorf("share add:\n%s", out)
+	}
+	shared := func(want bool) {
+		t.Helper()
+		out := m.ok("share", "status")
+		for _, p := range paths {
+			if m.linked(p) != want || strings.Contains(out, p+" ") != want || read(t, in(p+"/one")) != p[1:]+"/one" {
+				t.Errorf("%s in %s:\n%s", p, m.boots, out)
+			}
+		}
+	}
+	shared(true)
+	m.refused(5, "cannot share /var/lib/list: /var/lib/list/data, which is in it, is shared already: put that back first (beadm share remove /var/lib/list/data)", "share", "add", "/var/lib/list")
+	m.ok("share", "snapshot", "then")
+	check(t, os.Remove(in("var/lib/list/data/one")))
+	if out := m.ok("share", "restore", "then", "/var/lib/list/data/one", "+srv+www"); !strings.Contains(out, "files brought back: 1") {
+		t.Errorf("share restore:\n%s", out)
+	}
+	m.ok("activate", "before")
+	m.comeUp()
+	m.is("trying", "before", "debian")
+	shared(true)
+	m.ok("confirm")
+	write(t, in("etc/beadm/beadm.conf"), "share.path = /srv/ftp\n")
+	if out := m.ok("share", "init"); out != "moved /srv/ftp\n" || read(t, in("srv/ftp/one")) != "srv/ftp/one" {
+		t.Errorf("share init:\n%s", out)
+	}
+	m.ok("share", "undo")
+	shared(false)
+	out := m.ok("share", "commit", "-n")
+	if !strings.Contains(out, "of before\n") || !strings.Contains(out, "of debian\n") {
+		t.Errorf("share commit -n:\n%s", out)
+	}
+	m.ok("share", "commit")
+	if left, _ := filepath.Glob(in(".beadm-*")); len(left) > 0 {
+		t.Errorf("left %q", left)
+	}
+	m.switchTo("@debian")
+	m.ok("boot")
+	shared(false)
 }
 
 // What beadm.conf(5) says of the profile is what share init moves.
@@ -214,6 +275,8 @@ func TestShareRefusals(t *testing.T) {
 	check(t, os.Symlink(out, in("var/out")))
 	check(t, os.Symlink("../../../../../../.."+out, in("var/climbs")))
 	check(t, os.Symlink("www", in("var/page")))
+	check(t, os.Symlink("loop", in("var/loop")))
+	check(t, os.Symlink("../sbin", in("var/sbin")))
 	write(t, in("var/file"), "x")
 	for _, dir := range []string{"var/games/below", "var/own"} {
 		check(t, unix.Mount("below", in(dir), "tmpfs", 0, ""))
@@ -226,22 +289,25 @@ func TestShareRefusals(t *testing.T) {
 		m.refused(3, "cannot share /var/none: it is not there", "share", "add", "/var/none")
 		for path, says := range map[string]string{
 			"/var/lib":         "it holds a package database (/var/lib/",
-			"/var/lib/dpkg":    "only directories directly below /var",
+			"/var/lib/dpkg":    "it is of a package database (/var/lib/dpkg), which belongs to one boot environment",
 			"/var/db":          "it holds a package database (/var/db/pkg)",
-			"/var/adm":         "packages own files in it (/var/adm/netconfig)",
-			"/srv/www":         "only directories directly below /var",
-			"/":                "only directories directly below /var",
-			"/var":             "only directories directly below /var",
-			"/var/.beadm-old":  "only directories directly below /var",
-			"/var/../etc":      "only directories directly below /var",
+			"/var/adm":         "packages own files in it (/var/adm/netconfig), which belong to one boot environment",
+			"/srv/www":         "it is outside /var; --outside-var shares it all the same",
+			"/":                "the boot environment itself is in it; share directories in it",
+			"/var":             "the boot environment itself is in it; share directories in it",
+			"/var/.beadm-old":  "it is beadm's own, and stays where it is",
+			"/var/../etc":      "it is of the system, which each boot environment has for itself",
 			"/var/share":       "it is in the shared data already",
 			"/var/share/mail":  "it is in the shared data already",
-			"/var/www/../file": "it is not a directory",
-			"/var/games":       "another file system is mounted below it, at /var/games/below",
-			"/var/out":         "it is a link to " + out + ", which leads to " + out,
-			"/var/climbs":      "it is a link to ../../../../../../.." + out + ", which leads to " + out,
+			"/var/www/../file": "it is not a directory; a file can be put on the synclist (synclist(5))",
+			"/var/loop/x":      "what leads there cannot be followed (too many levels of symbolic links)",
+			"/var/loop":        "it is a link to loop, which leads nowhere: put a directory in its place to share that",
+			"/var/games":       "another file system is mounted below it, at /var/games/below; unmount that, or share the directories beside it",
+			"/var/out":         "it is a link to " + out + ", which leads nowhere: put a directory in its place to share that",
+			"/var/climbs":      "it is a link to ../../../../../../.." + out + ", which leads nowhere: put a directory in its place to share that",
+			"/var/sbin":        "it is a link to ../sbin, which leads to /sbin: put a directory in its place to share that",
 			"/var/page":        "it is a link that leads into /var/www: share that",
-			"/var/www/deep":    "it is in /var/www: share that",
+			"/var/out/below":   "a link on the way leads to " + out + "/below: share that",
 		} {
 			m.refused(5, "cannot share "+filepath.Clean(path)+": "+says, "share", "add", path)
 		}
@@ -262,9 +328,23 @@ func TestShareRefusals(t *testing.T) {
 	check(t, os.WriteFile(in("var/www/big"), big, 0o644))
 	unix.Sync()
 	m.refused(12, "cannot move /var/www: the copies take 202 MiB and ", "share", "add", "/var/www")
+	m.refused(12, "; make room, or share fewer directories; nothing was changed\n", "share", "add", "/var/www")
 	check(t, os.Remove(in("var/www/big")))
 	sh(t, "btrfs", "-q", "filesystem", "sync", m.root)
+	// Who holds files there, and what has the place: one sentence each.
+	held, err := os.Open(in("var/mail/alice"))
+	check(t, err)
+	r := m.run("share", "init")
+	check(t, held.Close())
+	if r.code != 4 || !strings.HasPrefix(r.err, "beadm: cannot move /var/log, /var/mail, /var/spool, /var/tmp while in use by ") || !strings.HasSuffix(r.err, " at /var/mail/alice; end these first; nothing was changed\n") {
+		t.Errorf("%v", r)
+	}
 	m.ok("share", "init")
+	write(t, in("var/share/www/of-somebody"), "x")
+	if r := m.run("share", "add", "/var/www"); r.code != 5 || r.err != "beadm: cannot share /var/www: there is a /var/share/www already; move that away first; nothing was changed\n" {
+		t.Errorf("%v", r)
+	}
+	check(t, os.RemoveAll(in("var/share/www")))
 	if info, err := os.Lstat(in("var/adm")); err != nil || !info.IsDir() {
 		t.Error("what packages own was moved")
 	}

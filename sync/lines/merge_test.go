@@ -10,14 +10,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-func text(s string) []byte { return []byte(strings.ReplaceAll(s, " ", "\n")) }
+func textOf(s string) []byte { return []byte(strings.ReplaceAll(s, " ", "\n")) }
 
 func TestSet(t *testing.T) {
-	got := Set(text("a b c "), text("a c d"), text("x b c a "))
+	got := Set(textOf("a b c "), textOf("a c d"), textOf("x b c a "))
 	if string(got) != "x\nc\na\nd\n" {
 		t.Errorf("got %q", got)
 	}
-	if got := Removed(text("a b c "), text("c d ")); string(got) != "c\n" {
+	if got := Removed(textOf("a b c "), textOf("c d ")); string(got) != "c\n" {
 		t.Errorf("removed: %q", got)
 	}
 }
@@ -54,9 +54,9 @@ func TestAsDiff3(t *testing.T) {
 		t.Skip("no diff3 here")
 	}
 	dir := t.TempDir()
-	old := text("1 2 3 4 5 6 7 8 9 ")
-	new := text("1 2x 3 4 5 6 7 8 9 10 ")
-	cur := text("0 1 2 3 4 5 7 8 9 ")
+	old := textOf("1 2 3 4 5 6 7 8 9 ")
+	new := textOf("1 2x 3 4 5 6 7 8 9 10 ")
+	cur := textOf("0 1 2 3 4 5 7 8 9 ")
 	for name, data := range map[string][]byte{"old": old, "new": new, "cur": cur} {
 		os.WriteFile(filepath.Join(dir, name), data, 0o600)
 	}
@@ -67,7 +67,7 @@ func TestAsDiff3(t *testing.T) {
 	if err == nil && (!ok || string(got) != string(want)) {
 		t.Errorf("got %q %v, diff3 says %q", got, ok, want)
 	}
-	if _, ok := Merge(old, text("1 2x 3 4 5 6 7 8 9 "), text("1 2y 3 4 5 6 7 8 9 ")); ok {
+	if _, ok := Merge(old, textOf("1 2x 3 4 5 6 7 8 9 "), textOf("1 2y 3 4 5 6 7 8 9 ")); ok {
 		t.Error("the same line changed on both sides is merged")
 	}
 }

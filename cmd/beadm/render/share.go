@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"beadm/activate"
 	"beadm/be/rooted"
@@ -13,17 +14,27 @@ import (
 func ShareSnapshots(w io.Writer, list []activate.ShareSnapshot) error {
 	rows := [][]string{{"Snapshot", "Created", "Space", "For"}}
 	for _, l := range list {
-		rows = append(rows, []string{l.Name, l.Created.Local().Format("2006-01-02 15:04"), Size(l.Bytes), dash(l.For)})
+		rows = append(rows, []string{l.Name, l.Created.Local().Format("2006-01-02 15:04"), Size(l.Bytes), dash(madeFor(l))})
 	}
 	return table(w, rows)
 }
 
+func madeFor(l activate.ShareSnapshot) string {
+	with := ""
+	if len(l.With) > 0 {
+		with = "with " + strings.Join(l.With, ", ")
+	}
+	if l.For == "" || with == "" {
+		return l.For + with
+	}
+	return l.For + ", " + with
+}
+
 // shareSentences are those of the states that say nothing themselves.
 var shareSentences = map[share.State]string{
-	share.Real:     "it belongs to this boot environment; beadm share init moves it",
-	share.Linked:   "it is in the shared data",
-	share.Separate: "it is a file system of its own, which no switch changes",
-	share.Absent:   "it is not there",
+	share.Real:   "it belongs to this boot environment; beadm share init moves it",
+	share.Linked: "it is in the shared data",
+	share.Absent: "it is not there",
 }
 
 // ShareStatus prints a line a path.
@@ -40,6 +51,16 @@ func ShareStatus(w io.Writer, paths []share.Path) error {
 func ShareWhy(p share.Path) string {
 	if p.Why != "" {
 		return p.Why
+	}
+	if p.State == share.Separate {
+		fs := ""
+		if p.FS != "" {
+			fs = " (" + p.FS + ")"
+		}
+		if p.Snapshots {
+			return "it is a file system of its own" + fs + ", which no switch changes; each switch of the shared data snapshots it"
+		}
+		return "it is a file system of its own" + fs + ", which no switch changes, and of which beadm cannot make snapshots"
 	}
 	return shareSentences[p.State]
 }
@@ -65,7 +86,7 @@ func Restored(w io.Writer, r activate.ShareRestored, dry bool) error {
 	line("files %sbrought back: %d", would, r.Brought)
 	switch {
 	case r.Directory != "":
-		line("replaced: %d, set aside in %s/%s", len(r.SetAside), share.MountPoint, r.Directory)
+		line("replaced: %d, set aside in %s/%s", len(r.SetAside), r.At, r.Directory)
 	case len(r.SetAside) > 0:
 		line("%sreplaced, and set aside: %d", would, len(r.SetAside))
 	}

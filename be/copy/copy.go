@@ -1,7 +1,7 @@
 // Package copier makes faithful copies of directory trees: mode, owner, times
 // to the nanosecond, hard links inside the tree, holes, extended attributes of
 // every namespace with ACLs and file capabilities among them, FIFOs, sockets,
-// devices, and names of any bytes.
+// devices, names of any bytes, and on Linux the flags of chattr(1).
 //
 // A tree can be copied while it is written to and be brought up to date
 // afterwards, as often as needed, by further passes that copy only what
@@ -68,6 +68,7 @@ type Copier struct {
 	live      bool
 	said      time.Time
 	buf       []byte
+	guards    map[string]uint32 // flags that Guard sets
 }
 
 type inode struct{ dev, ino uint64 }
@@ -142,6 +143,9 @@ func Tree(ctx context.Context, src, dst *os.File, o Options) (Result, error) {
 	res, err := c.Pass(ctx, false)
 	if err == nil && res.Changed > 0 {
 		err = fmt.Errorf("%s changed while it was copied", res.Example)
+	}
+	if err == nil {
+		err = c.Guard()
 	}
 	return res, err
 }
@@ -264,7 +268,13 @@ func (c *Copier) dirAttr(src, dst int, at []string) error {
 	if err := unix.Fstat(src, &st); err != nil {
 		return c.fail("stat", at, err)
 	}
-	if err := setAttr(src, dst, &st); err != nil {
+	flags := flagsOf(src)
+	c.guarded(at, flags)
+	err := setFlags(dst, flags, flagsOfContent|flagsOfUse)
+	if err == nil {
+		err = setAttr(src, dst, &st)
+	}
+	if err != nil {
 		return c.fail("set the attributes of the copy of", at, err)
 	}
 	if err := unix.UtimesNanoAt(dst, ".", times(&st), 0); err != nil {
@@ -446,6 +456,10 @@ func (c *Copier) fail(verb string, at []string, err error) error {
 	path := c.src.Name()
 	if len(at) > 0 {
 		path += "/" + join(at)
+	}
+	var inner *fs.PathError // names what the copy is called until it is complete
+	if errors.As(err, &inner) {
+		err = inner.Err
 	}
 	return fmt.Errorf("cannot %s %s: %w", verb, path, err)
 }

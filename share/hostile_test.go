@@ -153,3 +153,49 @@ func TestFullInTheMiddle(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, before)
 	}
 }
+
+// A file with names in two of the directories, and one outside, has one content
+// in both afterwards, and when they are back.
+func TestHardLinksBetweenDirectories(t *testing.T) {
+	ctx := context.Background()
+	for name, root := range map[string]string{"": system(t), "btrfs": onBtrfs(t)} {
+		sh(t, root, `mkdir var/spool/d; printf one >var/log/one; ln var/log/one var/spool/d/one; ln var/log/one var/spool/d/again; ln var/log/one var/lib/one; printf two >var/mail/two; ln var/mail/two var/tmp/two`)
+		same := func(when string) {
+			t.Helper()
+			sh(t, root, `test var/log/one -ef var/spool/d/one; test var/log/one -ef var/spool/d/again; test var/mail/two -ef var/tmp/two; test "$(cat var/log/one)" = one; test "$(cat var/lib/one)" = one; test "$(stat -c %h var/mail/two)" = 2 # `+name+when)
+		}
+		o := Options{Root: root, OS: "linux"}
+		if _, err := Init(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+		same("moved")
+		sh(t, root, "test ! var/log/one -ef var/lib/one; printf ' more' >>var/mail/two; test \"$(cat var/tmp/two)\" = 'two more'; printf two >var/mail/two")
+		if _, err := Undo(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+		same("put back")
+	}
+}
+
+func isLink(p string) bool {
+	info, err := os.Lstat(p)
+	return err == nil && info.Mode()&os.ModeSymlink != 0
+}
+
+// Whoever replaces a file in the directory that is exchanged already does not
+// have his linked into the next.
+func TestHardLinkIsReplacedBetweenTheExchanges(t *testing.T) {
+	root := system(t)
+	sh(t, root, `printf one >var/log/one; ln var/log/one var/spool/one`)
+	onEffect = func(what string) {
+		if what == "copy the rest of /var/spool" && isLink(root+"/var/log") { // it is exchanged
+			sh(t, root, "printf new >var/log/.new; mv var/log/.new var/log/one; chmod 600 var/.beadm-old/log/one")
+		}
+	}
+	_, err := Init(context.Background(), Options{Root: root, OS: "linux", Paths: []string{"/var/log", "/var/spool"}})
+	onEffect = nil
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, root, `test "$(cat var/log/one)" = new; test "$(cat var/spool/one)" = one`)
+}

@@ -147,6 +147,7 @@ type move struct {
 	rec   record
 	trees []*tree
 	res   Result
+	links copier.Links    // files with names in several of the trees
 	tails map[fileID]bool // inodes whose late lines have been brought over
 }
 
@@ -365,7 +366,7 @@ func (m *move) open(t *tree) error {
 		return err
 	}
 	t.copy = copier.New(t.src, t.dst, copier.Options{
-		Link: t.link,
+		Link: t.link, Links: &m.links,
 		Progress: func(p copier.Progress) {
 			if m.o.Progress != nil {
 				m.o.Progress(t.path, p)

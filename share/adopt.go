@@ -64,12 +64,16 @@ func Adopt(ctx context.Context, root, shareDir, os string, since time.Time) (Ado
 	if err != nil {
 		return a, err
 	}
+	mounts := fstabMounts(r)
 	for _, p := range paths {
 		if err := ctx.Err(); err != nil {
 			return a, err
 		}
 		if p.State != Real && p.State != Absent {
 			continue
+		}
+		if slices.ContainsFunc(mounts, func(at string) bool { return inside(p.Path, at) || inside(at, p.Path) }) {
+			continue // it mounts a file system of its own there, later in its boot
 		}
 		if p.State == Absent && !isDir(r, path.Dir(p.Path)) {
 			continue // of a program that this one does not have

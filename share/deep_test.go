@@ -299,3 +299,19 @@ func TestDeepPathsOfOthers(t *testing.T) {
 		}
 	}
 }
+
+// One whose fstab mounts a file system where the others have a link keeps its
+// directory: at its boot nothing is mounted there yet.
+func TestAdoptLeavesWhatFstabMounts(t *testing.T) {
+	ctx := context.Background()
+	root := system(t)
+	sh(t, root, deepTrees)
+	if _, err := Init(ctx, Options{Root: root, OS: "linux"}); err != nil {
+		t.Fatal(err)
+	}
+	old := clone(t, `mkdir -p etc var/log var/mail var/spool var/tmp; printf '/dev/x / ext4 defaults 0 1\n# /dev/z /var/mail ext4\n/dev/y /var/log/ ext4 defaults 0 2\ntmpfs /var/spool/with\\040blank tmpfs noauto\n' >etc/fstab`)
+	a, err := Adopt(ctx, old, root+"/var/share", "linux", time.Now())
+	if got := strings.Join(a.Linked, " "); err != nil || got != "/var/mail /var/tmp" {
+		t.Errorf("%q %v", got, err)
+	}
+}

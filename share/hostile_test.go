@@ -199,3 +199,45 @@ func TestHardLinkIsReplacedBetweenTheExchanges(t *testing.T) {
 	}
 	sh(t, root, `test "$(cat var/log/one)" = new; test "$(cat var/spool/one)" = one`)
 }
+
+// A tree whose paths are longer than the kernel takes in one piece (PATH_MAX),
+// and one that is deeper than beadm goes.
+func TestDeepTree(t *testing.T) {
+	ctx := context.Background()
+	root := system(t)
+	sh(t, root, `cd var/spool; n=$(printf 'x%.0s' $(seq 100)); for i in $(seq 100); do mkdir $n; cd $n; done; echo deep >file; ln file hard; ln -s $(printf '../%.0s' $(seq 100))../mail/alice out; setfattr -n user.q -v 1 file; mkfifo fifo`)
+	deep := func() string {
+		t.Helper()
+		out, err := exec.Command("bash", "-c", "cd "+root+"/var/spool/ && find . -depth -printf '%P %y %s %m %n %T@\n' | grep -v -e '^ d ' -e ' l ' && while cd x*; do :; done 2>/dev/null && cat file hard out").Output()
+		if err != nil || !strings.HasSuffix(string(out), "deep\ndeep\nFrom a\n") || len(out) < 500000 {
+			t.Fatalf("%v: %d bytes", err, len(out))
+		}
+		return string(out)
+	}
+	before := deep()
+	o := Options{Root: root, OS: "linux", Paths: []string{"/var/spool"}}
+	if _, err := Init(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	if deep() != before {
+		t.Error("moved, it is another")
+	}
+	if _, err := Undo(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	if deep() != before {
+		t.Error("put back, it is another")
+	}
+	if err := Commit(ctx, root, root+"/var/share"); err != nil {
+		t.Fatal(err)
+	}
+	root = system(t)
+	sh(t, root, `cd var/log; for i in $(seq 450); do mkdir d; cd d; done; echo deep >file`)
+	before = seen(t, root)
+	if _, err := Init(ctx, Options{Root: root, OS: "linux", Paths: []string{"/var/log"}}); err == nil || err.Error() != "cannot move /var/log: something in it cannot be copied: more than 400 directories deep" {
+		t.Errorf("%v", err)
+	}
+	if seen(t, root) != before {
+		t.Error("what was refused changed something")
+	}
+}

@@ -427,10 +427,20 @@ func weigh(ctx context.Context, r *rooted.Root, p string) (bytes, files int64, e
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
+	if err != nil && len(err.Error()) > 500 { // one that nobody reads to its end
+		return 0, 0, be.E(be.Decision, "cannot move %s: something in it cannot be copied: %w", p, innermost(err))
+	}
 	if err != nil {
 		return 0, 0, be.E(be.Other, "cannot count what is in %s: %w", p, err)
 	}
 	return bytes, files, nil
+}
+
+func innermost(err error) error {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err
 }
 
 // dataSize leaves the holes out of files large enough to matter: lastlog says

@@ -48,13 +48,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 			journal.Step{
 				Name: "snapshot " + a.From + " as it runs",
 				Do: func(ctx context.Context) error {
-					if _, err := s.Store.Snapshot(ctx, a.From, snap); err != nil {
-						return err
-					}
-					if err := s.private(snapDir); err != nil {
-						return err
-					}
-					return s.Store.MountSnapshot(ctx, a.From, snap, snapDir)
+					return s.mountAsItRuns(ctx, a.From, snap, snapDir)
 				},
 				Undo: func(ctx context.Context) error {
 					return errors.Join(s.Store.UnmountDir(ctx, snapDir), notFoundIsFine(s.Store.DestroySnapshot(ctx, a.From, snap)))

@@ -145,6 +145,9 @@ func (s *Session) createPlan(args createArgs) journal.Plan {
 				} else {
 					opts.Snapshot = args.Snapshot
 				}
+				if args.Auto {
+					s.asOf = time.Now()
+				}
 				_, err := s.Store.Create(ctx, opts)
 				return err
 			},

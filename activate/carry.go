@@ -2,7 +2,6 @@ package activate
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"time"
 
@@ -30,7 +29,7 @@ func (s *Session) cloned(ctx context.Context, to, from be.UUID, snapshotRoot str
 	if err != nil {
 		return err
 	}
-	return a.Cloned(ctx, to, from, snapshotRoot, running)
+	return a.Cloned(ctx, to, from, reconcile.Snapshot{Root: snapshotRoot, AsOf: s.asOf}, running)
 }
 
 func (s *Session) forget(uuid be.UUID) error {
@@ -60,10 +59,22 @@ func (s *Session) endRun(ctx context.Context, uuid be.UUID, root string, failed 
 	return a.EndRun(ctx, uuid, root, failed)
 }
 
+// mountAsItRuns snapshots a boot environment that runs and mounts the snapshot.
+func (s *Session) mountAsItRuns(ctx context.Context, name, snap, dir string) error {
+	s.asOf = time.Now()
+	if _, err := s.Store.Snapshot(ctx, name, snap); err != nil {
+		return err
+	}
+	if err := s.private(dir); err != nil {
+		return err
+	}
+	return s.Store.MountSnapshot(ctx, name, snap, dir)
+}
+
 // reconcileRunning carries what the running boot environment changed up to the
 // snapshot of it that is mounted at fromRoot.
 func (s *Session) reconcileRunning(ctx context.Context, from, to be.UUID, fromRoot, toRoot string, strict bool) error {
-	_, err := s.reconcile(ctx, reconcile.Switch{From: from, To: to, FromRoot: fromRoot, ToRoot: toRoot, Upto: reconcile.Mark, Strict: strict})
+	_, err := s.reconcile(ctx, reconcile.Switch{From: from, To: to, FromRoot: fromRoot, AsOf: s.asOf, ToRoot: toRoot, Upto: reconcile.Mark, Strict: strict})
 	return err
 }
 
@@ -96,10 +107,7 @@ func (s *Session) reconcile(ctx context.Context, sw reconcile.Switch) (reconcile
 	for _, note := range report.Notes {
 		s.Report.Warn("%s", note)
 	}
-	if err != nil {
-		return report, fmt.Errorf("cannot reconcile: %w", err)
-	}
-	return report, nil
+	return report, err
 }
 
 // tidy takes away what a reconcile into the boot environment name that was cut
@@ -129,5 +137,5 @@ func (s *Session) tidyAt(ctx context.Context, name, dir string) error {
 	if err != nil {
 		return err
 	}
-	return a.Tidy(b.UUID, dir)
+	return a.Tidy(b.UUID, dir, s.Root)
 }

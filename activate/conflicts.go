@@ -13,8 +13,10 @@ import (
 
 	"beadm/be"
 	"beadm/be/journal"
+	"beadm/be/rooted"
 	"beadm/be/state"
 	reconcile "beadm/sync"
+	"beadm/sync/manifest"
 	"beadm/sync/synclist"
 )
 
@@ -193,7 +195,7 @@ func (t *Target) Resolve(ctx context.Context, opts ResolveOptions) (kept string,
 	if err := a.CheckDecision(c, opts.Take); err != nil {
 		return "", err
 	}
-	args := resolveArgs{Name: b.Name, UUID: b.UUID, Path: opts.Path, Take: opts.Take, File: opts.File, Runs: b.Running}
+	args := resolveArgs{Name: b.Name, UUID: b.UUID, Path: manifest.Text(opts.Path), Take: opts.Take, File: opts.File, Runs: b.Running}
 	plan := s.resolvePlan(args, &kept)
 	if opts.DryRun {
 		s.printPlan(plan)
@@ -202,14 +204,14 @@ func (t *Target) Resolve(ctx context.Context, opts ResolveOptions) (kept string,
 	if err := s.run(ctx, plan); err != nil {
 		return "", err
 	}
-	s.record("sync resolve", b.Name, opts.Path+": "+string(opts.Take))
+	s.record("sync resolve", b.Name, rooted.Printable(opts.Path)+": "+string(opts.Take))
 	return kept, nil
 }
 
 type resolveArgs struct {
 	Name string         `json:"name"`
 	UUID be.UUID        `json:"uuid"`
-	Path string         `json:"path"`
+	Path manifest.Text  `json:"path"`
 	Take reconcile.Take `json:"take"`
 	File string         `json:"file,omitempty"`
 	Runs bool           `json:"runs,omitempty"`
@@ -231,7 +233,7 @@ func (s *Session) resolvePlan(a resolveArgs, kept *string) journal.Plan {
 		if err != nil {
 			return false, err
 		}
-		_, err = archive.Conflict(a.UUID, a.Path)
+		_, err = archive.Conflict(a.UUID, string(a.Path))
 		if be.KindOf(err) == be.NotFound {
 			return true, nil
 		}
@@ -251,10 +253,11 @@ func (s *Session) resolvePlan(a resolveArgs, kept *string) journal.Plan {
 			Undo: release,
 		})
 	}
+	name, file := rooted.Printable(string(a.Path)), rooted.Printable(a.File)
 	what := map[reconcile.Take]string{
-		reconcile.TakeOutgoing: "take the outgoing side of " + a.Path + " into " + a.Name,
-		reconcile.TakeIncoming: "leave " + a.Path + " as it is in " + a.Name,
-		reconcile.TakeFile:     "take " + a.File + " as " + a.Path + " into " + a.Name,
+		reconcile.TakeOutgoing: "take the outgoing side of " + name + " into " + a.Name,
+		reconcile.TakeIncoming: "leave " + name + " as it is in " + a.Name,
+		reconcile.TakeFile:     "take " + file + " as " + name + " into " + a.Name,
 	}[a.Take]
 	plan.Steps = append(plan.Steps,
 		journal.Step{
@@ -264,7 +267,7 @@ func (s *Session) resolvePlan(a resolveArgs, kept *string) journal.Plan {
 				if err != nil {
 					return err
 				}
-				name, err := archive.Resolve(reconcile.Decision{BE: a.UUID, Root: root, Path: a.Path, Take: a.Take,
+				name, err := archive.Resolve(reconcile.Decision{BE: a.UUID, Root: root, Path: string(a.Path), Take: a.Take,
 					File: func() (io.ReadCloser, error) { return os.Open(a.File) }})
 				if be.KindOf(err) == be.NotFound {
 					return nil // decided before the crash
@@ -291,7 +294,7 @@ func (s *Session) resolvePlan(a resolveArgs, kept *string) journal.Plan {
 					return s.Store.Flush(ctx)
 				}
 				n := len(s.State.Conflicts)
-				s.State.Conflicts = slices.DeleteFunc(s.State.Conflicts, func(c state.Conflict) bool { return c.Path == a.Path })
+				s.State.Conflicts = slices.DeleteFunc(s.State.Conflicts, func(c state.Conflict) bool { return c.Path == string(a.Path) })
 				if len(s.State.Conflicts) == n {
 					return nil
 				}

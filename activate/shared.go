@@ -426,7 +426,7 @@ func (s *Session) forgetShareRecord() error {
 	if err := os.Remove(s.Dir.Path(shareRecord)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return state.SyncDir(s.Dir.Path("."))
+	return state.Sync(s.Dir.Path("."))
 }
 
 func (s *Session) unmountVolume(ctx context.Context) error {

@@ -106,13 +106,7 @@ func (s *Session) syncPlan(a syncArgs, dry bool, report *reconcile.Report) journ
 		plan.Steps = append(plan.Steps, journal.Step{
 			Name: "snapshot " + a.From + " as it runs",
 			Do: func(ctx context.Context) error {
-				if _, err := s.Store.Snapshot(ctx, a.From, a.Snapshot); err != nil {
-					return err
-				}
-				if err := s.private(snapDir); err != nil {
-					return err
-				}
-				return s.Store.MountSnapshot(ctx, a.From, a.Snapshot, snapDir)
+				return s.mountAsItRuns(ctx, a.From, a.Snapshot, snapDir)
 			},
 			Undo: releaseFrom,
 		})
@@ -134,6 +128,7 @@ func (s *Session) syncPlan(a syncArgs, dry bool, report *reconcile.Report) journ
 		journal.Step{
 			Name: "reconcile the files of the synclist",
 			Do: func(ctx context.Context) error {
+				sw.AsOf = s.asOf
 				r, err := s.reconcile(ctx, sw)
 				if report != nil {
 					*report = r

@@ -66,6 +66,8 @@ type Session struct {
 	saidOfMirrors  []string
 	mirrorsTrouble error
 	host           *bool // what ofHost said
+	// When the snapshot was asked for that this session reads, if it made it.
+	asOf time.Time
 }
 
 // Look opens the target for reading. Before setup the State is empty and Dir

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"beadm/be"
 	"beadm/be/rooted"
 	"beadm/sync/manifest"
 )
@@ -64,6 +65,11 @@ func (a *Archive) apply(x *index, p *planner, now *manifest.Manifest) error {
 		}
 	}
 	if err := a.commit(p, staged); err != nil {
+		if !errors.Is(err, errCut) {
+			for _, s := range staged {
+				s.file.Discard()
+			}
+		}
 		return err
 	}
 	// Second barrier: names. Only when they are on disk may the marks say
@@ -116,11 +122,45 @@ func (a *Archive) stage(p *planner) (staged []stagedOp, err error) {
 		}
 		ops = append(ops, o)
 		if s != nil {
+			p.temps[o.path] = s.Temp()
 			staged = append(staged, stagedOp{o, s})
 		}
 	}
 	p.ops = ops
 	return staged, nil
+}
+
+// stageLink stages a file as one more name of what has another of its names
+// there, and comes too or is in place from before a cut; nil where there is none.
+func (p *planner) stageLink(o *op) *rooted.Staged {
+	there := p.newest.Get(o.path)
+	if there == nil || there.Links == "" || o.moved != nil || !manifest.Same(there, o.entry) {
+		return nil
+	}
+	t := manifest.Taker{Shared: p.taker.Shared}
+	for _, other := range p.newest.Entries {
+		if other.Links != there.Links || other.Path == there.Path {
+			continue
+		}
+		of, staged := p.temps[string(other.Path)]
+		if !staged {
+			of = string(other.Path)
+		}
+		now, err := t.Entry(p.root, of)
+		if err != nil || now == nil || now.Type != manifest.File || !manifest.Same(now, o.entry) {
+			continue
+		}
+		s, err := p.root.StageLink(of, o.path)
+		if err != nil {
+			continue
+		}
+		if info, err := p.root.Lstat(s.Temp()); err != nil || info.Ino != now.Ino {
+			s.Discard() // exchanged meanwhile
+			continue
+		}
+		return s
+	}
+	return nil
 }
 
 // benign errors are about one path that is not what it was taken for; they
@@ -129,7 +169,7 @@ func (a *Archive) stage(p *planner) (staged []stagedOp, err error) {
 // failing disk are not.
 func benign(err error) bool {
 	for _, e := range []error{unix.EPERM, unix.EBUSY, unix.ENOTSUP, unix.ENOTDIR, unix.EISDIR, unix.ELOOP,
-		unix.ENOENT, unix.EEXIST, unix.ENOTEMPTY, unix.ENAMETOOLONG, rooted.ErrNotRegular} {
+		unix.ENOENT, unix.EEXIST, unix.ENOTEMPTY, unix.ENAMETOOLONG, rooted.ErrNotRegular, manifest.ErrContent, errTouched} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -139,6 +179,9 @@ func benign(err error) bool {
 
 // advise says what to do where an account file cannot be written.
 func advise(o *op, err error) error {
+	if errors.Is(err, errTouched) {
+		return be.E(be.InUse, "%s: %w; give the command again", rooted.Printable(o.path), err)
+	}
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w; if it or its directory is immutable there, make it writable (chattr -i, chflags noschg)", err)
 	}
@@ -167,10 +210,11 @@ func (p *planner) stageOne(o *op) (*rooted.Staged, error) {
 		if err := p.parents(o); err != nil {
 			return nil, err
 		}
-		if err := p.root.Mkdir(o.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
+		err := p.root.MkdirAttr(o.path, o.entry.Attr())
+		if errors.Is(err, fs.ErrExist) {
+			err = p.root.SetAttr(o.path, o.entry.Attr())
 		}
-		return nil, p.root.SetAttr(o.path, o.entry.Attr())
+		return nil, err
 	case opLink:
 		if err := p.parents(o); err != nil {
 			return nil, err
@@ -179,6 +223,9 @@ func (p *planner) stageOne(o *op) (*rooted.Staged, error) {
 	case opWrite:
 		if err := p.parents(o); err != nil {
 			return nil, err
+		}
+		if s := p.stageLink(o); s != nil {
+			return s, nil
 		}
 		in, err := o.open()
 		if err != nil {
@@ -196,7 +243,7 @@ func (p *planner) stageOne(o *op) (*rooted.Staged, error) {
 			o.entry.Hash, o.entry.Size = hash, size.n
 		} else if hash != o.entry.Hash {
 			s.Discard()
-			return nil, fmt.Errorf("%s: the content is not what was recorded", o.path)
+			return nil, manifest.ErrContent
 		}
 		return s, nil
 	}
@@ -207,38 +254,98 @@ type counter struct{ n int64 }
 
 func (c *counter) Write(b []byte) (int, error) { c.n += int64(len(b)); return len(b), nil }
 
-// parents makes missing directories above what comes, as they are there; those
-// that the list does not name no more open than what they are made for.
+// parents makes missing directories above what comes, as they are there.
 func (p *planner) parents(o *op) error {
-	for i := 1; i < len(o.path); i++ {
-		if o.path[i] != '/' {
-			continue
-		}
-		there := p.newest.Get(o.path[:i])
-		if there == nil || there.Type != manifest.Dir {
-			continue
-		}
-		if err := p.root.Mkdir(o.path[:i], 0o700); errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return err
-		}
-		if err := p.root.SetAttr(o.path[:i], there.Attr()); err != nil {
-			return err
-		}
-		name := manifest.Text(o.path[:i])
-		if _, decided := p.carried[name]; !decided {
+	if p.made[path.Dir(o.path)] {
+		return nil
+	}
+	made, err := makeParents(p.root, o.path, p.directory, o.entry.Mode)
+	for _, there := range made {
+		name := there.Path
+		if _, decided := p.carried[name]; !decided && p.newest.Get(string(name)) != nil {
 			p.moved[name] = &moved{Path: name, After: there, Base: there, Consumed: there}
 		}
 	}
-	mode := fs.FileMode(0o755)
-	if o.entry.Mode&0o077 == 0 {
-		mode = 0o700
-	}
-	return p.root.MkdirAll(path.Dir(o.path), mode)
+	p.made[path.Dir(o.path)] = err == nil
+	return err
 }
 
+// directory is what a directory is like on the outgoing side, or on that of an
+// earlier run; nil if it is not known.
+func (p *planner) directory(dir string) *manifest.Entry {
+	if e := p.newest.Directory(dir); e != nil {
+		return e
+	}
+	for _, part := range slices.Backward(p.parts) {
+		if e := part.to.Directory(dir); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// makeParents makes the missing directories above a name as look says that they
+// are, and returns those. One that is not known is no more open than what it is
+// made for, of this mode.
+func makeParents(root *rooted.Root, name string, look func(dir string) *manifest.Entry, mode uint32) (made []*manifest.Entry, err error) {
+	for i := 1; i < len(name); i++ {
+		if name[i] != '/' {
+			continue
+		}
+		there := look(name[:i])
+		if there == nil {
+			continue
+		}
+		if err := root.MkdirAttr(name[:i], there.Attr()); errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return made, err
+		}
+		made = append(made, there)
+	}
+	// Those left, and where a link leads that leads nowhere.
+	perm := fs.FileMode(0o755)
+	if there := look(path.Dir(name)); there != nil {
+		perm = fs.FileMode(there.Mode & 0o755)
+	} else if mode&0o077 == 0 {
+		perm = 0o700
+	}
+	return made, root.MkdirAll(path.Dir(name), perm)
+}
+
+// untouched fails where a path is not any more what the plan was made of: who
+// changes a boot environment that runs knows nothing of a sync into it.
+func (p *planner) untouched(o *op) error {
+	was, seen := p.seen[o.path]
+	if !seen {
+		return nil
+	}
+	info, err := p.root.Lstat(o.path)
+	if err == nil && was != nil && was.Type == manifest.File && info.IsRegular() && info.Ino == was.Ino && info.Ctime.Equal(was.Ctime) {
+		return nil
+	}
+	// Its ctime also moves when this sync replaces another name of the file.
+	t := manifest.Taker{Shared: p.taker.Shared}
+	now, err := t.Entry(p.root, o.path)
+	if err != nil {
+		return err
+	}
+	if manifest.SameContent(was, now) && (manifest.SameMeta(was, now) || o.kind == opMeta && manifest.SameMeta(o.entry, now)) {
+		return nil
+	}
+	return errTouched
+}
+
+var errTouched = errors.New("it was changed here while the sync ran")
+
 func (a *Archive) commit(p *planner, staged []stagedOp) error {
+	if slices.ContainsFunc(p.ops, func(o *op) bool { return o.vital }) {
+		unlock, err := lockAccounts(p.ctx, p.root)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
 	for _, s := range staged {
 		if err := a.effect("rename " + s.op.path); err != nil {
 			return err
@@ -248,7 +355,13 @@ func (a *Archive) commit(p *planner, staged []stagedOp) error {
 			p.giveUp(s.op, errors.New("what is here could not be kept, and was not replaced"))
 			continue
 		}
-		if err := s.file.Commit(); err != nil {
+		err := p.untouched(s.op)
+		if err != nil {
+			s.file.Discard()
+		} else {
+			err = s.file.Commit()
+		}
+		if err != nil {
 			if s.op.vital || !benign(err) {
 				return advise(s.op, err)
 			}
@@ -264,7 +377,11 @@ func (a *Archive) commit(p *planner, staged []stagedOp) error {
 		}
 		attr := o.entry.Attr()
 		attr.Mtime = o.entry.Mtime
-		if err := p.root.SetAttr(o.path, attr); err != nil {
+		err := p.untouched(o)
+		if err == nil {
+			err = p.root.SetAttr(o.path, attr)
+		}
+		if err != nil {
 			if o.vital || !benign(err) {
 				return advise(o, err)
 			}
@@ -280,7 +397,11 @@ func (a *Archive) commit(p *planner, staged []stagedOp) error {
 		if err := a.effect("remove " + o.path); err != nil {
 			return err
 		}
-		if err := p.root.Remove(o.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := p.untouched(o)
+		if err == nil {
+			err = p.root.Remove(o.path)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			if !benign(err) {
 				return err
 			}
@@ -344,7 +465,7 @@ func (a *Archive) settle(x *index, p *planner, mark manifest.ID) error {
 			return err
 		}
 	}
-	if len(p.moved) > 0 || p.base == nil {
+	if len(p.moved) > 0 || p.base == nil || k.Base == "" {
 		if err := a.effect("base"); err != nil {
 			return err
 		}
@@ -354,8 +475,12 @@ func (a *Archive) settle(x *index, p *planner, mark manifest.ID) error {
 		}
 		k.Base = id
 	}
+	if k.Fresh {
+		k.hasHad(x, p.sw, mark)
+	}
 	for _, part := range p.parts {
 		switch {
+		case p.template: // no run's
 		case part.security && !part.run.Failed:
 			// Not delivered: a return after a failed trial carries only what
 			// takes rights away, the rest stays owed.

@@ -78,6 +78,9 @@ type known struct {
 	Had       map[string]had `json:"had,omitempty"` // by run
 	Pending   *pending       `json:"pending,omitempty"`
 	Conflicts []OpenConflict `json:"conflicts,omitempty"` // by path; of the switches into it
+	// As the template was that it, or what it was cloned from, was made from.
+	Template manifest.ID `json:"template,omitempty"`
+	Fresh    bool        `json:"fresh,omitempty"` // it has had nothing since
 }
 
 // had says how much of a run a boot environment has had; a missing one is
@@ -167,9 +170,12 @@ func (a *Archive) load() (*index, error) {
 	return x, nil
 }
 
-// save writes the index durably. Keys that a newer version wrote are kept.
+// save writes the index durably, and before it the contents it names. Keys that a newer version wrote are kept.
 func (a *Archive) save(x *index) error {
 	if err := a.effect("index"); err != nil {
+		return err
+	}
+	if err := a.store.Flush(); err != nil {
 		return err
 	}
 	x.Version = indexVersion
@@ -237,6 +243,9 @@ func (a *Archive) marks(x *index, r *run) ([]*manifest.Manifest, error) {
 			ids = append(ids, k.Pending.Upto)
 		}
 	}
+	if id := x.know(r.BE).Template; id != "" && !slices.Contains(ids, id) {
+		ids = append(ids, id)
+	}
 	var list []*manifest.Manifest
 	for _, id := range ids {
 		m, err := a.store.Load(id)
@@ -256,8 +265,8 @@ func (a *Archive) marks(x *index, r *run) ([]*manifest.Manifest, error) {
 // is in force then, and said.
 //
 // Earlier may be nil; see manifest.Taker.
-func (a *Archive) take(ctx context.Context, store *manifest.Store, dir string, uuid be.UUID, earlier *manifest.Manifest, since ...*manifest.Manifest) (*manifest.Manifest, error) {
-	root, err := rooted.Open(dir)
+func (a *Archive) take(ctx context.Context, store *manifest.Store, from Snapshot, uuid be.UUID, earlier *manifest.Manifest, since ...*manifest.Manifest) (*manifest.Manifest, error) {
+	root, err := rooted.Open(from.Root)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read a boot environment: %w", err)
 	}
@@ -269,7 +278,7 @@ func (a *Archive) take(ctx context.Context, store *manifest.Store, dir string, u
 			list = since[len(since)-1].List
 		}
 	}
-	t := manifest.Taker{Store: store, Shared: a.Shared, Earlier: earlier}
+	t := manifest.Taker{Store: store, Shared: a.Shared, Earlier: earlier, AsOf: from.AsOf}
 	m, err := t.Take(ctx, root, uuid, list, since...)
 	if err == nil && listErr != nil {
 		m.Note = listErr.Error()

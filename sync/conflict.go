@@ -28,6 +28,8 @@ type OpenConflict struct {
 	Base     *manifest.Entry `json:"base,omitempty"`
 	NoBase   bool            `json:"no_base,omitempty"` // Base is not known
 	Outgoing *manifest.Entry `json:"outgoing,omitempty"`
+	// The directories above it there, for where they are not here.
+	Above []*manifest.Entry `json:"above,omitempty"`
 }
 
 // Account says that the file is merged by record: only single records of it
@@ -66,6 +68,11 @@ func (p *planner) openThen() []OpenConflict {
 			Base: p.base.Get(name), Outgoing: p.newest.Get(name), NoBase: !p.base.Covers(name)}
 		if four, decided := p.carried[item.Path]; decided {
 			c.Base, c.Outgoing, c.NoBase = four.Old, four.New, four.NoBase
+		}
+		for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
+			if e := p.directory(dir); e != nil {
+				c.Above = append(c.Above, e)
+			}
 		}
 		if i := k.conflict(name); i >= 0 {
 			k.Conflicts[i] = c
@@ -273,8 +280,17 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 			return "", err
 		}
 	}
-	if err := root.MkdirAll(path.Dir(d.Path), 0o755); err != nil {
-		return kept, err
+	above := func(dir string) *manifest.Entry {
+		i := slices.IndexFunc(c.Above, func(e *manifest.Entry) bool { return string(e.Path) == dir })
+		if i < 0 {
+			return nil
+		}
+		return c.Above[i]
+	}
+	if want != nil {
+		if _, err := makeParents(root, d.Path, above, want.Mode); err != nil {
+			return kept, err
+		}
 	}
 	switch {
 	case want == nil:
@@ -296,7 +312,11 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 		}
 		defer in.Close()
 		sum := sha256.New()
-		s, err := root.Stage(d.Path, io.TeeReader(in, sum), want.Attr())
+		attr := want.Attr()
+		if d.Take == TakeFile {
+			attr.Mtime = time.Time{} // what goes by it must see a change
+		}
+		s, err := root.Stage(d.Path, io.TeeReader(in, sum), attr)
 		if err == nil && d.Take == TakeOutgoing && hex.EncodeToString(sum.Sum(nil)) != want.Hash {
 			s.Discard()
 			return kept, errors.New("what was kept of the outgoing side is damaged: give --take incoming, or --take with a file")
@@ -305,7 +325,11 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 			return kept, err
 		}
 	}
-	return kept, root.SyncFSAt(path.Dir(d.Path))
+	err = root.SyncFSAt(path.Dir(d.Path))
+	if want == nil && errors.Is(err, fs.ErrNotExist) { // nor its directory
+		return kept, root.SyncFS()
+	}
+	return kept, err
 }
 
 // name gives a staged file its name once its content is durable.

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -289,34 +290,45 @@ func changedPaths(parts []part) []string {
 	return list
 }
 
-// database reads the account files of a manifest, of the kinds asked for.
-func database(store *manifest.Store, m *manifest.Manifest, kinds []account.Kind) (account.Database, error) {
-	db := account.Database{}
+// database reads the account files of a manifest, of the kinds asked for; lost
+// are those whose content the store holds no more.
+func database(store *manifest.Store, m *manifest.Manifest, kinds []account.Kind) (db account.Database, lost []account.Kind, err error) {
+	db = account.Database{}
 	for _, kind := range kinds {
 		e := m.Get(kind.Path())
 		if e == nil || e.Type != manifest.File || !e.Stored {
 			continue
 		}
 		data, err := store.Read(e.Hash)
+		if errors.Is(err, manifest.ErrContent) {
+			lost = append(lost, kind)
+			continue
+		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		db[kind] = account.Parse(kind, data)
 	}
-	return db, nil
+	return db, lost, nil
 }
 
-// accountDeltas composes what the parts did to the account files.
-func accountDeltas(store *manifest.Store, parts []part, kinds []account.Kind) (account.Deltas, error) {
-	sum := account.Deltas{}
+// accountDeltas composes what the parts did to the account files. What they did
+// to those that are lost is not known and not in it.
+func accountDeltas(store *manifest.Store, parts []part, kinds []account.Kind) (sum account.Deltas, lost []account.Kind, err error) {
+	sum = account.Deltas{}
 	for _, p := range parts {
-		old, err := database(store, p.from, kinds)
+		old, gone, err := database(store, p.from, kinds)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		new, err := database(store, p.to, kinds)
+		new, goneToo, err := database(store, p.to, kinds)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		for _, kind := range append(gone, goneToo...) {
+			delete(old, kind)
+			delete(new, kind)
+			lost = append(lost, kind)
 		}
 		d := account.DiffAll(old, new)
 		if p.security {
@@ -324,7 +336,7 @@ func accountDeltas(store *manifest.Store, parts []part, kinds []account.Kind) (a
 		}
 		sum = sum.Then(d)
 	}
-	return sum, nil
+	return sum, lost, nil
 }
 
 // besideName is where a version of a path that is not in place is kept: the

@@ -9,10 +9,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	stdpath "path"
 	"slices"
+	"time"
 
 	"beadm/be/rooted"
 	"beadm/sync/decide"
+	"beadm/sync/lines"
 	"beadm/sync/manifest"
 	"beadm/sync/synclist"
 )
@@ -27,12 +30,21 @@ type planner struct {
 	base   *manifest.Manifest
 	newest *manifest.Manifest // outgoing's last state; its list rules
 	aside  bool               // which a failed trial's run came to
-	parts  []part
-	taker  manifest.Taker
+	// All since the outgoing one was made from a template, for one made from a
+	// newer template.
+	template bool
+	parts    []part
+	taker    manifest.Taker
 	// Of FreeBSD's password databases.
 	goos, pwdMkdb, scratch string
 
+	// What the plan found at a path, nil for nothing.
+	seen map[string]*manifest.Entry
+	// Where what is staged for a path is.
+	temps map[string]string
+
 	items []Item
+	notes []string
 	ops   []*op
 	moved map[manifest.Text]*moved
 	// What came of the paths decided, which may be older than newest: from a
@@ -43,6 +55,10 @@ type planner struct {
 	// Those that stay open though the path changes.
 	still map[manifest.Text]stillOpen
 	paths []string // all that were looked at
+	// Of directories, so that it is not found anew for each name in them.
+	blockedBy map[string]string // what blocked says
+	real      map[string]string // where they lead
+	made      map[string]bool   // they are there
 }
 
 type opKind int
@@ -109,12 +125,21 @@ func (p *planner) plan() error {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
-		if err := p.planPath(path); err != nil {
+		err := p.planPath(path)
+		if errors.Is(err, manifest.ErrContent) {
+			// It holds up no other.
+			delete(p.moved, manifest.Text(path))
+			p.say(path, Conflict, manifest.ErrContent.Error())
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return p.rebuild()
 }
+
+func (p *planner) note(text string) { p.notes = append(p.notes, text) }
 
 func (p *planner) say(path string, action Action, reason string) *Item {
 	p.items = append(p.items, Item{Path: manifest.Text(path), Action: action, Reason: reason})
@@ -149,7 +174,7 @@ func (p *planner) planPath(path string) error {
 	if c.aside {
 		p.say(path, Left, "changed in a run that was set aside")
 	}
-	if shared, err := p.taker.InShared(p.root, path); err != nil || shared {
+	if shared, err := p.inShared(path); err != nil || shared {
 		if err == nil && !manifest.Same(c.old, c.new) {
 			p.say(path, Shared, "in the shared dataset here")
 		}
@@ -165,6 +190,7 @@ func (p *planner) planPath(path string) error {
 	if err != nil {
 		return err
 	}
+	p.seen[path] = now
 	four := decide.Path{Old: c.old, New: c.new, Base: p.base.Get(path), Now: now, NoBase: c.unknown}
 	if m := p.pending(path, now); m != nil {
 		// Written by a reconcile that was cut: it is no change of this side.
@@ -272,6 +298,38 @@ func (p *planner) fallApart(path string, four decide.Path, earlier []*manifest.E
 // blocked names a directory above path that is on the list too and was made
 // something else here, a link say: nothing is written through it.
 func (p *planner) blocked(path string) (string, error) {
+	parent := stdpath.Dir(path)
+	if dir, known := p.blockedBy[parent]; known {
+		return dir, nil
+	}
+	dir, err := p.blockedNow(path)
+	if err == nil {
+		p.blockedBy[parent] = dir
+	}
+	return dir, err
+}
+
+// inShared is Taker.InShared, for one name after the other of a directory.
+func (p *planner) inShared(path string) (bool, error) {
+	parent := stdpath.Dir(path)
+	real, known := p.real[parent]
+	if !known {
+		var err error
+		if real, err = p.root.Resolve(parent); err != nil {
+			return p.taker.InShared(p.root, path)
+		}
+		p.real[parent] = real
+	}
+	if p.taker.IsShared(stdpath.Join(real, stdpath.Base(path))) {
+		return true, nil
+	}
+	if info, err := p.root.Lstat(path); err == nil && !info.IsLink() {
+		return false, nil
+	}
+	return p.taker.InShared(p.root, path)
+}
+
+func (p *planner) blockedNow(path string) (string, error) {
 	for i := 1; i < len(path); i++ {
 		if path[i] != '/' {
 			continue
@@ -335,6 +393,9 @@ func (p *planner) carryOut(path string, action synclist.Action, verdict decide.V
 	case decide.NotGone:
 		p.say(path, Left, reason)
 	case decide.Conflict:
+		if _, unordered := grants(path); unordered && action == synclist.Merge && four.New == nil && isFile(four.Old) && isFile(four.Now) {
+			return p.takeLines(path, reason, four, move)
+		}
 		return p.inConflict(path, reason, four)
 	case decide.Remove:
 		p.ops = append(p.ops, &op{kind: opRemove, path: path})
@@ -491,6 +552,30 @@ func (p *planner) mergeText(path string, four decide.Path, c change, move func(a
 		base = base.WithMetaOf(four.Base) // changed here or not: no matter of the delta
 	}
 	move(&e, base)
+	return nil
+}
+
+// takeLines takes from a file the lines of one that was removed there: what they
+// granted is granted no more.
+func (p *planner) takeLines(path, reason string, four decide.Path, move func(after, base *manifest.Entry) *moved) error {
+	if !four.Old.Stored || four.Old.Size > maxText || four.Now.Size > maxText {
+		return p.inConflict(path, reason, four)
+	}
+	was, err := p.store.Read(four.Old.Hash)
+	if err != nil {
+		return err
+	}
+	cur, err := p.root.ReadFileLimit(path, maxText)
+	if err != nil {
+		return err
+	}
+	e := *four.Now
+	if left := lines.Set(was, nil, cur); !bytes.Equal(left, cur) {
+		e.Mtime = time.Time{}
+		p.write(path, &e, left)
+		p.say(path, Merged, "removed there; what was added here stays")
+	}
+	move(&e, nil)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 
 	"beadm/be/rooted"
@@ -59,6 +60,7 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 			}
 			cur[kind] = account.Parse(kind, data)
 		}
+		p.seen[path] = e
 		now[kind], bases[kind] = e, base
 		kinds = append(kinds, kind)
 		done[path] = true
@@ -67,31 +69,56 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 		return done, nil
 	}
 
-	out, err := database(p.store, p.newest, kinds)
+	out, gone, err := database(p.store, p.newest, kinds)
 	if err != nil {
 		return nil, err
 	}
-	deltas, err := accountDeltas(p.store, p.parts, kinds)
+	for _, kind := range gone {
+		p.say(kind.Path(), Conflict, manifest.ErrContent.Error())
+	}
+	deltas, gone, err := accountDeltas(p.store, p.parts, kinds)
 	if err != nil {
 		return nil, err
 	}
 	var res, baseAfter account.Database
 	var events []account.Event
 	lost := slices.ContainsFunc(p.parts, func(part part) bool { return part.lost && !part.security })
+	base := account.Database{}
+	for _, kind := range kinds {
+		e := bases[kind]
+		if e == nil || e.Type != manifest.File || !e.Stored {
+			continue
+		}
+		data, err := p.store.Read(e.Hash)
+		if errors.Is(err, manifest.ErrContent) {
+			gone = append(gone, kind)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		base[kind] = account.Parse(kind, data)
+	}
+	for _, kind := range kinds {
+		if !slices.Contains(gone, kind) {
+			continue
+		}
+		// As where there is no base, but for this file only.
+		base[kind] = cur[kind]
+		if out[kind] == nil {
+			continue
+		}
+		d := account.Unison(account.Database{kind: out[kind]}, cur)
+		if p.aside {
+			d = d.Security()
+		}
+		deltas[kind] = d[kind]
+		p.note("the record of what " + kind.Path() + " was like is gone or damaged: both sides are united")
+	}
 	if p.base == nil && !p.aside || lost {
 		res, events = account.Unite(out, cur)
 		baseAfter = res
 	} else {
-		base := account.Database{}
-		for _, kind := range kinds {
-			if e := bases[kind]; e != nil && e.Type == manifest.File && e.Stored {
-				data, err := p.store.Read(e.Hash)
-				if err != nil {
-					return nil, err
-				}
-				base[kind] = account.Parse(kind, data)
-			}
-		}
 		if p.base == nil {
 			base = cur // nothing of this side is known to be its own
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"beadm/be"
 	"beadm/be/rooted"
@@ -44,11 +45,15 @@ const (
 type Switch struct {
 	From, To be.UUID // outgoing, incoming
 	FromRoot string  // for EndOfRun read only where the record of its end is lost
-	ToRoot   string  // written to
-	Upto     Upto
-	Mode     Mode
-	DryRun   bool // only report
-	Strict   bool // a conflict is an error of kind be.Decision, and nothing is done
+	// AsOf is for Mark a moment before that snapshot was made, zero if it is not
+	// known: files that nobody touched since they were read last are not read
+	// again then.
+	AsOf   time.Time
+	ToRoot string // written to
+	Upto   Upto
+	Mode   Mode
+	DryRun bool // only report
+	Strict bool // a conflict is an error of kind be.Decision, and nothing is done
 }
 
 // Reconcile carries into To what it lacks of what the others changed while
@@ -91,10 +96,23 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 		ctx: ctx, store: store, sw: sw, to: x.know(sw.To), root: root, newest: newest,
 		taker: manifest.Taker{Store: store, Shared: a.Shared}, moved: map[manifest.Text]*moved{},
 		goos: a.GOOS, pwdMkdb: a.pwdMkdb, scratch: scratch,
+		seen:    map[string]*manifest.Entry{},
+		temps:   map[string]string{},
 		carried: map[manifest.Text]decide.Path{}, settled: map[manifest.Text]bool{}, still: map[manifest.Text]stillOpen{},
+		blockedBy: map[string]string{}, real: map[string]string{}, made: map[string]bool{},
 	}
 	if p.parts, report.Notes, err = a.parts(x, sw, now, newest); err != nil {
 		return report, err
+	}
+	parts, base, note, err := a.sinceTemplate(x, sw, newest)
+	if err != nil {
+		return report, err
+	}
+	if note != "" {
+		report.Notes = append(report.Notes, note)
+	}
+	if base != nil {
+		p.parts, p.base, p.template, report.Notes = parts, base, true, nil
 	}
 	for _, r := range slices.Backward(x.Runs) {
 		if r.BE == sw.From {
@@ -102,8 +120,12 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 			break
 		}
 	}
-	if p.to.Base != "" {
-		if p.base, err = store.Load(p.to.Base); err != nil && !manifest.Lost(err) {
+	id := p.to.Base
+	if r := x.present(sw.To); id == "" && r != nil {
+		id = r.Start // its first run lasts: nothing older is known of it
+	}
+	if id != "" {
+		if p.base, err = store.Load(id); err != nil && !manifest.Lost(err) {
 			return report, err
 		}
 	}
@@ -122,6 +144,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 	}
 	err = p.plan()
 	report.Items = append(report.Items, p.items...)
+	report.Notes = append(report.Notes, p.notes...)
 	sortItems(report.Items)
 	if err != nil {
 		return report, fmt.Errorf("cannot reconcile: %w", err)
@@ -160,7 +183,7 @@ func (a *Archive) outgoing(ctx context.Context, store *manifest.Store, x *index,
 			newest, err = store.Load(id)
 		}
 		if (id == "" || manifest.Lost(err)) && sw.FromRoot != "" {
-			newest, err = a.take(ctx, store, sw.FromRoot, sw.From, nil) // what it came to stands there
+			newest, err = a.take(ctx, store, Snapshot{Root: sw.FromRoot}, sw.From, nil) // what it came to stands there
 		}
 		if newest == nil && err == nil {
 			err = fmt.Errorf("cannot reconcile: nothing is known of %s", sw.From)
@@ -173,7 +196,11 @@ func (a *Archive) outgoing(ctx context.Context, store *manifest.Store, x *index,
 			return nil, nil, err
 		}
 	}
-	now, err = a.take(ctx, store, sw.FromRoot, sw.From, nil, since...)
+	from := Snapshot{sw.FromRoot, sw.AsOf}
+	if sw.Upto == Live {
+		from.AsOf = time.Now()
+	}
+	now, err = a.take(ctx, store, from, sw.From, nil, since...)
 	return now, now, err
 }
 

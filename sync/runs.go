@@ -23,18 +23,25 @@ func List(dir, goos string) (synclist.List, error) {
 	return synclist.Load(root, goos)
 }
 
+// Snapshot is a tree that is read.
+type Snapshot struct {
+	Root string
+	AsOf time.Time // a moment before it was made; zero: not known
+}
+
 // Cloned records that created was made from source. If source ran when the
-// snapshot was taken that is mounted at snapshot, that state is the clone's
+// snapshot was taken, that state is the clone's
 // base and its mark on source's present run. Otherwise (snapshot is not read
 // then) the clone has what source has: the same base, the same marks. What is
 // in conflict there is in conflict here.
-func (a *Archive) Cloned(ctx context.Context, created, source be.UUID, snapshot string, sourceRuns bool) error {
+func (a *Archive) Cloned(ctx context.Context, created, source be.UUID, snapshot Snapshot, sourceRuns bool) error {
 	x, err := a.load()
 	if err != nil {
 		return err
 	}
 	from, to := x.know(source), x.know(created)
 	*to = known{Base: from.Base, Had: maps.Clone(from.Had), Conflicts: slices.Clone(from.Conflicts),
+		Template: from.Template, Fresh: from.Fresh,
 		Pending: from.Pending} // what a cut apply put in place there is here too
 	for _, r := range x.Runs {
 		if r.BE == source && r.End != "" {
@@ -89,7 +96,7 @@ func (a *Archive) BeginRun(ctx context.Context, uuid be.UUID, dir string) error 
 			return err
 		}
 	}
-	m, err := a.take(ctx, a.store, dir, uuid, earlier)
+	m, err := a.take(ctx, a.store, Snapshot{dir, time.Now()}, uuid, earlier)
 	if err != nil {
 		return err
 	}
@@ -128,7 +135,7 @@ func (a *Archive) EndRun(ctx context.Context, uuid be.UUID, dir string, failed b
 			since = []*manifest.Manifest{base}
 		}
 	}
-	m, err := a.take(ctx, a.store, dir, uuid, nil, since...)
+	m, err := a.take(ctx, a.store, Snapshot{dir, time.Now()}, uuid, nil, since...)
 	if err != nil {
 		return err
 	}
@@ -220,7 +227,7 @@ func (a *Archive) sweep(x *index) error {
 		keep[r.Start], keep[r.End] = true, true
 	}
 	for _, k := range x.BEs {
-		keep[k.Base] = true
+		keep[k.Base], keep[k.Template] = true, true
 		for _, h := range k.Had {
 			if id, ok := h.mark(); ok {
 				keep[id] = true

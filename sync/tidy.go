@@ -7,12 +7,14 @@ import (
 	"beadm/be"
 	"beadm/be/rooted"
 	"beadm/sync/manifest"
+	"beadm/sync/synclist"
 )
 
 // Tidy removes from the boot environment uuid, mounted at dir, what a
-// Reconcile into it that was cut staged and did not name. The next Reconcile
-// would do it, too.
-func (a *Archive) Tidy(uuid be.UUID, dir string) error {
+// Reconcile into it that was cut staged and did not name, also in directories
+// that it made; from is the root of what runs, whose list may name more. The
+// next Reconcile would do it, too.
+func (a *Archive) Tidy(uuid be.UUID, dir, from string) error {
 	x, err := a.load()
 	if err != nil {
 		return err
@@ -34,9 +36,43 @@ func (a *Archive) Tidy(uuid be.UUID, dir string) error {
 		return fmt.Errorf("cannot tidy %s: %w", dir, err)
 	}
 	defer root.Close()
+	if err := a.listedDirs(root, from, dirs); err != nil {
+		return fmt.Errorf("cannot tidy %s: %w", dir, err)
+	}
 	for dir := range dirs {
 		if err := root.SweepTemp(dir); err != nil && !benign(err) {
 			return err
+		}
+	}
+	return nil
+}
+
+// listedDirs adds to dirs those of root in which the lists of both sides name
+// something.
+func (a *Archive) listedDirs(root *rooted.Root, from string, dirs map[string]bool) error {
+	lists := []synclist.List{synclist.Builtin(a.GOOS)}
+	if there, err := List(from, a.GOOS); err == nil { // one that cannot be read names nothing
+		lists = append(lists, there)
+	}
+	if here, err := synclist.Load(root, a.GOOS); err == nil {
+		lists = append(lists, here)
+	}
+	for _, list := range lists {
+		for _, start := range list.Starts() {
+			dirs[path.Dir(start)] = true
+			err := root.Walk(start, func(p string, info rooted.Info) error {
+				if !info.IsDir() {
+					return nil
+				}
+				if !list.Descend(p) {
+					return rooted.SkipDir
+				}
+				dirs[p] = true
+				return nil
+			})
+			if err != nil && !benign(err) {
+				return err
+			}
 		}
 	}
 	return nil

@@ -129,7 +129,7 @@ func (w *world) copyTree(from, to string) {
 func (w *world) clone(from, to string, running bool) {
 	w.t.Helper()
 	w.copyTree(from, to)
-	w.ok(w.a.Cloned(context.Background(), w.id(to), w.id(from), w.root(to), running))
+	w.ok(w.a.Cloned(context.Background(), w.id(to), w.id(from), Snapshot{Root: w.root(to)}, running))
 }
 
 func (w *world) begin(name string) {

@@ -245,7 +245,7 @@ func Forget(dir *state.Dir) error {
 	if err := os.Remove(dir.Path(File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot close the journal: %w", err)
 	}
-	return state.SyncDir(dir.Path("."))
+	return state.Sync(dir.Path("."))
 }
 
 func save(dir *state.Dir, rec Record) error {

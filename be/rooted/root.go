@@ -8,8 +8,9 @@
 // A path is walked one component at a time over open directories, so that
 // nobody who changes the tree meanwhile, a hostile guest included, can lead
 // the walk out of it: ".." goes back to the directory the walk came from, not
-// to what the file system calls the parent at that moment. On Linux the tests
-// hold the walk against the kernel's own openat2(RESOLVE_IN_ROOT).
+// to what the file system calls the parent at that moment. Where Linux's
+// openat2(RESOLVE_IN_ROOT) finds a directory, that is the same at once; the
+// tests hold the walk against it.
 //
 // Paths are slash separated, with or without a leading slash; names may hold
 // any byte but NUL. Nothing here opens a FIFO, a socket or a device.
@@ -197,6 +198,11 @@ func (r *Root) walk(path string, follow bool, missing func(p *place, rest []stri
 
 // at walks to path and calls f with the directory and the name it ends at.
 func (r *Root) at(op, path string, follow bool, f func(dirfd int, name string) error) error {
+	if dirfd, name, ok := r.parentAtOnce(path, follow); ok {
+		err := f(dirfd, name)
+		unix.Close(dirfd)
+		return r.wrap(op, path, err)
+	}
 	p, err := r.walk(path, follow, nil)
 	if err == nil {
 		err = f(p.dirfd(), p.name)

@@ -23,3 +23,6 @@ func renameNoReplace(fromfd int, from string, tofd int, to string) error {
 }
 
 func exchange(int, string, int, string) error { return errors.ErrUnsupported }
+
+// parentAtOnce is Linux's.
+func (r *Root) parentAtOnce(string, bool) (dirfd int, name string, ok bool) { return 0, "", false }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,11 +65,17 @@ func (r *Root) Stage(path string, content io.Reader, attr Attr) (*Staged, error)
 	return s, r.wrap("write", path, err)
 }
 
+var (
+	copyBuffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
+	zeros       [4096]byte
+)
+
 // copySparse writes no block that holds nothing but zeros: a hole stays one, and
 // a file of many gigabytes that is mostly holes fits where it was.
 func copySparse(f *os.File, content io.Reader) error {
-	buf := make([]byte, 128<<10)
-	zero := make([]byte, 4096)
+	room := copyBuffers.Get().(*[128 << 10]byte)
+	defer copyBuffers.Put(room)
+	buf, zero := room[:], zeros[:]
 	size := int64(0)
 	for {
 		n, err := io.ReadFull(content, buf)
@@ -107,10 +114,66 @@ func (r *Root) StageSymlink(target, path string, uid, gid int) (*Staged, error) 
 	return s, r.wrap("symlink", path, err)
 }
 
-func (r *Root) stage(path string, make func(dirfd int, temp string) error) (*Staged, error) {
+// StageLink is Stage for one more name of the regular file at of, which is not
+// followed. It fails as link(2) does, on another file system say.
+func (r *Root) StageLink(of, path string) (*Staged, error) {
+	s, err := r.stage(path, func(dirfd int, temp string) error {
+		return r.at("link", of, false, func(offd int, name string) error {
+			return linkat(offd, name, dirfd, temp)
+		})
+	})
+	return s, r.wrap("link", path, err)
+}
+
+// Temp is the path at which the staged file is until it has its name.
+func (s *Staged) Temp() string { return parent(s.path) + "/" + s.temp }
+
+// MkdirAttr makes a directory that is as attr says from the moment it has its
+// name. fs.ErrExist if there is something of that name.
+func (r *Root) MkdirAttr(path string, attr Attr) error {
+	return r.at("mkdir", path, false, func(dirfd int, name string) error {
+		if _, err := fstatat(dirfd, name); err == nil {
+			return unix.EEXIST
+		}
+		temp := tempName()
+		if err := mkdirat(dirfd, temp, 0o700); err != nil {
+			return err
+		}
+		err := attr.applyToDir(dirfd, temp)
+		if err == nil {
+			err = renameNoReplace(dirfd, temp, dirfd, name)
+		}
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // OpenZFS before 2.2 has no such rename
+			err = unix.Renameat(dirfd, temp, dirfd, name)
+		}
+		if err != nil {
+			unix.Unlinkat(dirfd, temp, unix.AT_REMOVEDIR)
+		}
+		return err
+	})
+}
+
+func (a Attr) applyToDir(dirfd int, name string) error {
+	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if err := a.apply(f); err != nil {
+		return err
+	}
+	return a.applyTime(dirfd, name)
+}
+
+func tempName() string {
 	var b [8]byte
 	rand.Read(b[:])
-	s := &Staged{r: r, temp: TempPrefix + hex.EncodeToString(b[:]), path: path}
+	return TempPrefix + hex.EncodeToString(b[:])
+}
+
+func (r *Root) stage(path string, make func(dirfd int, temp string) error) (*Staged, error) {
+	s := &Staged{r: r, temp: tempName(), path: path}
 	err := r.at("write", path, false, func(dirfd int, name string) error {
 		if name == "." {
 			return unix.EISDIR
@@ -174,9 +237,8 @@ func (s *Staged) Sync() error {
 func (s *Staged) Commit() error {
 	return s.r.at("rename", s.path, false, func(dirfd int, name string) error {
 		err := unix.Renameat(dirfd, s.temp, dirfd, name)
-		if err != nil {
-			unix.Unlinkat(dirfd, s.temp, 0)
-		}
+		// Between two names of one file rename(2) does nothing.
+		unix.Unlinkat(dirfd, s.temp, 0)
 		return err
 	})
 }
@@ -220,8 +282,8 @@ func (r *Root) SymlinkAtomic(target, path string, uid, gid int) error {
 	return r.SyncDir(parent(path))
 }
 
-// SweepTemp removes from the directory at path what an interrupted Stage left
-// there. A directory that is not there is fine.
+// SweepTemp removes from the directory at path what an interrupted Stage or
+// MkdirAttr left there. A directory that is not there is fine.
 func (r *Root) SweepTemp(path string) error {
 	list, err := r.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -231,8 +293,12 @@ func (r *Root) SweepTemp(path string) error {
 		return err
 	}
 	for _, info := range list {
-		if strings.HasPrefix(info.Name, TempPrefix) && !info.IsDir() {
-			if err := r.Remove(path + "/" + info.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if strings.HasPrefix(info.Name, TempPrefix) {
+			err := r.Remove(path + "/" + info.Name)
+			if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) { // nobody of ours made that
+				continue
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
@@ -425,16 +491,7 @@ func (r *Root) SetAttr(path string, attr Attr) error {
 		case info.IsLink():
 			return unix.Fchownat(dirfd, name, attr.UID, attr.GID, unix.AT_SYMLINK_NOFOLLOW)
 		case info.IsDir():
-			fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-			if err != nil {
-				return err
-			}
-			f := os.NewFile(uintptr(fd), path)
-			defer f.Close()
-			if err := attr.apply(f); err != nil {
-				return err
-			}
-			return attr.applyTime(dirfd, name)
+			return attr.applyToDir(dirfd, name)
 		}
 		f, err := openRegular(dirfd, name, unix.O_RDONLY)
 		if err != nil {
@@ -475,6 +532,15 @@ func (r *Root) Xattrs(path string) (attrs map[string][]byte, err error) {
 		return err
 	})
 	return attrs, err
+}
+
+// XattrsOf are those of an open file, as Xattrs has them.
+func XattrsOf(f *os.File) (map[string][]byte, error) {
+	attrs, err := getXattrs(int(f.Fd()))
+	if err != nil {
+		return nil, &fs.PathError{Op: "getxattr", Path: f.Name(), Err: err}
+	}
+	return attrs, nil
 }
 
 // parent is the path of the directory that holds the last component of path,

@@ -25,5 +25,5 @@ func SetAside(path string) (string, error) {
 	if err := os.Rename(path, to); err != nil {
 		return "", fmt.Errorf("cannot set %s aside: %w", path, err)
 	}
-	return to, SyncDir(filepath.Dir(path))
+	return to, Sync(filepath.Dir(path))
 }

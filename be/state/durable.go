@@ -52,19 +52,19 @@ func writeFile(path string, data []byte) error {
 		err = os.Rename(tmp.Name(), path)
 	}
 	if err == nil {
-		err = SyncDir(dir)
+		err = Sync(dir)
 	}
 	return err
 }
 
-// SyncDir makes the names in dir durable.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
+// Sync makes durable what a file holds, or the names in a directory.
+func Sync(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	return d.Sync()
+	defer f.Close()
+	return f.Sync()
 }
 
 // sweepTemp removes what was never put in place, down to the folders of the

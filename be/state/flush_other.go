@@ -2,4 +2,4 @@
 
 package state
 
-func flush(dir string) { SyncDir(dir) }
+func flush(dir string) { Sync(dir) }

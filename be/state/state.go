@@ -385,7 +385,7 @@ func Open(top, guid string, create bool) (*Dir, error) {
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			return nil, fmt.Errorf("cannot make the state folder: %w", err)
 		}
-		if err := SyncDir(top); err != nil {
+		if err := Sync(top); err != nil {
 			return nil, fmt.Errorf("cannot make the state folder: %w", err)
 		}
 	}

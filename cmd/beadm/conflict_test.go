@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // inConflict is a machine whose running system and new both changed a file.
@@ -65,11 +66,18 @@ func TestResolveByAFileInABootEnvironmentThatDoesNotRun(t *testing.T) {
 	inConflict(m)
 	both := filepath.Join(t.TempDir(), "both")
 	write(t, both, "3\n2\ncommon\n")
+	long := time.Now().Add(-240 * time.Hour)
+	if err := os.Chtimes(filepath.Join(m.top, "@be-new/etc/app.conf"), long, long); err != nil {
+		t.Fatal(err)
+	}
 	m.ok("sync", "resolve", "--to", "new", "--take", both, "/etc/app.conf")
 	m.comeUp()
 	m.is("trying", "new", "debian")
 	if got := read(t, filepath.Join(m.root, "etc/app.conf")); got != "3\n2\ncommon\n" {
 		t.Errorf("app.conf: %q", got)
+	}
+	if info, err := os.Stat(filepath.Join(m.root, "etc/app.conf")); err != nil || time.Since(info.ModTime()) > time.Hour {
+		t.Errorf("the time of what is replaced: %v %v", info.ModTime(), err)
 	}
 	m.says([]string{"nothing is in conflict"}, "sync", "conflicts")
 }

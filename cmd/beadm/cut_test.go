@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -254,6 +255,25 @@ func cuts() []aCut {
 				if shadow := read(m.t, filepath.Join(m.top, "@be-new/etc/shadow")); !strings.Contains(shadow, "alice:!") {
 					m.t.Errorf("alice is not locked in new: %s", shadow)
 				}
+			},
+		},
+		{
+			// So many that they are made durable all at once.
+			name: "sync run of many", before: func(m *machine) {
+				write(m.t, filepath.Join(m.root, "etc/beadm/synclist"), "/etc/many\n")
+				m.ok("create", "new")
+				for i := range 20 {
+					write(m.t, filepath.Join(m.root, "etc/many", fmt.Sprint(i)), fmt.Sprint("setting ", i, "\n"))
+				}
+			},
+			args: []string{"sync", "run", "--to", "new"},
+			done: func(m *machine) {
+				for i := range 20 {
+					if got, err := os.ReadFile(filepath.Join(m.top, "@be-new/etc/many", fmt.Sprint(i))); string(got) != fmt.Sprint("setting ", i, "\n") {
+						m.t.Errorf("file %d came as %q (%v)", i, got, err)
+					}
+				}
+				m.ok("sync", "run", "--to", "new") // its records can be read
 			},
 		},
 		{

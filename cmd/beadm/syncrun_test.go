@@ -69,6 +69,7 @@ func TestSyncRunOfHostileNames(t *testing.T) {
 	for _, name := range names {
 		path := "/etc/app/clash/" + name
 		printed(m.ok("sync", "diff", "--to", "new", path))
+		printed(m.ok("sync", "resolve", "-n", "--to", "new", "--take", "outgoing", path))
 		r := m.run("sync", "resolve", "--to", "new", "--take", "outgoing", path)
 		if printed(r.out + r.err); r.code != 0 {
 			t.Errorf("%q: %v", name, r)
@@ -82,4 +83,13 @@ func TestSyncRunOfHostileNames(t *testing.T) {
 		}
 	}
 	m.says([]string{"nothing is in conflict"}, "sync", "conflicts", "--to", "new")
+	printed(m.ok("history"))
+}
+
+// What happened to a record is said in words.
+func TestSyncRunSaysRecords(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	m.setPassword("bob", "!$6$s$bob")
+	m.says([]string{"merged    /etc/shadow: its records are merged\n          bob locked\n"}, "sync", "run", "--to", "new")
 }

@@ -337,6 +337,11 @@ func (m *merger) mergeOne(kind Kind, key string, last bool) bool {
 			m.say(kind, key, Conflict, "not added: its gid %s is the group %s here", c.New[gidField], owner)
 			return true
 		}
+		if name, gone := m.groupGone(kind, c.New); gone {
+			m.refuse(kind, key)
+			m.say(kind, key, Conflict, "not added: its group %s is not here", name)
+			return true
+		}
 		if m.exists(kind, key) {
 			f.put(key, c.New)
 			if kind != Shadow && kind != Gshadow {
@@ -370,6 +375,31 @@ func (m *merger) otherGroup(kind Kind, user []string) (owner string, taken bool)
 		owner = name
 	}
 	return owner, owner != "" && len(there) > 0
+}
+
+// groupGone says whether the group that a user has there is none here, nor comes
+// along: its number is the next new group's.
+func (m *merger) groupGone(kind Kind, user []string) (name string, gone bool) {
+	here := m.cur[Group]
+	if kind != Passwd && kind != MasterPasswd || len(user) <= gidField || nis(user[0]) || m.out[Group] == nil || here == nil {
+		return "", false
+	}
+	gid := user[gidField]
+	there := groupsOf(m.out[Group], gid)
+	if len(there) == 0 || len(groupsOf(here, gid)) > 0 {
+		return "", false
+	}
+	for _, name := range there {
+		c := m.d[Group][name]
+		if len(c.New) <= 2 || !sameNumber(c.New[2], gid) {
+			continue
+		}
+		if r := here.Get(name); r == nil && m.base[Group].Get(name) == nil && (c.Old == nil || m.base[Group] == nil) ||
+			r != nil && len(c.Old) > 2 && !sameNumber(c.Old[2], gid) {
+			return "", false
+		}
+	}
+	return there[0], true
 }
 
 func groupsOf(f *File, gid string) []string {
@@ -422,6 +452,9 @@ func (m *merger) change(kind Kind, key string, c Change, cur []string, last bool
 	if (kind == Passwd || kind == MasterPasswd) && len(res) > gidField && res[gidField] != cur[gidField] {
 		if owner, taken := m.otherGroup(kind, res); taken {
 			m.say(kind, key, Conflict, "its new gid %s is the group %s here", res[gidField], owner)
+			res[gidField] = cur[gidField]
+		} else if name, gone := m.groupGone(kind, res); gone {
+			m.say(kind, key, Conflict, "its new group %s is not here", name)
 			res[gidField] = cur[gidField]
 		}
 	}

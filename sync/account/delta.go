@@ -65,10 +65,7 @@ func (d Delta) Then(kind Kind, e Delta) Delta {
 				if second.Old[i] == second.New[i] {
 					continue
 				}
-				c.New[i] = second.New[i]
-				if kind.role(i) == members {
-					c.New[i] = applyMembers(first.New[i], second.Old[i], second.New[i])
-				}
+				c.New[i] = follow(kind, i, first.New[i], second.Old[i], second.New[i])
 			}
 		}
 		sum[k] = c
@@ -77,6 +74,32 @@ func (d Delta) Then(kind Kind, e Delta) Delta {
 		}
 	}
 	return sum
+}
+
+// follow is field i of a kind, that came to first, with what turned old into new
+// done to it. Where old had not what first takes away, new did not give it back.
+func follow(kind Kind, i int, first, old, new string) string {
+	switch kind.role(i) {
+	case members:
+		return applyMembers(first, old, new)
+	case password:
+		if Locked(first) && !Locked(old) {
+			return lock(kind, new)
+		}
+	case lastchg:
+		if first == mustChange && old != mustChange {
+			return first
+		}
+	case expire:
+		if expiry(kind, first) < min(expiry(kind, old), expiry(kind, new)) {
+			return first
+		}
+	case shell:
+		if noShell(first) && !noShell(old) && !noShell(new) {
+			return first
+		}
+	}
+	return new
 }
 
 // Security is the part of d that takes rights away: locks, expiries, removals,

@@ -15,6 +15,18 @@ type Event struct {
 	Detail string `json:"detail,omitempty"`
 }
 
+// String is the event for a terminal.
+func (e Event) String() string {
+	s := string(e.What)
+	if e.Name != "" {
+		s = e.Name + " " + s
+	}
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	return s
+}
+
 // What happened to a record.
 type What string
 
@@ -112,6 +124,9 @@ func mergeRecord(kind Kind, key string, c Change, base, cur []string) ([]string,
 				say(Expired, "the password")
 				continue
 			}
+			if cur[i] == mustChange && old != mustChange {
+				continue
+			}
 			if tookPassword || untouched {
 				res[i] = n
 				if !tookPassword {
@@ -123,7 +138,7 @@ func mergeRecord(kind Kind, key string, c Change, base, cur []string) ([]string,
 		case expire:
 			switch {
 			case n == cur[i]:
-			case untouched || expiry(kind, n) < expiry(kind, cur[i]):
+			case untouched && expiry(kind, old) <= expiry(kind, cur[i]) || expiry(kind, n) < expiry(kind, cur[i]):
 				res[i] = n
 				if expiry(kind, n) < expiry(kind, cur[i]) {
 					say(Expired, "%s", n)
@@ -136,6 +151,8 @@ func mergeRecord(kind Kind, key string, c Change, base, cur []string) ([]string,
 		default:
 			switch {
 			case n == cur[i]:
+			case r == shell && noShell(cur[i]) && !noShell(old) && !noShell(n):
+				clashed = append(clashed, name(i))
 			case untouched || r == shell && noShell(n) && !noShell(old):
 				res[i] = n
 				changed = append(changed, name(i))
@@ -160,10 +177,16 @@ func mergePassword(kind Kind, old, n, was, cur string, untouched bool) (value st
 	case n == cur:
 		return cur, ""
 	case untouched && Locked(n) && !Locked(cur):
+		if mark, ok := strings.CutSuffix(n, old); ok && old != "" {
+			return mark + cur, LockedBy // only locked: this side's password, locked
+		}
 		return n, LockedBy
-	case untouched && Locked(cur) && !Locked(n):
+	case untouched && Locked(cur) && !Locked(n) && Locked(old):
+		if mark, ok := strings.CutSuffix(old, n); ok && n != "" && strings.HasPrefix(cur, mark) && cur != mark {
+			return cur[len(mark):], Unlocked
+		}
 		return n, Unlocked
-	case untouched:
+	case untouched && (Locked(n) || !Locked(cur)):
 		return n, Password
 	case Locked(n):
 		// Locked there, another password here: this one, locked.
@@ -171,8 +194,9 @@ func mergePassword(kind Kind, old, n, was, cur string, untouched bool) (value st
 			return cur, ""
 		}
 		return lock(kind, cur), LockedBy
-	case Locked(cur) && !Locked(was) && n != "":
-		// Locked here, a new password there: that one, locked.
+	case Locked(cur) && (!Locked(was) || !Locked(old)) && n != "":
+		// Locked here, a new password there: that one, locked. A lock that is
+		// only here is lifted by nothing that was no unlocking there.
 		return lock(kind, n), Password
 	case Locked(cur) || n == "" || Locked(old):
 		// A right is given there that was not there when both parted.

@@ -6,9 +6,17 @@ import (
 )
 
 // Unite is the merge without a known common state: records of both sides are
-// kept, out's fields win, locks and the earlier expiry of either side hold,
+// kept, out's fields win, what takes rights away holds of either side (locks,
+// the earlier expiry, a shell that lets nobody in, a password to be changed),
 // groups have the members of both. Names that are only here stay.
 func Unite(out, cur Database) (Database, []Event) {
+	// Against cur as its own base nothing was changed here: every field that
+	// differs is taken, after the checks for numbers.
+	return Merge(Unison(out, cur), out, Database{}, cur)
+}
+
+// Unison is what Unite does to the files that both have.
+func Unison(out, cur Database) Deltas {
 	d := Deltas{}
 	for kind, theirs := range out {
 		mine := cur[kind]
@@ -29,9 +37,7 @@ func Unite(out, cur Database) (Database, []Event) {
 			d[kind] = delta
 		}
 	}
-	// Against cur as its own base nothing was changed here: every field that
-	// differs is taken, after the checks for numbers.
-	return Merge(d, out, Database{}, cur)
+	return d
 }
 
 func uniteRecord(kind Kind, n, c []string) []string {
@@ -41,6 +47,14 @@ func uniteRecord(kind Kind, n, c []string) []string {
 		case password:
 			if Locked(c[i]) {
 				n[i] = lock(kind, n[i])
+			}
+		case lastchg:
+			if c[i] == mustChange {
+				n[i] = c[i]
+			}
+		case shell:
+			if noShell(c[i]) {
+				n[i] = c[i]
 			}
 		case expire:
 			if expiry(kind, c[i]) < expiry(kind, n[i]) {

@@ -110,6 +110,9 @@ type Entry struct {
 	// carried.
 	Ino   uint64    `json:"ino,omitempty"`
 	Ctime time.Time `json:"ctime,omitzero"`
+	// The same in all entries of a manifest that are names of one file; empty
+	// where it has but one. Never compared.
+	Links string `json:"links,omitempty"`
 }
 
 // Tail is the end of a file that is only carried by appending.

@@ -19,12 +19,34 @@ type Manifest struct {
 	Version int           `json:"version"`
 	BE      be.UUID       `json:"be"`
 	Taken   time.Time     `json:"taken"`
+	AsOf    time.Time     `json:"as_of,omitzero"` // a moment before the tree was as it is described
+	Boot    string        `json:"boot,omitempty"` // in which that was
 	List    synclist.List `json:"list"`           // in force there and then
 	Note    string        `json:"note,omitempty"` // why List is not what the BE's file says
 	Shared  []Text        `json:"shared"`         // on the list, but in the shared dataset
 	Entries []*Entry      `json:"entries"`
+	// Above are the directories above them that the list does not name, as they
+	// were: what has to be made where they are not is made so.
+	Above []*Entry `json:"above,omitempty"`
 
 	index map[string]*Entry
+	above map[string]*Entry
+}
+
+// Directory returns what the directory at path was, by the list or above what
+// that names; nil if it is not known.
+func (m *Manifest) Directory(path string) *Entry {
+	if m == nil {
+		return nil
+	}
+	e := m.index[path]
+	if e == nil {
+		e = m.above[path]
+	}
+	if e == nil || e.Type != Dir {
+		return nil
+	}
+	return e
 }
 
 // Get returns the entry of a path, nil if it was not there.
@@ -58,7 +80,7 @@ func (m *Manifest) With(set map[string]*Entry) *Manifest {
 		if e != nil {
 			// It may be another boot environment's: its inode says nothing.
 			there := *e
-			there.Ino, there.Ctime = 0, time.Time{}
+			there.Ino, there.Ctime, there.Links = 0, time.Time{}, ""
 			c.Entries = append(c.Entries, &there)
 		}
 	}
@@ -71,5 +93,9 @@ func (m *Manifest) reindex() {
 	m.index = make(map[string]*Entry, len(m.Entries))
 	for _, e := range m.Entries {
 		m.index[string(e.Path)] = e
+	}
+	m.above = make(map[string]*Entry, len(m.Above))
+	for _, e := range m.Above {
+		m.above[string(e.Path)] = e
 	}
 }

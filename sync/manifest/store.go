@@ -11,18 +11,24 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/rooted"
 	"beadm/be/state"
 )
 
 // Store keeps manifests and blobs.
 type Store struct {
-	dir   string
-	under *Store // read where dir has nothing: a scratch store's real one
+	dir    string
+	under  *Store            // read where dir has nothing: a scratch store's real one
+	staged map[string]string // blobs that are complete and have no name yet: hash → file
 }
 
 // ID names a stored manifest.
@@ -43,7 +49,7 @@ func OpenStore(dir string) (*Store, error) {
 			return nil, fmt.Errorf("cannot make the sync state private: %w", err)
 		}
 	}
-	return &Store{dir: dir}, nil
+	return &Store{dir: dir, staged: map[string]string{}}, nil
 }
 
 // Scratch makes a store in an empty directory that reads what s has and
@@ -87,63 +93,132 @@ func (b *Blob) Abort() {
 	os.Remove(b.f.Name())
 }
 
-// Finish puts the content in its place and returns its hash. It is durable
-// once a manifest that names it was saved.
+// Finish ends the content and returns its hash, by which this Store finds it
+// from now on. It is durable after Flush, which Save calls.
 func (b *Blob) Finish() (string, error) {
 	hash := hex.EncodeToString(b.sum.Sum(nil))
-	err := b.finish(hash)
-	if err != nil {
+	if b.s.hasItself(hash) {
 		b.Abort()
+		return hash, nil
+	}
+	if err := b.f.Close(); err != nil {
+		os.Remove(b.f.Name())
 		return "", fmt.Errorf("cannot store content: %w", err)
 	}
+	b.s.staged[hash] = b.f.Name()
 	return hash, nil
 }
 
-func (b *Blob) finish(hash string) error {
-	path := b.s.blobPath(hash)
-	if _, err := os.Lstat(path); err == nil {
-		b.Abort()
+// fewBlobs are flushed one by one: a sync of the whole file system writes what
+// everybody else has to write, too.
+const fewBlobs = 16
+
+// Flush makes durable what was stored. Content is on disk before the name that
+// vouches for it: what has its name after a power cut is whole.
+func (s *Store) Flush() error {
+	if err := s.flush(); err != nil {
+		return fmt.Errorf("cannot store content: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) flush() error {
+	if len(s.staged) == 0 {
 		return nil
 	}
-	if err := b.f.Sync(); err != nil { // content before name
+	top := filepath.Join(s.dir, "blobs")
+	few := len(s.staged) <= fewBlobs
+	folders := map[string]bool{top: true}
+	var temps []string
+	for hash, temp := range s.staged {
+		folders[filepath.Dir(s.blobPath(hash))] = true
+		temps = append(temps, temp)
+	}
+	if err := barrier(top, few, temps); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	for dir := range folders {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	for hash, temp := range s.staged {
+		if err := os.Rename(temp, s.blobPath(hash)); err != nil {
+			return err
+		}
+	}
+	if err := barrier(top, few, slices.Collect(maps.Keys(folders))); err != nil {
 		return err
 	}
-	if err := os.Rename(b.f.Name(), path); err != nil {
-		return err
-	}
-	if err := b.f.Close(); err != nil {
-		return err
-	}
-	if err := state.SyncDir(filepath.Dir(path)); err != nil {
-		return err
-	}
-	return state.SyncDir(filepath.Join(b.s.dir, "blobs"))
+	clear(s.staged)
+	return nil
 }
 
-// PutBytes stores content that is in memory.
-func (s *Store) PutBytes(data []byte) (string, error) {
-	b, err := s.NewBlob()
+// barrier makes files or directories durable, one by one or with all else that
+// is in the file system of top.
+func barrier(top string, each bool, paths []string) error {
+	if each {
+		for _, path := range paths {
+			if err := state.Sync(path); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	root, err := rooted.Open(top)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if _, err := b.Write(data); err != nil {
-		b.Abort()
-		return "", fmt.Errorf("cannot store content: %w", err)
-	}
-	return b.Finish()
+	defer root.Close()
+	return root.SyncFS()
 }
 
-// Open opens a blob for reading.
+// PutBytes stores content that is in memory, as a Blob does.
+func (s *Store) PutBytes(data []byte) (string, error) {
+	sum := sha256.Sum256(data)
+	hash := hex.EncodeToString(sum[:])
+	return hash, s.put(hash, data)
+}
+
+func (s *Store) put(hash string, data []byte) error {
+	if s.hasItself(hash) {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Join(s.dir, "blobs"), state.TempPrefix+"*")
+	if err != nil {
+		return fmt.Errorf("cannot store content: %w", err)
+	}
+	_, err = f.Write(data)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("cannot store content: %w", err)
+	}
+	s.staged[hash] = f.Name()
+	return nil
+}
+
+// ErrContent is content that the store holds no more: gone, damaged, or on a
+// part of the disk that cannot be read.
+var ErrContent = errors.New("what was kept of it is gone or damaged")
+
+// Open opens a blob for reading. The error is an ErrContent where it is gone.
 func (s *Store) Open(hash string) (*os.File, error) {
 	if !hashRule.MatchString(hash) {
 		return nil, fmt.Errorf("cannot read stored content: %q is no hash", hash)
 	}
-	f, err := os.Open(s.blobPath(hash))
+	path := s.blobPath(hash)
+	if temp, ok := s.staged[hash]; ok {
+		path = temp
+	}
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) && s.under != nil {
 		return s.under.Open(hash)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot read stored content %s: %w", hash, ErrContent)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read stored content: %w", err)
@@ -156,13 +231,19 @@ func (s *Store) Has(hash string) bool {
 	if !hashRule.MatchString(hash) {
 		return false
 	}
-	if _, err := os.Lstat(s.blobPath(hash)); err == nil {
-		return true
-	}
-	return s.under != nil && s.under.Has(hash)
+	return s.hasItself(hash) || s.under != nil && s.under.Has(hash)
 }
 
-// Read returns a blob, which was read back whole and is what its name says.
+func (s *Store) hasItself(hash string) bool {
+	if _, ok := s.staged[hash]; ok {
+		return true
+	}
+	_, err := os.Lstat(s.blobPath(hash))
+	return err == nil
+}
+
+// Read returns a blob, which was read back whole and is what its name says; it
+// fails with an ErrContent where it is not.
 func (s *Store) Read(hash string) ([]byte, error) {
 	f, err := s.Open(hash)
 	if err != nil {
@@ -170,17 +251,24 @@ func (s *Store) Read(hash string) ([]byte, error) {
 	}
 	defer f.Close()
 	data, err := io.ReadAll(f)
+	if errors.Is(err, unix.EIO) { // a checksum of the file system's
+		return nil, fmt.Errorf("cannot read stored content %s: %w", hash, errors.Join(ErrContent, err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read stored content: %w", err)
 	}
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != hash {
-		return nil, fmt.Errorf("cannot read stored content: %s is damaged", hash)
+		return nil, fmt.Errorf("cannot read stored content %s: %w", hash, ErrContent)
 	}
 	return data, nil
 }
 
-// Save stores a manifest durably and returns its name.
+// Save stores a manifest durably, and before it all that was stored, and
+// returns its name.
 func (s *Store) Save(m *Manifest) (ID, error) {
+	if err := s.Flush(); err != nil {
+		return "", err
+	}
 	data, err := json.MarshalIndent(m, "", " ")
 	if err != nil {
 		return "", fmt.Errorf("cannot store a manifest: %w", err)
@@ -232,6 +320,9 @@ func Lost(err error) bool { return errors.Is(err, fs.ErrNotExist) || state.Damag
 // left names and that are not in blobs. Interrupted, it has removed too
 // little.
 func (s *Store) Sweep(keep map[ID]bool, blobs map[string]bool) error {
+	if err := s.Flush(); err != nil {
+		return err
+	}
 	used := map[string]bool{}
 	for h := range blobs {
 		used[h] = true

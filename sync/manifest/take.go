@@ -11,9 +11,11 @@ import (
 	"io/fs"
 	"maps"
 	"math"
+	"os"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"beadm/be"
@@ -33,6 +35,9 @@ type Taker struct {
 	// Earlier is an earlier reading that Take need not repeat where nothing
 	// was touched, beside those of since. It may be nil.
 	Earlier *Manifest
+	// AsOf is a moment before which the tree was as it is read: now for a live
+	// one, when a snapshot was asked for. Zero is not known.
+	AsOf time.Time
 }
 
 // Take reads the files on the list in root. Whatever differs in content from
@@ -43,6 +48,9 @@ type Taker struct {
 // described as it was read.
 func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list synclist.List, since ...*Manifest) (*Manifest, error) {
 	m := &Manifest{Version: Version, BE: uuid, Taken: time.Now().UTC(), List: list}
+	if !t.AsOf.IsZero() {
+		m.AsOf, m.Boot = t.AsOf.UTC(), bootID()
+	}
 	seen := map[string]bool{}
 	for _, start := range list.Starts() {
 		if err := t.takeFrom(ctx, root, m, start, seen, since); err != nil {
@@ -50,7 +58,39 @@ func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list 
 		}
 	}
 	m.reindex()
+	if err := takeAbove(root, m); err != nil {
+		return nil, fmt.Errorf("cannot read the files on the synclist: %w", err)
+	}
+	m.reindex()
 	return m, nil
+}
+
+// takeAbove reads the directories above what m holds. Where one is reached by a
+// link it is what that leads to.
+func takeAbove(root *rooted.Root, m *Manifest) error {
+	seen := map[string]bool{"/": true}
+	for _, e := range m.Entries {
+		for dir := path.Dir(string(e.Path)); !seen[dir]; dir = path.Dir(dir) {
+			seen[dir] = true
+			if m.Get(dir) != nil {
+				continue
+			}
+			real, err := root.Resolve(dir)
+			if err == nil {
+				var info rooted.Info
+				if info, err = root.Lstat(real); err == nil && info.IsDir() {
+					above := &Entry{Path: Text(dir), Type: Dir, Mode: info.Perm(), UID: info.UID, GID: info.GID}
+					if above.Xattrs, err = root.Xattrs(real); err == nil {
+						m.Above = append(m.Above, above)
+					}
+				}
+			}
+			if err := ignoreGone(err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // InShared says whether the path leads into the shared dataset, and where to.
@@ -63,13 +103,16 @@ func (t *Taker) InShared(root *rooted.Root, p string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		for _, dir := range t.Shared {
-			if real == dir || strings.HasPrefix(real, dir+"/") {
-				return true, nil
-			}
+		if t.IsShared(real) {
+			return true, nil
 		}
 	}
 	return false, nil
+}
+
+// IsShared says whether a path that holds no links is in the shared dataset.
+func (t *Taker) IsShared(real string) bool {
+	return slices.ContainsFunc(t.Shared, func(dir string) bool { return real == dir || strings.HasPrefix(real, dir+"/") })
 }
 
 func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, start string, seen map[string]bool, since []*Manifest) error {
@@ -82,6 +125,10 @@ func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, st
 	if shared {
 		m.Shared = append(m.Shared, Text(start))
 		return nil
+	}
+	real, err := root.ResolveParent(start)
+	if err != nil {
+		return ignoreGone(err)
 	}
 	// The directory itself may be reached by a link: the list means what it
 	// leads to only if its own name is no link.
@@ -98,7 +145,8 @@ func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, st
 				return nil
 			}
 		}
-		if in, _ := t.InShared(root, p); in && info.IsDir() {
+		// Below start no directory is reached by a link.
+		if info.IsDir() && t.IsShared(real+strings.TrimPrefix(p, start)) {
 			m.Shared = append(m.Shared, Text(p))
 			return rooted.SkipDir
 		}
@@ -157,6 +205,9 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 		e.Type, e.Mtime = Dir, time.Time{}
 	case info.IsRegular():
 		e.Type, e.Ino, e.Ctime = File, info.Ino, info.Ctime.UTC()
+		if info.Nlink > 1 {
+			e.Links = fmt.Sprintf("%x.%x", info.Dev, info.Ino)
+		}
 		if old := t.unchanged(e, info.Size, action, uuid, since); old != nil {
 			return old, nil
 		}
@@ -166,6 +217,7 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 			}
 			return nil, err
 		}
+		return e, nil
 	default:
 		e.Type, e.Mtime, e.Kind = Special, time.Time{}, kindOf(info)
 		return e, nil
@@ -175,10 +227,20 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 	return e, err
 }
 
-// settled is how long before a reading a file must have been touched last for
-// its ctime to tell a later change: the clock of a file system moves in steps
-// of milliseconds, and a snapshot is read some time after it was made.
-var settled = time.Hour
+// settled says whether a file had been touched last so long before it was read
+// that its ctime tells every later change: the clock of a file system moves in
+// steps of milliseconds, an old one's in seconds. An hour is time enough where
+// it is not known how long after a snapshot was made it was read, and for a
+// machine whose clock begins anew with every boot.
+func (m *Manifest) settled(ctime time.Time) bool {
+	switch {
+	case m.AsOf.IsZero(), m.Boot == "", m.Boot != bootID():
+		return m.Taken.Sub(ctime) >= time.Hour
+	case ctime.Nanosecond() == 0:
+		return m.AsOf.Sub(ctime) >= time.Minute
+	}
+	return m.AsOf.Sub(ctime) >= 2*time.Second
+}
 
 // unchanged returns what an earlier reading of the same boot environment says
 // of a file that nobody touched since, nil where it has to be read. Inode and
@@ -192,11 +254,11 @@ func (t *Taker) unchanged(e *Entry, size int64, action synclist.Action, uuid be.
 		}
 		old := m.Get(string(e.Path))
 		if old == nil || old.Type != File || old.Ino == 0 || old.Ino != e.Ino || !old.Ctime.Equal(e.Ctime) ||
-			old.Size != size || !old.Mtime.Equal(e.Mtime) || m.Taken.Sub(old.Ctime) < settled {
+			old.Size != size || !old.Mtime.Equal(e.Mtime) || !m.settled(old.Ctime) {
 			continue
 		}
 		same := *old
-		same.Tail, same.Heads = nil, nil
+		same.Tail, same.Heads, same.Links = nil, nil, e.Links
 		if same.Stored && t.Store != nil && !t.Store.Has(same.Hash) {
 			continue
 		}
@@ -240,10 +302,18 @@ func (t *Taker) content(root *rooted.Root, e *Entry, action synclist.Action, sin
 		return err
 	}
 	defer f.Close()
+	if e.Xattrs, err = rooted.XattrsOf(f); err != nil {
+		return err
+	}
+	appends := action == synclist.Append || action == synclist.Prepend
+	if !appends {
+		if done, err := t.small(f, e, action, since); done || err != nil {
+			return err
+		}
+	}
 
 	// Lengths at which an earlier state would end if this file continues it.
 	heads := map[int64][]string{}
-	appends := action == synclist.Append || action == synclist.Prepend
 	if appends {
 		for _, m := range since {
 			if old := m.Get(string(e.Path)); old != nil && old.Type == File {
@@ -299,6 +369,33 @@ func (t *Taker) content(root *rooted.Root, e *Entry, action synclist.Action, sin
 		e.Stored = true
 	}
 	return nil
+}
+
+// maxSmall is up to which size a file is read at once.
+const maxSmall = 128 << 10
+
+var smallFiles = sync.Pool{New: func() any { return new([maxSmall + 1]byte) }}
+
+// small is content for a file that is small; done is false, and nothing
+// happened but that it was read in part, if it is not.
+func (t *Taker) small(f *os.File, e *Entry, action synclist.Action, since []*Manifest) (done bool, err error) {
+	room := smallFiles.Get().(*[maxSmall + 1]byte)
+	defer smallFiles.Put(room)
+	n, err := io.ReadFull(f, room[:])
+	if err == nil { // there may be more
+		_, err = f.Seek(0, io.SeekStart)
+		return false, err
+	}
+	if err != io.EOF && err != io.ErrUnexpectedEOF {
+		return false, err
+	}
+	sum := sha256.Sum256(room[:n])
+	e.Size, e.Hash = int64(n), hex.EncodeToString(sum[:])
+	if _, needed := t.needed(e, action, since); needed && t.Store != nil {
+		e.Stored = true
+		return true, t.Store.put(e.Hash, room[:n])
+	}
+	return true, nil
 }
 
 // hashHeads reads all of f in constant memory and notes which of heads, by

@@ -104,6 +104,9 @@ chmod 600 touched; chmod 644 touched`)
 		want(snap, "in the snapshot", path, false)
 	}
 	want(take("snap", be.NewUUID(), first), "of another boot environment", "/kept", true)
+	if err := store.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Remove(store.blobPath(mark)); err != nil {
 		t.Fatal(err)
 	}

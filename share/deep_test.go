@@ -174,6 +174,7 @@ func TestDeepPathsDieAnywhere(t *testing.T) {
 	// The other ways of the two are in TestDieAnywhere.
 	for op, without := range map[string]string{"init": "1", "undo": ""} {
 		t.Run(op+without, func(t *testing.T) {
+			t.Parallel()
 			for n := 1; ; n++ {
 				root := system(t)
 				sh(t, root, deepTrees)

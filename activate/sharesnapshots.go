@@ -20,7 +20,7 @@ type ShareSnapshot struct {
 	Created time.Time `json:"created"`
 	Bytes   int64     `json:"bytes"` // that destroying it alone would free
 	// For says what it was made for: "activation of NEW", "failed trial of NEW",
-	// "before a restore"; empty for one that was made by hand.
+	// "switch to NEW", "before a restore"; empty for one that was made by hand.
 	For string `json:"for,omitempty"`
 	// With are directories that are file systems of their own, of which there is
 	// a snapshot of that name too.
@@ -100,6 +100,11 @@ func (s *Session) switches() (map[string]string, error) {
 	for _, e := range events {
 		if token, ok := strings.CutPrefix(e.Detail, "activation "); ok {
 			of[token] = "activation of " + e.BE
+		}
+	}
+	for uuid, known := range s.State.BEs {
+		if known.Switch != "" && of[known.Switch] == "" { // without a trial the boot gave it its name
+			of[known.Switch] = "switch to " + s.nameOf(context.Background(), uuid)
 		}
 	}
 	if t := s.State.Trial; t != nil {

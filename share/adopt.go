@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"beadm/be"
 	"beadm/be/copy"
 	"beadm/be/rooted"
@@ -62,12 +64,16 @@ func Adopt(ctx context.Context, root, shareDir, os string, since time.Time) (Ado
 	if err != nil {
 		return a, err
 	}
+	mounts := fstabMounts(r)
 	for _, p := range paths {
 		if err := ctx.Err(); err != nil {
 			return a, err
 		}
 		if p.State != Real && p.State != Absent {
 			continue
+		}
+		if slices.ContainsFunc(mounts, func(at string) bool { return inside(p.Path, at) || inside(at, p.Path) }) {
+			continue // it mounts a file system of its own there, later in its boot
 		}
 		if p.State == Absent && !isDir(r, path.Dir(p.Path)) {
 			continue // of a program that this one does not have
@@ -203,8 +209,8 @@ func stageNewer(ctx context.Context, r *rooted.Root, p Path, since time.Time, a 
 			if target, err = r.Readlink(at); err == nil {
 				err = r.Symlink(deeper(p.Path)(strings.TrimPrefix(at, p.Path+"/"), target), to)
 			}
-		} else {
-			err = r.Link(at, to)
+		} else if err = r.Link(at, to); errors.Is(err, unix.EPERM) {
+			err = stageCopy(r, at, to) // of what is immutable there are no further names
 		}
 		if errors.Is(err, fs.ErrExist) {
 			return nil // an earlier call was cut off
@@ -214,6 +220,20 @@ func stageNewer(ctx context.Context, r *rooted.Root, p Path, since time.Time, a 
 		}
 		return err
 	})
+}
+
+func stageCopy(r *rooted.Root, at, to string) error {
+	src, err := copier.OpenDir(r, path.Dir(at))
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := copier.OpenDir(r, path.Dir(to))
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	return copier.Node(src, path.Base(at), dst, path.Base(to), copier.Options{})
 }
 
 // stageDirs makes the staged directory for at and those above it.
@@ -273,7 +293,7 @@ func Commit(ctx context.Context, root, shareDir string) error {
 		if len(holders) > 0 {
 			return be.E(be.InUse, "cannot delete the old trees in %s: still in use by %s; restart what uses them, or reboot, first", dir, holdersText(holders))
 		}
-		if err := r.RemoveAll(dir); err != nil {
+		if err := removeAll(r, dir); err != nil {
 			return be.E(be.Other, "cannot delete the old trees in %s: %w", dir, err)
 		}
 	}
@@ -285,7 +305,7 @@ func Commit(ctx context.Context, root, shareDir string) error {
 		return err
 	}
 	defer live.Close()
-	if err := live.RemoveAll("/" + UndoneDir); err != nil {
+	if err := removeAll(live, "/"+UndoneDir); err != nil {
 		return be.E(be.Other, "cannot delete what was copied back: %w", err)
 	}
 	return nil

@@ -76,12 +76,12 @@ func Arrive(ctx context.Context, root, shareDir string, now time.Time) (Arrival,
 	}
 	for _, name := range names {
 		effect("empty " + name)
-		if err := r.RemoveAll(StagedDir + "/" + name); err != nil {
+		if err := removeAll(r, StagedDir+"/"+name); err != nil {
 			return a, be.E(be.Other, "cannot empty the staging directory: %w", err)
 		}
 	}
 	effect("remove marker")
-	if err := r.RemoveAll(StagedDir + "/" + marker); err != nil {
+	if err := removeAll(r, StagedDir+"/"+marker); err != nil {
 		return a, be.E(be.Other, "cannot empty the staging directory: %w", err)
 	}
 	return a, nil

@@ -171,70 +171,70 @@ func TestDeepPaths(t *testing.T) {
 
 func TestDeepPathsDieAnywhere(t *testing.T) {
 	paths := []string{"/var/opt/x/data", "/srv/www"}
-	for _, op := range []string{"init", "undo"} {
-		for _, without := range []string{"", "1"} {
-			t.Run(op+without, func(t *testing.T) {
-				for n := 1; ; n++ {
-					root := system(t)
-					sh(t, root, deepTrees)
-					o := Options{Root: root, OS: "linux", Paths: paths}
-					if op == "undo" {
-						if _, err := Init(context.Background(), o); err != nil {
-							t.Fatal(err)
-						}
-					}
-					before := seenAt(t, root, deepPaths)
-					rec := t.TempDir() + "/record"
-					cmd := exec.Command(os.Args[0])
-					cmd.Env = append(os.Environ(), fmt.Sprintf("SHARE_TEST_DIE=%s:%d:%s:%s", op, n, rec, root), "SHARE_TEST_NOEXCHANGE="+without, "SHARE_TEST_PATHS="+strings.Join(paths, " "))
-					out, err := cmd.CombinedOutput()
-					killed := cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
-					if err != nil && !killed {
-						t.Fatalf("%v: %s", err, out)
-					}
-					if data, err := os.ReadFile(rec); err == nil {
-						for range 2 {
-							if _, err := Recover(context.Background(), root, "this", data, nil); err != nil {
-								t.Fatalf("after %d: %v", n, err)
-							}
-						}
-					}
-					if got := seenAt(t, root, deepPaths); got != before {
-						t.Fatalf("after %d: got\n%s\nwant\n%s", n, got, before)
-					}
-					again, want := Init, Linked
-					if op == "undo" {
-						again, want = Undo, Real
-					}
-					if _, err := again(context.Background(), o); err != nil {
-						t.Fatalf("again after %d: %v", n, err)
-					}
-					if got := seenAt(t, root, deepPaths); got != before {
-						t.Fatalf("again after %d: got\n%s\nwant\n%s", n, got, before)
-					}
-					r, err := rooted.Open(root)
-					if err != nil {
+	// The other ways of the two are in TestDieAnywhere.
+	for op, without := range map[string]string{"init": "1", "undo": ""} {
+		t.Run(op+without, func(t *testing.T) {
+			t.Parallel()
+			for n := 1; ; n++ {
+				root := system(t)
+				sh(t, root, deepTrees)
+				o := Options{Root: root, OS: "linux", Paths: paths}
+				if op == "undo" {
+					if _, err := Init(context.Background(), o); err != nil {
 						t.Fatal(err)
 					}
-					for _, p := range paths {
-						if x, err := lookAt(r, p); err != nil || x.State != want {
-							t.Fatalf("again after %d: %+v %v", n, x, err)
+				}
+				before := seenAt(t, root, deepPaths)
+				rec := t.TempDir() + "/record"
+				cmd := exec.Command(os.Args[0])
+				cmd.Env = append(os.Environ(), fmt.Sprintf("SHARE_TEST_DIE=%s:%d:%s:%s", op, n, rec, root), "SHARE_TEST_NOEXCHANGE="+without, "SHARE_TEST_PATHS="+strings.Join(paths, " "))
+				out, err := cmd.CombinedOutput()
+				killed := cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
+				if err != nil && !killed {
+					t.Fatalf("%v: %s", err, out)
+				}
+				if data, err := os.ReadFile(rec); err == nil {
+					for range 2 {
+						if _, err := Recover(context.Background(), root, "this", data, nil); err != nil {
+							t.Fatalf("after %d: %v", n, err)
 						}
-					}
-					r.Close()
-					if left, _ := exec.Command("find", root+"/srv", root+"/var/opt", "-name", ".beadm*").Output(); len(left) > 0 {
-						t.Fatalf("after %d: left %s", n, left)
-					}
-					unix.Unmount(root+"/var/share", unix.MNT_DETACH)
-					if !killed {
-						if n < 10 {
-							t.Fatalf("only %d effects", n)
-						}
-						return
 					}
 				}
-			})
-		}
+				if got := seenAt(t, root, deepPaths); got != before {
+					t.Fatalf("after %d: got\n%s\nwant\n%s", n, got, before)
+				}
+				again, want := Init, Linked
+				if op == "undo" {
+					again, want = Undo, Real
+				}
+				if _, err := again(context.Background(), o); err != nil {
+					t.Fatalf("again after %d: %v", n, err)
+				}
+				if got := seenAt(t, root, deepPaths); got != before {
+					t.Fatalf("again after %d: got\n%s\nwant\n%s", n, got, before)
+				}
+				r, err := rooted.Open(root)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, p := range paths {
+					if x, err := lookAt(r, p); err != nil || x.State != want {
+						t.Fatalf("again after %d: %+v %v", n, x, err)
+					}
+				}
+				r.Close()
+				if left, _ := exec.Command("find", root+"/srv", root+"/var/opt", "-name", ".beadm*").Output(); len(left) > 0 {
+					t.Fatalf("after %d: left %s", n, left)
+				}
+				unix.Unmount(root+"/var/share", unix.MNT_DETACH)
+				if !killed {
+					if n < 10 {
+						t.Fatalf("only %d effects", n)
+					}
+					return
+				}
+			}
+		})
 	}
 }
 
@@ -298,5 +298,21 @@ func TestDeepPathsOfOthers(t *testing.T) {
 		if want == "" && err != nil || want != "" && (be.KindOf(err) != be.Decision || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v", p, err)
 		}
+	}
+}
+
+// One whose fstab mounts a file system where the others have a link keeps its
+// directory: at its boot nothing is mounted there yet.
+func TestAdoptLeavesWhatFstabMounts(t *testing.T) {
+	ctx := context.Background()
+	root := system(t)
+	sh(t, root, deepTrees)
+	if _, err := Init(ctx, Options{Root: root, OS: "linux"}); err != nil {
+		t.Fatal(err)
+	}
+	old := clone(t, `mkdir -p etc var/log var/mail var/spool var/tmp; printf '/dev/x / ext4 defaults 0 1\n# /dev/z /var/mail ext4\n/dev/y /var/log/ ext4 defaults 0 2\ntmpfs /var/spool/with\\040blank tmpfs noauto\n' >etc/fstab`)
+	a, err := Adopt(ctx, old, root+"/var/share", "linux", time.Now())
+	if got := strings.Join(a.Linked, " "); err != nil || got != "/var/mail /var/tmp" {
+		t.Errorf("%q %v", got, err)
 	}
 }

@@ -16,6 +16,16 @@ import (
 	copier "beadm/be/copy"
 )
 
+// onLook is told when a folder in use has been looked at, or is about to be.
+// Tests use it then.
+var onLook func()
+
+func looked() {
+	if onLook != nil {
+		onLook()
+	}
+}
+
 // isMaildir says that a directory has the three of a Maildir
 // (https://cr.yp.to/proto/maildir.html).
 func isMaildir(dir *os.File) bool {
@@ -41,7 +51,10 @@ func messageName(name string) string {
 // there stay; folders in it are looked at as any directory.
 func (r *restoring) maildir(src, dst *os.File, at []string) error {
 	have := map[string]bool{}
-	for _, name := range []string{"cur", "new"} {
+	// A message goes from new to cur, and in cur from one name to another, which
+	// a look at the directory meanwhile may miss: in this order, and twice.
+	for _, name := range []string{"new", "cur", "cur"} {
+		looked()
 		sub, err := openSub(dst, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -197,6 +210,7 @@ func (r *restoring) mh(src, dst *os.File, at []string) error {
 		if _, err := lstat(dst, name); err == nil {
 			to = strconv.Itoa(last + 1)
 		}
+		looked()
 		last = max(last, n, atoi(to))
 		have[sum] = true
 		r.res.Brought++
@@ -205,8 +219,12 @@ func (r *restoring) mh(src, dst *os.File, at []string) error {
 		}
 		effect("bring back " + name)
 		err = copier.Node(src, name, dst, to, copier.Options{})
-		if errors.Is(err, fs.ErrExist) {
-			return be.E(be.InUse, "a message came into the folder while it was looked at: do it again")
+		for i := 0; errors.Is(err, fs.ErrExist); i++ { // a message came meanwhile
+			if i == 1000 {
+				return be.E(be.InUse, "messages come into the folder faster than it can be restored: do it again")
+			}
+			last++
+			err = copier.Node(src, name, dst, strconv.Itoa(last), copier.Options{})
 		}
 		if err != nil {
 			return err

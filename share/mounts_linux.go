@@ -42,33 +42,6 @@ func readMounts(file string) ([]mount, error) {
 	return list, s.Err()
 }
 
-// unescape undoes mountinfo's \ooo.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			var n int
-			ok := true
-			for _, c := range s[i+1 : i+4] {
-				if c < '0' || c > '7' {
-					ok = false
-				}
-				n = n*8 + int(c-'0')
-			}
-			if ok {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
 // hostPath is p inside r, with every link of the host and the root followed,
 // as the kernel writes it in mountinfo and /proc/PID/fd.
 func hostPath(r *rooted.Root, p string) (string, error) {

@@ -147,6 +147,7 @@ type move struct {
 	rec   record
 	trees []*tree
 	res   Result
+	links copier.Links    // files with names in several of the trees
 	tails map[fileID]bool // inodes whose late lines have been brought over
 }
 
@@ -355,7 +356,7 @@ func (m *move) open(t *tree) error {
 		return err
 	}
 	effect("make copy of " + t.from)
-	if err := m.r.RemoveAll(t.to); err != nil {
+	if err := removeAll(m.r, t.to); err != nil {
 		return err
 	}
 	if err := m.r.Mkdir(t.to, 0o700); err != nil {
@@ -365,7 +366,7 @@ func (m *move) open(t *tree) error {
 		return err
 	}
 	t.copy = copier.New(t.src, t.dst, copier.Options{
-		Link: t.link,
+		Link: t.link, Links: &m.links,
 		Progress: func(p copier.Progress) {
 			if m.o.Progress != nil {
 				m.o.Progress(t.path, p)
@@ -381,7 +382,7 @@ func (m *move) pass(ctx context.Context, t *tree, live bool) error {
 	m.res.Bytes += res.Bytes
 	m.res.Files = max(m.res.Files, res.Files)
 	if err != nil {
-		return be.E(be.Other, "cannot copy %s: %w", t.from, err)
+		return be.E(be.Other, "%w", err) // says what could not be copied
 	}
 	return nil
 }
@@ -409,7 +410,7 @@ func (m *move) final(ctx context.Context, t *tree) error {
 		res, err := t.copy.Pass(ctx, false)
 		m.res.Bytes += res.Bytes
 		if err != nil {
-			return be.E(be.Other, "cannot copy %s: %w", t.from, err)
+			return be.E(be.Other, "%w", err)
 		}
 		if res.Changed == 0 {
 			return nil

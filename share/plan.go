@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -238,6 +239,9 @@ func lookClosely(r *rooted.Root, x *Path, linked []string) error {
 			return refuse(rooted.Printable(p) + ", which is in it, is shared already: put that back first (beadm share remove " + rooted.Printable(p) + ")")
 		}
 	}
+	if !utf8.ValidString(x.Path) {
+		return refuse("its path is no UTF-8, as what beadm writes down is; rename it first")
+	}
 	if len(x.Name) > maxName {
 		return refuse("its path is too long for a name in the shared data")
 	}
@@ -252,6 +256,13 @@ func lookClosely(r *rooted.Root, x *Path, linked []string) error {
 	}
 	if a.Dev != b.Dev {
 		return refuse("it is in another file system than " + top + ", and cannot be exchanged for a link in one step; give it a file system of its own")
+	}
+	if d, err := copier.OpenDir(r, x.Path); err == nil {
+		fixed := copier.Guarded(d)
+		d.Close()
+		if fixed {
+			return refuse("it is immutable or append-only, and cannot be exchanged for a link: chattr -ia " + rooted.Printable(x.Path) + " first")
+		}
 	}
 	// Who may rename a directory on the way leads root wherever he likes while
 	// it is moved. In the directory that holds the path he has only his own.
@@ -416,10 +427,20 @@ func weigh(ctx context.Context, r *rooted.Root, p string) (bytes, files int64, e
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
+	if err != nil && len(err.Error()) > 500 { // one that nobody reads to its end
+		return 0, 0, be.E(be.Decision, "cannot move %s: something in it cannot be copied: %w", p, innermost(err))
+	}
 	if err != nil {
 		return 0, 0, be.E(be.Other, "cannot count what is in %s: %w", p, err)
 	}
 	return bytes, files, nil
+}
+
+func innermost(err error) error {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err
 }
 
 // dataSize leaves the holes out of files large enough to matter: lastlog says

@@ -58,7 +58,7 @@ func DropBack(root string, names []string) error {
 	}
 	defer r.Close()
 	for _, name := range names {
-		if err := r.RemoveAll(backAt(pathOf(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeAll(r, backAt(pathOf(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -86,7 +86,7 @@ func putBackAtRest(ctx context.Context, r, live *rooted.Root, name string) (bool
 			return false, err
 		}
 	case x.State == Real:
-		if err := r.RemoveAll(back); err != nil { // the link, of an exchange that was cut
+		if err := removeAll(r, back); err != nil { // the link, of an exchange that was cut
 			return false, err
 		}
 	default:
@@ -103,7 +103,7 @@ func copyBack(ctx context.Context, r, live *rooted.Root, name, back string) erro
 		return err
 	}
 	effect("copy back " + name)
-	if err := r.RemoveAll(back); err != nil {
+	if err := removeAll(r, back); err != nil {
 		return err
 	}
 	src, err := copier.OpenDir(live, "/"+name)
@@ -161,7 +161,7 @@ func unstaged(ctx context.Context, r *rooted.Root, name string) error {
 		return err
 	}
 	effect("empty staged " + name)
-	return r.RemoveAll(StagedDir + "/" + name)
+	return removeAll(r, StagedDir+"/"+name)
 }
 
 // Weigh is what a copy of those names of the shared dataset takes, in bytes.

@@ -139,7 +139,7 @@ func (s *settling) all() error {
 	if !s.mounted || !s.ours {
 		return nil // the next Init clears what is left of the copies
 	}
-	return s.r.RemoveAll(MountPoint + "/" + newDir)
+	return removeAll(s.r, MountPoint+"/"+newDir)
 }
 
 func (s *settling) init(name string) error {
@@ -154,6 +154,15 @@ func (s *settling) init(name string) error {
 	}
 	info, err := r.Lstat(path)
 	switch {
+	case err == nil && info.IsLink() && !isLinked(r, path):
+		// Somebody else's: the copy is nobody's any more, and is kept hidden.
+		if !s.ours || !s.mounted || s.rec.Passed || !isDir(r, final) {
+			return nil
+		}
+		if s.res != nil {
+			s.res.Aside = append(s.res.Aside, path)
+		}
+		return retire(r, name)
 	case err == nil && info.IsLink():
 		return nil // exchanged; the old tree is in OldDir
 	case err == nil && isDir(r, old):
@@ -220,7 +229,7 @@ func (s *settling) dropCopy(name string) error {
 	if err := r.MkdirAll(MountPoint+"/"+newDir, 0o700); err != nil {
 		return err
 	}
-	if err := r.RemoveAll(hidden); err != nil {
+	if err := removeAll(r, hidden); err != nil {
 		return err
 	}
 	effect("hide copy of " + path)
@@ -234,7 +243,7 @@ func (s *settling) dropCopy(name string) error {
 		return errors.New(path + " went away")
 	}
 	effect("drop copy of " + path)
-	return r.RemoveAll(hidden)
+	return removeAll(r, hidden)
 }
 
 func (s *settling) undo(name string) error {
@@ -243,7 +252,7 @@ func (s *settling) undo(name string) error {
 	info, err := r.Lstat(path)
 	switch {
 	case err == nil && info.IsLink():
-		return r.RemoveAll(back) // not exchanged; the copy may lack what came since
+		return removeAll(r, back) // not exchanged; the copy may lack what came since
 	case errors.Is(err, fs.ErrNotExist) && p == exchanging:
 		if !s.ours && !exists(r, back) {
 			return nil
@@ -258,7 +267,7 @@ func (s *settling) undo(name string) error {
 		return nil // it may never have had the link
 	}
 	// The directory is in place; back is the link that was there.
-	if err := r.RemoveAll(back); err != nil {
+	if err := removeAll(r, back); err != nil {
 		return err
 	}
 	if err := setLinked(r, name, false); err != nil {

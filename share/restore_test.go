@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -288,5 +290,116 @@ func TestRestoreWhileMailComes(t *testing.T) {
 	}
 	if got := read(t, live+"/mail/alice"); got != want {
 		t.Errorf("the mailbox holds %d bytes and should hold %d", len(got), len(want))
+	}
+}
+
+// A message that is read, and one that comes, at the worst moment.
+func TestRestoreBetweenTwoLooks(t *testing.T) {
+	asRoot(t)
+	for _, at := range []int{1, 2, 3} {
+		snap, live := t.TempDir(), t.TempDir()
+		for _, dir := range []string{snap, live} {
+			sh(t, dir, "mkdir -p m/cur m/new m/tmp mh; touch mh/.mh_sequences; echo one >m/new/1.host; echo two >mh/2")
+		}
+		sh(t, snap, "echo three >mh/3")
+		n := 0
+		onLook = func() {
+			if n++; n == at {
+				sh(t, live, "mv m/new/1.host m/cur/1.host:2,S")
+			}
+			if n == 4 {
+				sh(t, live, "echo came >mh/3")
+			}
+		}
+		_, err := Restore(t.Context(), RestoreOptions{Snap: snap, Live: live, Paths: []string{"m", "mh"}, Aside: "now"})
+		onLook = nil
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("bash", "-c", "cd "+live+"; find m mh -type f | sort; cat mh/[0-9]*").Output()
+		if want := "m/cur/1.host:2,S\nmh/.mh_sequences\nmh/2\nmh/3\nmh/4\ntwo\ncame\nthree\n"; err != nil || string(out) != want {
+			t.Errorf("at %d: %v\n%s", at, err, out)
+		}
+	}
+}
+
+// Folders that are delivered into and read while they are restored: every
+// message is there once.
+func TestRestoreOfFoldersInUse(t *testing.T) {
+	asRoot(t)
+	snap, live := t.TempDir(), t.TempDir()
+	const old, fresh = 300, 100
+	for _, dir := range []string{snap, live} {
+		sh(t, dir, "mkdir -p m/cur m/new m/tmp mh; touch mh/.mh_sequences")
+	}
+	write := func(file, text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range old {
+		write(fmt.Sprintf("%s/m/new/%d.host", snap, i), mail(i))
+		write(fmt.Sprintf("%s/mh/%d", snap, i+1), mail(i))
+		if i%2 == 0 { // the others are eaten
+			write(fmt.Sprintf("%s/m/new/%d.host", live, i), mail(i))
+		}
+	}
+	var users sync.WaitGroup
+	use := func(f func()) { users.Add(1); go func() { defer users.Done(); f() }() }
+	use(func() { // a reader
+		for i := 0; i < old; i += 2 {
+			a, b, c := fmt.Sprintf("%s/m/new/%d.host", live, i), fmt.Sprintf("%s/m/cur/%d.host:2,", live, i), fmt.Sprintf("%s/m/cur/%d.host:2,S", live, i)
+			if err := errors.Join(os.Rename(a, b), os.Rename(b, c)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	use(func() {
+		for i := range fresh {
+			tmp := fmt.Sprintf("%s/m/tmp/%d.host", live, old+i)
+			write(tmp, mail(old+i))
+			if err := os.Rename(tmp, fmt.Sprintf("%s/m/new/%d.host", live, old+i)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	use(func() { // inc(1): the next number, by a link
+		for i := range fresh {
+			tmp := live + "/mh/,incoming"
+			write(tmp, mail(old+i))
+			for n := 1; ; n++ {
+				if err := os.Link(tmp, fmt.Sprintf("%s/mh/%d", live, n)); err == nil {
+					break
+				} else if !errors.Is(err, fs.ErrExist) {
+					t.Error(err)
+					return
+				}
+			}
+			os.Remove(tmp)
+		}
+	})
+	o := RestoreOptions{Snap: snap, Live: live, Paths: []string{"m", "mh"}, Aside: "now"}
+	_, err := Restore(t.Context(), o)
+	users.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{"/m/*/*", "/mh/[0-9]*"} {
+		seen := map[string]int{}
+		files, _ := filepath.Glob(live + folder)
+		for _, file := range files {
+			seen[read(t, file)]++
+		}
+		for i := range old + fresh {
+			if n := seen[mail(i)]; n != 1 {
+				t.Errorf("%s: message %d is there %d times", folder, i, n)
+			}
+		}
+		if len(files) != old+fresh {
+			t.Errorf("%s: %d messages", folder, len(files))
+		}
 	}
 }

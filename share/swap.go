@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"beadm/be"
 	"beadm/be/rooted"
 )
@@ -15,6 +17,9 @@ func (m *move) swap(ctx context.Context, t *tree) error {
 	// Once more, for what a program that started since did: it takes a walk.
 	if err := m.final(ctx, t); err != nil {
 		return err
+	}
+	if err := t.copy.Guard(); err != nil {
+		return fail(err)
 	}
 	p := Path{Path: t.path, Name: t.name}
 	if m.rec.Op == "undo" {
@@ -40,9 +45,30 @@ func (m *move) swap(ctx context.Context, t *tree) error {
 	if err := t.copy.Sync(); err != nil {
 		return fail(err)
 	}
+	if err := m.stillThere(t); err != nil {
+		return fail(err)
+	}
 	effect("exchange " + p.Path)
 	if err := put(m.r, p); err != nil {
 		return fail(err)
+	}
+	return nil
+}
+
+// stillThere says whether the path is still the directory that was copied. Who
+// owns the directory that it is in may have put another, or a link, in its
+// place; should he do so now, that is what becomes the old tree.
+func (m *move) stillThere(t *tree) error {
+	var was unix.Stat_t
+	if err := unix.Fstat(int(t.src.Fd()), &was); err != nil {
+		return err
+	}
+	is, err := m.r.Lstat(t.path)
+	if err != nil {
+		return err
+	}
+	if uint64(was.Dev) != is.Dev || was.Ino != is.Ino {
+		return be.E(be.InUse, "something else was put in its place while it was copied; do it again")
 	}
 	return nil
 }
@@ -86,7 +112,7 @@ func retire(r *rooted.Root, name string) error {
 func (m *move) dropCopies() error {
 	effect("drop copies")
 	for _, t := range m.trees {
-		if err := m.r.RemoveAll(t.to); err != nil {
+		if err := removeAll(m.r, t.to); err != nil {
 			return be.E(be.Other, "cannot remove the copy of %s: %w", t.from, err)
 		}
 	}

@@ -6,6 +6,9 @@ import (
 	"path"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
+	copier "beadm/be/copy"
 	"beadm/be/rooted"
 )
 
@@ -33,4 +36,23 @@ func sweepPaths(r *rooted.Root, names []string) error {
 		errs = append(errs, sweep(r, path.Dir(p)), sweep(r, oldDir(p)))
 	}
 	return errors.Join(errs...)
+}
+
+// removeAll removes a tree of ours, also where in it somebody has made something
+// immutable or append-only.
+func removeAll(r *rooted.Root, p string) error {
+	err := r.RemoveAll(p)
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	d, oerr := copier.OpenDir(r, p)
+	if oerr != nil {
+		return err
+	}
+	oerr = copier.Unguard(d)
+	d.Close()
+	if oerr != nil {
+		return err
+	}
+	return r.RemoveAll(p)
 }

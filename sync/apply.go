@@ -210,10 +210,11 @@ func (p *planner) stageOne(o *op) (*rooted.Staged, error) {
 		if err := p.parents(o); err != nil {
 			return nil, err
 		}
-		if err := p.root.Mkdir(o.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
+		err := p.root.MkdirAttr(o.path, o.entry.Attr())
+		if errors.Is(err, fs.ErrExist) {
+			err = p.root.SetAttr(o.path, o.entry.Attr())
 		}
-		return nil, p.root.SetAttr(o.path, o.entry.Attr())
+		return nil, err
 	case opLink:
 		if err := p.parents(o); err != nil {
 			return nil, err
@@ -255,6 +256,9 @@ func (c *counter) Write(b []byte) (int, error) { c.n += int64(len(b)); return le
 
 // parents makes missing directories above what comes, as they are there.
 func (p *planner) parents(o *op) error {
+	if p.made[path.Dir(o.path)] {
+		return nil
+	}
 	made, err := makeParents(p.root, o.path, p.directory, o.entry.Mode)
 	for _, there := range made {
 		name := there.Path
@@ -262,6 +266,7 @@ func (p *planner) parents(o *op) error {
 			p.moved[name] = &moved{Path: name, After: there, Base: there, Consumed: there}
 		}
 	}
+	p.made[path.Dir(o.path)] = err == nil
 	return err
 }
 
@@ -291,12 +296,9 @@ func makeParents(root *rooted.Root, name string, look func(dir string) *manifest
 		if there == nil {
 			continue
 		}
-		if err := root.Mkdir(name[:i], 0o700); errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		if err := root.MkdirAttr(name[:i], there.Attr()); errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
-			return made, err
-		}
-		if err := root.SetAttr(name[:i], there.Attr()); err != nil {
 			return made, err
 		}
 		made = append(made, there)

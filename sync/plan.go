@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	stdpath "path"
 	"slices"
 	"time"
 
@@ -54,6 +55,10 @@ type planner struct {
 	// Those that stay open though the path changes.
 	still map[manifest.Text]stillOpen
 	paths []string // all that were looked at
+	// Of directories, so that it is not found anew for each name in them.
+	blockedBy map[string]string // what blocked says
+	real      map[string]string // where they lead
+	made      map[string]bool   // they are there
 }
 
 type opKind int
@@ -169,7 +174,7 @@ func (p *planner) planPath(path string) error {
 	if c.aside {
 		p.say(path, Left, "changed in a run that was set aside")
 	}
-	if shared, err := p.taker.InShared(p.root, path); err != nil || shared {
+	if shared, err := p.inShared(path); err != nil || shared {
 		if err == nil && !manifest.Same(c.old, c.new) {
 			p.say(path, Shared, "in the shared dataset here")
 		}
@@ -293,6 +298,38 @@ func (p *planner) fallApart(path string, four decide.Path, earlier []*manifest.E
 // blocked names a directory above path that is on the list too and was made
 // something else here, a link say: nothing is written through it.
 func (p *planner) blocked(path string) (string, error) {
+	parent := stdpath.Dir(path)
+	if dir, known := p.blockedBy[parent]; known {
+		return dir, nil
+	}
+	dir, err := p.blockedNow(path)
+	if err == nil {
+		p.blockedBy[parent] = dir
+	}
+	return dir, err
+}
+
+// inShared is Taker.InShared, for one name after the other of a directory.
+func (p *planner) inShared(path string) (bool, error) {
+	parent := stdpath.Dir(path)
+	real, known := p.real[parent]
+	if !known {
+		var err error
+		if real, err = p.root.Resolve(parent); err != nil {
+			return p.taker.InShared(p.root, path)
+		}
+		p.real[parent] = real
+	}
+	if p.taker.IsShared(stdpath.Join(real, stdpath.Base(path))) {
+		return true, nil
+	}
+	if info, err := p.root.Lstat(path); err == nil && !info.IsLink() {
+		return false, nil
+	}
+	return p.taker.InShared(p.root, path)
+}
+
+func (p *planner) blockedNow(path string) (string, error) {
 	for i := 1; i < len(path); i++ {
 		if path[i] != '/' {
 			continue

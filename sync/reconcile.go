@@ -99,6 +99,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 		seen:    map[string]*manifest.Entry{},
 		temps:   map[string]string{},
 		carried: map[manifest.Text]decide.Path{}, settled: map[manifest.Text]bool{}, still: map[manifest.Text]stillOpen{},
+		blockedBy: map[string]string{}, real: map[string]string{}, made: map[string]bool{},
 	}
 	if p.parts, report.Notes, err = a.parts(x, sw, now, newest); err != nil {
 		return report, err

@@ -40,7 +40,7 @@ native)
 	suite "vet bench, vm" $GO vet -tags bench,vm ./...
 	suite "formatted" env GO="$GO" sh -c 'test -z "$("$($GO env GOROOT)/bin/gofmt" -l $(git ls-files "*.go"))"'
 	for pkg in $($GO list ./...); do
-		suite "$pkg" $GO test -count=1 "$pkg"
+		suite "$pkg" $GO test -count=1 -timeout 20m "$pkg"
 	done
 	suite "demo" bash testdata/demo/run.sh
 	;;

@@ -53,6 +53,13 @@ func (c *Copier) file(src, dst int, temp string, at []string, st *unix.Stat_t) e
 	}
 	out := os.NewFile(uintptr(fd), temp)
 	defer out.Close()
+	// First: they cannot be changed once there is content, and where they differ
+	// no content can be shared.
+	flags := flagsOf(int(in.Fd()))
+	if err := setFlags(fd, flags, flagsOfContent|flagsOfUse); err != nil {
+		return c.fail("set the attributes of the copy of", at, err)
+	}
+	c.guarded(at, flags)
 	if err := c.content(in, out, st); err != nil {
 		return c.fail("copy", at, err)
 	}

@@ -1,7 +1,7 @@
 // Package copier makes faithful copies of directory trees: mode, owner, times
 // to the nanosecond, hard links inside the tree, holes, extended attributes of
 // every namespace with ACLs and file capabilities among them, FIFOs, sockets,
-// devices, and names of any bytes.
+// devices, names of any bytes, and on Linux the flags of chattr(1).
 //
 // A tree can be copied while it is written to and be brought up to date
 // afterwards, as often as needed, by further passes that copy only what
@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"sort"
 	"time"
@@ -40,7 +41,15 @@ type Options struct {
 	// Link, if not nil, says what the copy of the symbolic link at path
 	// (relative to the top of the tree) points to.
 	Link func(path, target string) string
+
+	// Links, if not nil, is shared by Copiers of several trees, used one after
+	// the other: a file that has names in more than one has them in the copies,
+	// where these are in one file system.
+	Links *Links
 }
+
+// Links are files with several names, as the copies have them.
+type Links struct{ m map[inode]*linked }
 
 // Result says what a pass did.
 type Result struct {
@@ -68,15 +77,17 @@ type Copier struct {
 	live      bool
 	said      time.Time
 	buf       []byte
+	guards    map[string]uint32 // flags that Guard sets
 }
 
 type inode struct{ dev, ino uint64 }
 
 // linked is the copy of an inode that has more names than one.
 type linked struct {
-	path []string
-	ino  uint64
-	left uint64 // names still to come, at most
+	of       *Copier
+	path     []string
+	dev, ino uint64
+	left     uint64 // names still to come, at most
 }
 
 // New makes a Copier from the directory src into the directory dst. dst may
@@ -100,7 +111,15 @@ func (c *Copier) Close() {
 // meanwhile are left to the next pass. Without it they are counted in
 // Result.Changed. Nothing is synced; see Sync.
 func (c *Copier) Pass(ctx context.Context, live bool) (Result, error) {
-	c.res, c.links, c.live = Result{}, map[inode]*linked{}, live
+	c.res, c.live = Result{}, live
+	c.links = map[inode]*linked{}
+	if l := c.o.Links; l != nil {
+		if l.m == nil {
+			l.m = map[inode]*linked{}
+		}
+		maps.DeleteFunc(l.m, func(_ inode, one *linked) bool { return one.of == c })
+		c.links = l.m
+	}
 	// What is in memory mapped files only must have reached its inode, and
 	// its change time with it: a store into a page that is dirty already
 	// changes no time.
@@ -142,6 +161,9 @@ func Tree(ctx context.Context, src, dst *os.File, o Options) (Result, error) {
 	res, err := c.Pass(ctx, false)
 	if err == nil && res.Changed > 0 {
 		err = fmt.Errorf("%s changed while it was copied", res.Example)
+	}
+	if err == nil {
+		err = c.Guard()
 	}
 	return res, err
 }
@@ -264,7 +286,13 @@ func (c *Copier) dirAttr(src, dst int, at []string) error {
 	if err := unix.Fstat(src, &st); err != nil {
 		return c.fail("stat", at, err)
 	}
-	if err := setAttr(src, dst, &st); err != nil {
+	flags := flagsOf(src)
+	c.guarded(at, flags)
+	err := setFlags(dst, flags, flagsOfContent|flagsOfUse)
+	if err == nil {
+		err = setAttr(src, dst, &st)
+	}
+	if err != nil {
 		return c.fail("set the attributes of the copy of", at, err)
 	}
 	if err := unix.UtimesNanoAt(dst, ".", times(&st), 0); err != nil {
@@ -284,18 +312,26 @@ func (c *Copier) leaf(src, dst int, at []string, st *unix.Stat_t, was *seen) err
 	}
 	key := inode{uint64(st.Dev), st.Ino}
 	if first := c.links[key]; first != nil && st.Nlink > 1 {
-		if first.left--; first.left == 0 {
-			delete(c.links, key)
+		if first.of == c { // another tree's is needed in the next pass too
+			if first.left--; first.left == 0 {
+				delete(c.links, key)
+			}
 		}
-		c.next.add(at, st, true)
-		if there && have.Ino == first.ino {
+		if there && have.Ino == first.ino && uint64(have.Dev) == first.dev {
+			c.next.add(at, st, true)
 			return nil
 		}
-		return c.link(dst, at, first, there && kind(&have) == unix.S_IFDIR)
+		err := c.link(dst, at, first, there && kind(&have) == unix.S_IFDIR)
+		if !errors.Is(err, errNoLink) {
+			if err == nil {
+				c.next.add(at, st, true)
+			}
+			return err
+		}
 	}
 	if there && was.same(st) && kind(&have) == kind(st) && c.sameSize(&have, st) {
 		c.next.add(at, st, true)
-		c.remember(key, at, have.Ino, uint64(st.Nlink))
+		c.remember(key, at, &have, uint64(st.Nlink))
 		return nil
 	}
 	if there && kind(&have) == unix.S_IFDIR {
@@ -328,7 +364,7 @@ func (c *Copier) leaf(src, dst int, at []string, st *unix.Stat_t, was *seen) err
 		return err
 	}
 	c.res.Copied++
-	c.remember(key, at, made.Ino, uint64(st.Nlink))
+	c.remember(key, at, &made, uint64(st.Nlink))
 	return nil
 }
 
@@ -338,28 +374,46 @@ func (c *Copier) sameSize(have, st *unix.Stat_t) bool {
 	return kind(st) == unix.S_IFLNK || have.Size == st.Size
 }
 
-func (c *Copier) remember(key inode, at []string, ino, nlink uint64) {
+func (c *Copier) remember(key inode, at []string, made *unix.Stat_t, nlink uint64) {
 	if nlink > 1 {
-		c.links[key] = &linked{path: at, ino: ino, left: nlink - 1}
+		c.links[key] = &linked{of: c, path: at, dev: uint64(made.Dev), ino: made.Ino, left: nlink - 1}
 	}
 }
+
+// errNoLink says that the copy in another tree is not to be linked to: it is in
+// another file system, or its name is another file's by now.
+var errNoLink = errors.New("no link can be made")
 
 // link gives the copy of an inode another name.
 func (c *Copier) link(dst int, at []string, first *linked, dirInTheWay bool) error {
 	name := at[len(at)-1]
-	dir, err := openBelow(int(c.dst.Fd()), first.path[:len(first.path)-1])
+	dir, err := openBelow(int(first.of.dst.Fd()), first.path[:len(first.path)-1])
+	if err != nil && first.of != c {
+		return errNoLink
+	}
 	if err != nil {
 		return c.fail("open the copy that is linked to", at, err)
 	}
 	defer unix.Close(dir)
-	if dirInTheWay {
-		if err := c.delete(dst, at[:len(at)-1], name); err != nil {
-			return err
-		}
-	}
 	temp := tempName()
 	if err := linkat(dir, first.path[len(first.path)-1], dst, temp); err != nil {
+		if first.of != c {
+			return errNoLink
+		}
 		return c.fail("link the copy of", at, err)
+	}
+	if first.of != c { // whose tree may be in use already
+		var made unix.Stat_t
+		if err := unix.Fstatat(dst, temp, &made, unix.AT_SYMLINK_NOFOLLOW); err != nil || made.Ino != first.ino {
+			unix.Unlinkat(dst, temp, 0)
+			return errNoLink
+		}
+	}
+	if dirInTheWay {
+		if err := c.delete(dst, at[:len(at)-1], name); err != nil {
+			unix.Unlinkat(dst, temp, 0)
+			return err
+		}
 	}
 	if err := unix.Renameat(dst, temp, dst, name); err != nil {
 		unix.Unlinkat(dst, temp, 0)
@@ -446,6 +500,10 @@ func (c *Copier) fail(verb string, at []string, err error) error {
 	path := c.src.Name()
 	if len(at) > 0 {
 		path += "/" + join(at)
+	}
+	var inner *fs.PathError // names what the copy is called until it is complete
+	if errors.As(err, &inner) {
+		err = inner.Err
 	}
 	return fmt.Errorf("cannot %s %s: %w", verb, path, err)
 }

@@ -48,6 +48,9 @@ func Node(src *os.File, name string, dst *os.File, to string, o Options) error {
 		}
 	}
 	unix.Unlinkat(int(dst.Fd()), temp, 0)
+	if err == nil && len(c.guards) > 0 {
+		err = guard(int(dst.Fd()), to, c.guards[name])
+	}
 	return err
 }
 

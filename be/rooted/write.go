@@ -128,10 +128,52 @@ func (r *Root) StageLink(of, path string) (*Staged, error) {
 // Temp is the path at which the staged file is until it has its name.
 func (s *Staged) Temp() string { return parent(s.path) + "/" + s.temp }
 
-func (r *Root) stage(path string, make func(dirfd int, temp string) error) (*Staged, error) {
+// MkdirAttr makes a directory that is as attr says from the moment it has its
+// name. fs.ErrExist if there is something of that name.
+func (r *Root) MkdirAttr(path string, attr Attr) error {
+	return r.at("mkdir", path, false, func(dirfd int, name string) error {
+		if _, err := fstatat(dirfd, name); err == nil {
+			return unix.EEXIST
+		}
+		temp := tempName()
+		if err := mkdirat(dirfd, temp, 0o700); err != nil {
+			return err
+		}
+		err := attr.applyToDir(dirfd, temp)
+		if err == nil {
+			err = renameNoReplace(dirfd, temp, dirfd, name)
+		}
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // OpenZFS before 2.2 has no such rename
+			err = unix.Renameat(dirfd, temp, dirfd, name)
+		}
+		if err != nil {
+			unix.Unlinkat(dirfd, temp, unix.AT_REMOVEDIR)
+		}
+		return err
+	})
+}
+
+func (a Attr) applyToDir(dirfd int, name string) error {
+	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if err := a.apply(f); err != nil {
+		return err
+	}
+	return a.applyTime(dirfd, name)
+}
+
+func tempName() string {
 	var b [8]byte
 	rand.Read(b[:])
-	s := &Staged{r: r, temp: TempPrefix + hex.EncodeToString(b[:]), path: path}
+	return TempPrefix + hex.EncodeToString(b[:])
+}
+
+func (r *Root) stage(path string, make func(dirfd int, temp string) error) (*Staged, error) {
+	s := &Staged{r: r, temp: tempName(), path: path}
 	err := r.at("write", path, false, func(dirfd int, name string) error {
 		if name == "." {
 			return unix.EISDIR
@@ -240,8 +282,8 @@ func (r *Root) SymlinkAtomic(target, path string, uid, gid int) error {
 	return r.SyncDir(parent(path))
 }
 
-// SweepTemp removes from the directory at path what an interrupted Stage left
-// there. A directory that is not there is fine.
+// SweepTemp removes from the directory at path what an interrupted Stage or
+// MkdirAttr left there. A directory that is not there is fine.
 func (r *Root) SweepTemp(path string) error {
 	list, err := r.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -251,8 +293,12 @@ func (r *Root) SweepTemp(path string) error {
 		return err
 	}
 	for _, info := range list {
-		if strings.HasPrefix(info.Name, TempPrefix) && !info.IsDir() {
-			if err := r.Remove(path + "/" + info.Name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if strings.HasPrefix(info.Name, TempPrefix) {
+			err := r.Remove(path + "/" + info.Name)
+			if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) { // nobody of ours made that
+				continue
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
@@ -445,16 +491,7 @@ func (r *Root) SetAttr(path string, attr Attr) error {
 		case info.IsLink():
 			return unix.Fchownat(dirfd, name, attr.UID, attr.GID, unix.AT_SYMLINK_NOFOLLOW)
 		case info.IsDir():
-			fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-			if err != nil {
-				return err
-			}
-			f := os.NewFile(uintptr(fd), path)
-			defer f.Close()
-			if err := attr.apply(f); err != nil {
-				return err
-			}
-			return attr.applyTime(dirfd, name)
+			return attr.applyToDir(dirfd, name)
 		}
 		f, err := openRegular(dirfd, name, unix.O_RDONLY)
 		if err != nil {

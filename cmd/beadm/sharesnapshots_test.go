@@ -85,6 +85,23 @@ func TestEatenMailbox(t *testing.T) {
 	m.refused(3, "there is no snapshot", "share", "snapshot", "-d", name)
 }
 
+// A switch without a trial is told from others, too.
+func TestShareListNamesSwitches(t *testing.T) {
+	m := newMachine(t)
+	m.ok("share", "init")
+	m.ok("create", "new")
+	for _, to := range []string{"new", "debian"} {
+		m.ok("activate", "--permanent", to)
+		m.comeUp()
+	}
+	out := m.ok("share", "list")
+	for _, want := range []string{"switch to new\n", "switch to debian\n"} {
+		if strings.Count(out, want) != 1 {
+			t.Errorf("share list does not say %q once:\n%s", want, out)
+		}
+	}
+}
+
 // The operator goes back with the mail as the switch found it: from a trial, and
 // long after it was confirmed. What the mailer of the one that is left does until
 // the reboot is repaired, too.

@@ -127,15 +127,15 @@ func (t *Taker) InShared(root *rooted.Root, p string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if t.isShared(real) {
+		if t.IsShared(real) {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// isShared asks that of a path that holds no links.
-func (t *Taker) isShared(real string) bool {
+// IsShared says whether a path that holds no links is in the shared dataset.
+func (t *Taker) IsShared(real string) bool {
 	return slices.ContainsFunc(t.Shared, func(dir string) bool { return real == dir || strings.HasPrefix(real, dir+"/") })
 }
 
@@ -170,7 +170,7 @@ func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, st
 			}
 		}
 		// Below start no directory is reached by a link.
-		if info.IsDir() && t.isShared(real+strings.TrimPrefix(p, start)) {
+		if info.IsDir() && t.IsShared(real+strings.TrimPrefix(p, start)) {
 			m.Shared = append(m.Shared, Text(p))
 			return rooted.SkipDir
 		}

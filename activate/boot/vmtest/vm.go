@@ -280,7 +280,10 @@ func (d *Disk) Start(opts Options) *VM {
 // HoldDisk lets the disk answer nothing any more until FreeDisk.
 func (v *VM) HoldDisk() { v.throttle(1) }
 
-// FreeDisk ends HoldDisk.
+// SlowDisk lets the disk move so many bytes a second until FreeDisk.
+func (v *VM) SlowDisk(bytes int) { v.throttle(bytes) }
+
+// FreeDisk ends HoldDisk and SlowDisk.
 func (v *VM) FreeDisk() { v.throttle(0) }
 
 // throttle sets how many bytes a second the disk moves; 0 is no limit.

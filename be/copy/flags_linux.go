@@ -1,0 +1,91 @@
+package copier
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Flags of an inode (ioctl_iflags(2), linux/fs.h) that a copy has too.
+const (
+	flagImmutable, flagAppend                  = 0x10, 0x20
+	flagCompress, flagNoCompress, flagNoCOW    = 0x4, 0x400, 0x800000
+	flagSync, flagNoDump, flagNoAtime, dirSync = 0x8, 0x40, 0x80, 0x10000
+
+	flagsOfContent = flagCompress | flagNoCompress | flagNoCOW // how it is kept: before the first byte
+	flagsOfUse     = flagSync | flagNoDump | flagNoAtime | dirSync
+	flagsOfGuard   = flagImmutable | flagAppend // nothing can be done to it any more
+)
+
+// flagsOf are none where the file system has none.
+func flagsOf(fd int) uint32 {
+	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
+	if err != nil {
+		return 0
+	}
+	return flags
+}
+
+// setFlags makes those of mask what want has of them. A file system that does
+// not know one keeps the file without it.
+func setFlags(fd int, want, mask uint32) error {
+	now, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
+	if err != nil || now&mask == want&mask {
+		return nil
+	}
+	err = unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(now&^mask|want&mask))
+	for _, no := range []error{unix.ENOTTY, unix.EOPNOTSUPP, unix.EINVAL, unix.ENOSYS} {
+		if errors.Is(err, no) {
+			return nil
+		}
+	}
+	return err
+}
+
+// guard sets what keeps name in the directory from being changed.
+func guard(dirfd int, name string, flags uint32) error {
+	if flags&flagsOfGuard == 0 {
+		return nil
+	}
+	fd, err := unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return setFlags(fd, flags, flagsOfGuard)
+}
+
+// Unguard takes from the open directory, and from all that is in it, what keeps
+// it from being deleted: the flags immutable and append-only.
+func Unguard(dir *os.File) error { return unguard(int(dir.Fd()), 0) }
+
+func unguard(fd, depth int) error {
+	if err := setFlags(fd, 0, flagsOfGuard); err != nil || depth > maxDepth {
+		return err
+	}
+	names, err := readNames(fd)
+	if err != nil {
+		return nil // no directory
+	}
+	for _, name := range names {
+		var st unix.Stat_t
+		if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || kind(&st) != unix.S_IFREG && kind(&st) != unix.S_IFDIR {
+			continue
+		}
+		child, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		err = unguard(child, depth+1)
+		unix.Close(child)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Guarded says whether the open file or directory can be neither renamed nor
+// deleted: it is immutable or append-only.
+func Guarded(f *os.File) bool { return flagsOf(int(f.Fd()))&flagsOfGuard != 0 }

@@ -125,7 +125,7 @@ func (p *planner) planAccounts() (done map[string]bool, err error) {
 		res, events = account.Merge(deltas, out, base, cur)
 		// The base moves by what was done, not to what came out: what this
 		// side changed itself stays known as its own.
-		baseAfter = account.Moved(deltas, base, res)
+		baseAfter = account.Moved(deltas, base, cur, res)
 	}
 	records := map[account.Kind][]account.Event{}
 	for _, e := range events {

@@ -40,14 +40,38 @@ func (a *Archive) sinceTemplate(x *index, sw Switch, to *manifest.Manifest) (lis
 	if !k.Fresh || from.Template == "" || sw.Mode == SecurityOnly {
 		return nil, nil, "", nil
 	}
-	base, err = a.store.Load(from.Template)
+	if base, err = a.store.Load(from.Template); err == nil {
+		list, err = a.withoutFailed(x, sw, base, to)
+	}
 	if manifest.Lost(err) {
-		return nil, nil, fmt.Sprintf("the record of the template that %s was made from is lost (%v)", sw.From, err), nil
+		return nil, nil, fmt.Sprintf("the record of the template that %s was made from, or of a run of it that failed, is lost (%v)", sw.From, err), nil
 	}
 	if err != nil {
 		return nil, nil, "", err
 	}
-	return []part{{from: base, to: to}}, base, "", nil
+	return list, base, "", nil
+}
+
+// withoutFailed is all that turned base into to, of the runs that failed only
+// what took rights away.
+func (a *Archive) withoutFailed(x *index, sw Switch, base, to *manifest.Manifest) (list []part, err error) {
+	from := base
+	for _, r := range x.Runs {
+		if r.BE != sw.From || !r.Failed || r.End == "" || sw.Mode == Aside {
+			continue
+		}
+		start, err := a.store.Load(r.Start)
+		if err != nil {
+			return nil, err
+		}
+		end, err := a.store.Load(r.End)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, part{from: from, to: start}, part{run: r, from: start, to: end, security: true})
+		from = end
+	}
+	return append(list, part{from: from, to: to}), nil
 }
 
 // hasHad notes that a boot environment made from a template has had what the
@@ -57,6 +81,8 @@ func (k *known) hasHad(x *index, sw Switch, mark manifest.ID) {
 	for _, r := range x.Runs {
 		switch {
 		case r.BE != sw.From:
+		case r.Failed && sw.Mode != Aside:
+			k.Had[r.ID] = hadSecurity
 		case r.End != "":
 			k.Had[r.ID] = hadAll
 		case mark != "":

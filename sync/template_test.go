@@ -79,6 +79,29 @@ func TestMadeFromATemplate(t *testing.T) {
 	is("web2", "etc/app/plain.conf", "news\n--\ntwo\n--\nthree\n--\nfour\n")
 }
 
+// Of a trial that failed in the guest the next one made has only what takes
+// rights away; the rest can be asked for.
+func TestFailedRunOfATemplatesGuest(t *testing.T) {
+	w := quickWorld(t)
+	w.write("OLD", "etc/beadm/synclist", "/etc MERGE\n")
+	w.write("OLD", "etc/motd", "template's\n")
+	w.copyTree("OLD", "web1")
+	w.ok(w.a.FromTemplate(t.Context(), w.id("web1"), Snapshot{Root: w.root("web1")}))
+	w.write("web1", "etc/hostname", "web1\n")
+	w.begin("web1")
+	w.write("web1", "etc/motd", "broken\n")
+	w.edit("web1", "etc/shadow", "alice:$6$alice:", "alice:!$6$alice:")
+	w.copyTree("OLD", "web2")
+	w.ok(w.a.FromTemplate(t.Context(), w.id("web2"), Snapshot{Root: w.root("web2")}))
+	w.switchTo("web1", "web2", true)
+	w.want("web2", "etc/hostname", "web1\n")
+	w.want("web2", "etc/motd", "template's\n")
+	w.has("web2", "etc/shadow", "alice:!$6$alice:19000:0:99999:7:::")
+	_, err := w.a.Reconcile(t.Context(), Switch{From: w.id("web1"), To: w.id("web2"), ToRoot: w.root("web2"), Mode: Aside})
+	w.ok(err)
+	w.want("web2", "etc/motd", "broken\n")
+}
+
 // What came from elsewhere has no template in common: then the rule for no base
 // holds, and it is said.
 func TestTemplateOfAnother(t *testing.T) {

@@ -58,7 +58,11 @@ func (a *Archive) listedDirs(root *rooted.Root, from string, dirs map[string]boo
 		lists = append(lists, here)
 	}
 	for _, list := range lists {
-		for _, start := range list.Starts() {
+		starts, err := manifest.Starts(root, list)
+		if err != nil {
+			return err
+		}
+		for _, start := range starts {
 			dirs[path.Dir(start)] = true
 			err := root.Walk(start, func(p string, info rooted.Info) error {
 				if !info.IsDir() {

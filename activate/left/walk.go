@@ -125,7 +125,7 @@ func (w *walk) listed(p string) bool {
 // aliases finds the paths of the list that are written by way of a link.
 func aliases(root *rooted.Root, list synclist.List) map[string]string {
 	found := map[string]string{}
-	for _, start := range list.Starts() {
+	for _, start := range append(list.Starts(), list.Covered()...) {
 		if real, err := root.ResolveParent(start); err == nil && real != start {
 			found[real] = start
 		}

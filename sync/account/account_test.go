@@ -273,7 +273,7 @@ func TestProperties(t *testing.T) {
 			}
 		}
 		res, _ := Merge(d, new, base, cur)
-		again, _ := Merge(d, new, Moved(d, base, res), res)
+		again, _ := Merge(d, new, Moved(d, base, cur, res), res)
 		if text(again) != text(res) {
 			t.Fatalf("twice:\n%s\nonce:\n%s", text(again), text(res))
 		}

@@ -80,6 +80,9 @@ func Merge(d Deltas, out, base, cur Database) (Database, []Event) {
 			for _, n := range numbers(f.broken) {
 				m.say(kind, "", Broken, "line %d is kept as it is", n)
 			}
+			if n, first := f.carriages(); n > 0 {
+				m.say(kind, "", Broken, "%d lines end in a carriage return, line %d first: they are kept, and nothing is given by them", n, first)
+			}
 		}
 	}
 	m.removeUsers()
@@ -109,6 +112,12 @@ type merger struct {
 
 func (m *merger) say(kind Kind, name string, what What, format string, args ...any) {
 	m.events = append(m.events, Event{kind, name, what, fmt.Sprintf(format, args...)})
+}
+
+func (m *merger) sayOnce(kind Kind, name string, what What, format string, args ...any) {
+	if e := (Event{kind, name, what, fmt.Sprintf(format, args...)}); !slices.Contains(m.events, e) {
+		m.events = append(m.events, e)
+	}
 }
 
 func (m *merger) userRefused(key string) bool { return m.refused[key] || m.gone[key] }
@@ -282,7 +291,10 @@ func (m *merger) mergeKind(kind Kind, skip func(key string) bool) {
 	for last := false; len(todo) > 0; {
 		var wait []string
 		for _, key := range todo {
-			if !skip(key) && !m.mergeOne(kind, key, last) {
+			switch {
+			case skip(key):
+				m.restrict(kind, key)
+			case !m.mergeOne(kind, key, last):
 				wait = append(wait, key)
 			}
 		}
@@ -296,21 +308,34 @@ func (m *merger) mergeKind(kind Kind, skip func(key string) bool) {
 func (m *merger) mergeOne(kind Kind, key string, last bool) bool {
 	f, c := m.res[kind], m.d[kind][key]
 	if c.Broken != 0 {
-		m.say(kind, key, Broken, "line %d there cannot be read: left as it is here", c.Broken)
+		m.sayOnce(kind, key, Broken, "line %d there cannot be read: left as it is here", c.Broken)
+		if c.Old == nil && c.New != nil {
+			m.refuse(kind, key)
+			return true
+		}
 		if slices.Equal(c.Old, c.New) {
 			return true
 		}
 	}
 	cur := f.Get(key)
+	if n := m.cur[kind].carriage(key); n != 0 && cur != nil && c.Old != nil && c.New != nil {
+		less := c.less(kind, key)
+		if !slices.Equal(less, c.New) && !slices.Equal(cur, c.New) {
+			m.sayOnce(kind, key, Conflict, "line %d ends in a carriage return", n)
+		}
+		if slices.Equal(less, c.Old) {
+			return true
+		}
+		c.New = less
+	}
 	if n := f.broken[key]; n != 0 {
 		closed := f.closeBroken(key, c)
 		if cur == nil {
 			m.say(kind, key, Conflict, "line %d cannot be read", n)
 			return true
 		}
-		e := Event{kind, key, Conflict, fmt.Sprintf("line %d is one more for it, or cannot be read", n)}
-		if (closed || !slices.Equal(cur, c.New)) && !slices.Contains(m.events, e) {
-			m.events = append(m.events, e)
+		if closed || !slices.Equal(cur, c.New) {
+			m.sayOnce(kind, key, Conflict, "line %d is one more for it, or cannot be read", n)
 		}
 	}
 	switch {
@@ -354,6 +379,35 @@ func (m *merger) mergeOne(kind Kind, key string, last bool) bool {
 	return true
 }
 
+// restrict takes from a user who was added on both sides, and is not merged,
+// what the record there has not: who is locked or expired there is not let in
+// here.
+func (m *merger) restrict(kind Kind, key string) {
+	f, n := m.res[kind], m.d[kind][key].New
+	if n == nil || !m.refused[key] || m.res[Passwd].Get(key) == nil && m.res[MasterPasswd].Get(key) == nil {
+		return
+	}
+	if f.broken[key] != 0 {
+		f.closeBroken(key, m.d[kind][key])
+	}
+	cur := f.Get(key)
+	if cur == nil || !sameShape(cur, n) {
+		return
+	}
+	cur = slices.Clone(cur)
+	for i := range cur {
+		switch r := kind.role(i); {
+		case r == password && Locked(n[i]) && !Locked(cur[i]) && !hasShadow(cur[i]):
+			cur[i] = lock(kind, cur[i])
+			m.say(kind, key, LockedBy, "")
+		case r == expire && expiry(kind, n[i]) < expiry(kind, cur[i]):
+			cur[i] = n[i]
+			m.say(kind, key, Expired, "%s", n[i])
+		}
+	}
+	f.put(key, cur)
+}
+
 // gidField is where passwd and master.passwd name a user's group.
 const gidField = 3
 
@@ -391,7 +445,7 @@ func (m *merger) groupGone(kind Kind, user []string) (name string, gone bool) {
 	}
 	for _, name := range there {
 		c := m.d[Group][name]
-		if len(c.New) <= 2 || !sameNumber(c.New[2], gid) {
+		if c.Broken != 0 || len(c.New) <= 2 || !sameNumber(c.New[2], gid) {
 			continue
 		}
 		if r := here.Get(name); r == nil && m.base[Group].Get(name) == nil && (c.Old == nil || m.base[Group] == nil) ||
@@ -429,33 +483,28 @@ func (m *merger) change(kind Kind, key string, c Change, cur []string, last bool
 	if i >= 0 && c.Old == nil && len(c.New) > i && len(cur) > i && !sameNumber(c.New[i], cur[i]) {
 		m.say(kind, key, Conflict, "added on both sides, %s there and %s here", c.New[i], cur[i])
 		m.refuse(kind, key)
-		// Who is locked there is not let in here.
-		for j, r := range formats[kind].fields {
-			if r == password && j < len(c.New) && Locked(c.New[j]) && !Locked(cur[j]) && !hasShadow(cur[j]) {
-				cur = slices.Clone(cur)
-				cur[j] = lock(kind, cur[j])
-				f.put(key, cur)
-			}
-		}
+		m.restrict(kind, key)
 		return true
 	}
 	res, events := mergeRecord(kind, key, c, base, cur)
+	refuse := func(field int, why string, args ...any) {
+		m.say(kind, key, Conflict, why, args...)
+		res[field] = cur[field]
+		events = unchanged(events, formats[kind].names[field])
+	}
 	if i >= 0 && len(res) > i && res[i] != cur[i] {
 		if owner, taken := f.idOwner(key, res); taken && !m.meant(kind, owner, res) {
 			if !last {
 				return false
 			}
-			m.say(kind, key, Conflict, "its new number %s is %s's here", res[i], owner)
-			res[i] = cur[i]
+			refuse(i, "its new number %s is %s's here", res[i], owner)
 		}
 	}
 	if (kind == Passwd || kind == MasterPasswd) && len(res) > gidField && res[gidField] != cur[gidField] {
 		if owner, taken := m.otherGroup(kind, res); taken {
-			m.say(kind, key, Conflict, "its new gid %s is the group %s here", res[gidField], owner)
-			res[gidField] = cur[gidField]
+			refuse(gidField, "its new gid %s is the group %s here", res[gidField], owner)
 		} else if name, gone := m.groupGone(kind, res); gone {
-			m.say(kind, key, Conflict, "its new group %s is not here", name)
-			res[gidField] = cur[gidField]
+			refuse(gidField, "its new group %s is not here", name)
 		}
 	}
 	if !slices.Equal(res, cur) {
@@ -581,6 +630,10 @@ func (m *merger) mergeRanges(kind Kind) {
 	}
 	for _, key := range sorted(m.d[kind]) {
 		if c := m.d[kind][key]; c.New == nil || f.Get(key) != nil || m.userRefused(rangeOwner(key)) {
+			continue
+		}
+		if c := m.d[kind][key]; c.Broken != 0 {
+			m.say(kind, rangeOwner(key), Broken, "line %d there cannot be read: left as it is here", c.Broken)
 			continue
 		}
 		clash := ""

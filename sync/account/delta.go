@@ -9,7 +9,8 @@ import (
 type Change struct {
 	Old, New []string
 	// Broken is the number of the line in which the record cannot be read any
-	// more; it counts as unchanged then.
+	// more, or that ends in a carriage return. It counts as unchanged then, but
+	// for what the latter takes away; where it is new it is not to be added.
 	Broken int
 }
 
@@ -26,7 +27,9 @@ func Diff(old, new *File) Delta {
 				d[key] = Change{Old: o, New: o, Broken: new.broken[key]} // not removed
 				continue
 			}
-			d[key] = Change{Old: o, New: n}
+			d[key] = read(new, key, o, n)
+		} else if new.carriage(key) != 0 && old.carriage(key) == 0 {
+			d[key] = read(new, key, o, n)
 		}
 	}
 	for _, key := range new.Keys() {
@@ -34,10 +37,27 @@ func Diff(old, new *File) Delta {
 			if old != nil && old.broken[key] != 0 {
 				continue
 			}
-			d[key] = Change{New: new.Get(key)}
+			d[key] = read(new, key, nil, new.Get(key))
 		}
 	}
 	return d
+}
+
+// read is the change from old to new, which is key's record in f.
+func read(f *File, key string, old, new []string) Change {
+	c := Change{Old: old, New: new, Broken: f.carriage(key)}
+	if c.Broken != 0 && old != nil {
+		c.New = c.less(f.kind, key)
+	}
+	return c
+}
+
+// less is Old with what c takes away taken from it.
+func (c Change) less(kind Kind, key string) []string {
+	if less, any := (Delta{key: {Old: c.Old, New: c.New}}).Security(kind)[key]; any {
+		return less.New
+	}
+	return c.Old
 }
 
 // Then is d followed by e. Where e began in another state than d ended in,

@@ -91,6 +91,10 @@ type line struct {
 	text   string
 	key    string
 	fields []string
+	// A carriage return ends the text, and is in no field. To the system's own
+	// readers it is part of the last one: a shell there is not, a shadow(5)
+	// line that is none.
+	carriage bool
 }
 
 // File is an account file in its order. Lines that are no record are kept as
@@ -111,6 +115,7 @@ func Parse(kind Kind, data []byte) *File {
 	}
 	for n, text := range strings.Split(string(data), "\n") {
 		l := line{text: text}
+		text, l.carriage = strings.CutSuffix(text, "\r")
 		key, fields := parseLine(kind, text)
 		_, double := f.index[key]
 		switch {
@@ -168,7 +173,7 @@ func (f *File) Bytes() []byte {
 func (f *File) Readable() []byte {
 	var b bytes.Buffer
 	for _, l := range f.lines {
-		if key, fields := parseLine(f.kind, l.text); key != "" && (fields == nil || l.key == "") {
+		if key, fields := parseLine(f.kind, strings.TrimSuffix(l.text, "\r")); key != "" && (fields == nil || l.key == "") {
 			continue // broken, or a name a second time
 		}
 		b.WriteString(l.text)
@@ -187,6 +192,31 @@ func (f *File) Get(key string) []string {
 		return nil
 	}
 	return f.lines[i].fields
+}
+
+// carriage is the number of the line of a record that a carriage return ends, 0
+// where there is no such.
+func (f *File) carriage(key string) int {
+	if f == nil {
+		return 0
+	}
+	if i, ok := f.index[key]; ok && f.lines[i].carriage {
+		return i + 1
+	}
+	return 0
+}
+
+// carriages counts the records that a carriage return ends; first is the line of
+// the first.
+func (f *File) carriages() (n, first int) {
+	for i, l := range f.lines {
+		if l.carriage && l.key != "" {
+			if n++; n == 1 {
+				first = i + 1
+			}
+		}
+	}
+	return n, first
 }
 
 // Keys lists the records in the file's order.
@@ -219,6 +249,9 @@ func (f *File) clone() *File {
 func (f *File) put(key string, fields []string) {
 	l := line{text: strings.Join(fields, ":"), key: key, fields: fields}
 	if i, ok := f.index[key]; ok {
+		if l.carriage = f.lines[i].carriage; l.carriage {
+			l.text += "\r"
+		}
 		f.lines[i] = l
 		return
 	}

@@ -15,6 +15,8 @@ func FuzzMerge(f *testing.F) {
 	f.Add(byte(2), []byte("a:h:1::::::\n"), []byte("a:!h:1::::::\n"), []byte("a:h:1::::::\n"), []byte("a:h:1::::::\na:i:2:::::9:\na:j\n"))
 	f.Add(byte(4), []byte("g:x:5:a,b\n"), []byte("g:x:5:b,,c\n"), []byte("g:x:5:\n"), []byte("g:x:5:d\ng:x:5:d\n"))
 	f.Add(byte(6), []byte("a:1:10\n"), []byte("a:1:10\nb:5:99999999999999999999\n"), []byte(""), []byte("c:18446744073709551615:9223372036854775807\n"))
+	f.Add(byte(2), []byte("a:h:1::::::\r\n"), []byte("a:!h:1::::::\n"), []byte("a:h:1::::::\n"), []byte("a:h:1::::::\r\n"))
+	f.Add(byte(4), []byte("g:x:5:a,b\n"), []byte("g:x:5:b\r\nh:x:6:\r\n"), []byte("g:x:5:a,b\r\n"), []byte("g:x:5:a,b\r\n+\r\n"))
 	f.Fuzz(func(t *testing.T, which byte, old, new, base, cur []byte) {
 		kind := Kinds[int(which)%len(Kinds)]
 		db := func(data []byte) Database { return Database{kind: Parse(kind, data)} }
@@ -34,7 +36,7 @@ func FuzzMerge(f *testing.F) {
 				t.Fatalf("the line %q is gone from\n%s", l.text, res[kind].Bytes())
 			}
 		}
-		again, _ := Merge(d, n, Moved(d, b, res), res)
+		again, _ := Merge(d, n, Moved(d, b, c, res), res)
 		if !bytes.Equal(again[kind].Bytes(), res[kind].Bytes()) {
 			t.Fatalf("once:\n%s\ntwice:\n%s", res[kind].Bytes(), again[kind].Bytes())
 		}

@@ -74,7 +74,8 @@ func closeRecord(kind Kind, fields []string) []string {
 func (f *File) closeBroken(key string, c Change) (changed bool) {
 	roles := formats[f.kind].fields
 	for n, l := range f.lines {
-		fields := strings.Split(l.text, ":")
+		text, carriage := strings.CutSuffix(l.text, "\r")
+		fields := strings.Split(text, ":")
 		if l.key != "" || fields[0] != key || f.kind.ranges() {
 			continue
 		}
@@ -101,7 +102,10 @@ func (f *File) closeBroken(key string, c Change) (changed bool) {
 				fields[i] = applyMembers(fields[i], was, onlyOf(was, is))
 			}
 		}
-		if text := strings.Join(fields, ":"); text != l.text {
+		if text = strings.Join(fields, ":"); carriage {
+			text += "\r"
+		}
+		if text != l.text {
 			f.lines[n].text, changed = text, true
 		}
 	}

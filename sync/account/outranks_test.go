@@ -23,7 +23,7 @@ func TestLockHereOutranksPasswordThere(t *testing.T) {
 		h := Database{Shadow: Parse(Shadow, []byte(row.here))}
 		d := DiffAll(o, n)
 		first, _ := Merge(d, n, h, h)
-		if again, _ := Merge(d, n, Moved(d, h, first), first); text(again) != text(first) {
+		if again, _ := Merge(d, n, Moved(d, h, h, first), first); text(again) != text(first) {
 			t.Errorf("%s, twice: %s", row.why, text(again))
 		}
 	}
@@ -36,6 +36,7 @@ func TestLockBringsNoPassword(t *testing.T) {
 		{"locked there, as on illumos", "u:h:1::::::", "u:*LK*h:1::::::", "u:m:2::::::", "u:*LK*m:2::::::\n"},
 		{"locked there, and no password", "u:h:1::::::", "u:!:1::::::", "u:m:2::::::", "u:!:2::::::\n"},
 		{"unlocked there", "u:!h:1::::::", "u:h:1::::::", "u:!m:2::::::", "u:m:2::::::\n"},
+		{"unlocked there, locked twice here", "u:!h:1::::::", "u:h:1::::::", "u:!!m:2::::::", "u:!!m:2::::::\n"},
 		{"unlocked there, none here", "u:!h:1::::::", "u:h:1::::::", "u:!:2::::::", "u:h:2::::::\n"},
 	} {
 		if res, _ := one(Shadow, row.old, row.new, row.here, row.here); res != row.res {
@@ -125,5 +126,69 @@ func TestUserOfAGroupThatIsGone(t *testing.T) {
 	old, new, here = side(root, "root:x:0:\n"), side(root+"u:x:1:60::/:/bin/sh\n", games), side(root, "root:x:0:\n")
 	if res, events = Merge(DiffAll(old, new), new, old, here); text(res) != text(new) {
 		t.Errorf("%s%v", text(res), events)
+	}
+}
+
+// Who was locked by a lock from there is unlocked by its being lifted there, and
+// keeps the password of this side.
+func TestLockLiftedWhereItCameFrom(t *testing.T) {
+	db := func(pw string) Database { return Database{Shadow: Parse(Shadow, []byte("u:"+pw+":1::::::\n"))} }
+	for _, row := range []struct{ old, lock, here, want string }{
+		{"h", "!h", "h", "h"},
+		{"h", "!h", "m", "m"},
+		{"h", "*LK*h", "m", "m"},
+		{"h", "!h", "", ""},
+		{"h", "!h", "*", "*"}, // this side's own
+		{"h", "!h", "!", "!"},
+		{"h", "!h", "!m", "!m"},
+	} {
+		old, lock, here, base := db(row.old), db(row.lock), db(row.here), db(row.old)
+		there := DiffAll(old, lock)
+		locked, _ := Merge(there, lock, base, here)
+		if !Locked(locked[Shadow].Get("u")[1]) {
+			t.Errorf("%+v: not locked: %s", row, text(locked))
+		}
+		base = Moved(there, base, here, locked)
+		there = DiffAll(lock, old)
+		res, events := Merge(there, old, base, locked)
+		if got := res[Shadow].Get("u")[1]; got != row.want && row.here != "" {
+			t.Errorf("%+v: %q, %v", row, got, events)
+		}
+		if len(events) == 0 {
+			t.Errorf("%+v: not said", row)
+		}
+	}
+}
+
+// Over all passwords of the four sides: a lock here is lifted only by one that is
+// lifted there and was on both, one that is put there is put here, nobody's
+// password goes but by passwd -d, and twice is once.
+func TestLocksOverAllPasswords(t *testing.T) {
+	passwords := []string{"h", "m", "!h", "!m", "!", "*", "", "!!h", "*LK*m"}
+	db := func(pw string) Database { return Database{Shadow: Parse(Shadow, []byte("u:"+pw+":1::::::\n"))} }
+	pw := func(db Database) string { return db[Shadow].Get("u")[1] }
+	for _, old := range passwords {
+		for _, n := range passwords {
+			d := DiffAll(db(old), db(n))
+			for _, base := range passwords {
+				for _, cur := range passwords {
+					merged, _ := Merge(d, db(n), db(base), db(cur))
+					res, wrong := pw(merged), ""
+					switch again, _ := Merge(d, db(n), Moved(d, db(base), db(cur), merged), merged); {
+					case Locked(cur) && !Locked(res) && !(Locked(old) && !Locked(n) && Locked(base)):
+						wrong = "unlocked"
+					case Locked(n) && !Locked(old) && !Locked(res):
+						wrong = "not locked"
+					case res == "" && cur != "" && n != "":
+						wrong = "without a password"
+					case pw(again) != res:
+						wrong = "and then " + pw(again)
+					}
+					if wrong != "" {
+						t.Errorf("%q to %q there, %q to %q here: %q, %s", old, n, base, cur, res, wrong)
+					}
+				}
+			}
+		}
 	}
 }

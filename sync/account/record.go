@@ -170,6 +170,22 @@ func mergeRecord(kind Kind, key string, c Change, base, cur []string) ([]string,
 	return res, events
 }
 
+// unchanged is events without the field among those that changed.
+func unchanged(events []Event, field string) []Event {
+	var left []Event
+	for _, e := range events {
+		if e.What == Changed {
+			names := slices.DeleteFunc(strings.Split(e.Detail, ", "), func(n string) bool { return n == field })
+			if len(names) == 0 {
+				continue
+			}
+			e.Detail = strings.Join(names, ", ")
+		}
+		left = append(left, e)
+	}
+	return left
+}
+
 // mergePassword decides one password field: old → n on the outgoing side, was
 // → cur here. what is empty where nothing is to be said.
 func mergePassword(kind Kind, old, n, was, cur string, untouched bool) (value string, what What) {
@@ -182,7 +198,10 @@ func mergePassword(kind Kind, old, n, was, cur string, untouched bool) (value st
 		}
 		return n, LockedBy
 	case untouched && Locked(cur) && !Locked(n) && Locked(old):
-		if mark, ok := strings.CutSuffix(old, n); ok && n != "" && strings.HasPrefix(cur, mark) && cur != mark {
+		if mark := lifted(old, n); mark != "" && strings.HasPrefix(cur, mark) && cur != mark {
+			if Locked(cur[len(mark):]) { // a second lock
+				return cur, Conflict
+			}
 			return cur[len(mark):], Unlocked
 		}
 		return n, Unlocked
@@ -194,7 +213,15 @@ func mergePassword(kind Kind, old, n, was, cur string, untouched bool) (value st
 			return cur, ""
 		}
 		return lock(kind, cur), LockedBy
-	case Locked(cur) && (!Locked(was) || !Locked(old)) && n != "":
+	case Locked(cur) && Locked(was) && lifted(old, n) != "":
+		// The lock came from there. Lifted, this side's password counts.
+		for _, mark := range []string{lifted(old, n), lock(kind, "")} {
+			if own, ok := strings.CutPrefix(cur, mark); ok && own != "" && !Locked(own) {
+				return own, Unlocked
+			}
+		}
+		return cur, Conflict
+	case Locked(cur) && (!Locked(was) || !Locked(old)) && n != "" && lifted(old, n) == "":
 		// Locked here, a new password there: that one, locked. A lock that is
 		// only here is lifted by nothing that was no unlocking there.
 		return lock(kind, n), Password
@@ -203,6 +230,15 @@ func mergePassword(kind Kind, old, n, was, cur string, untouched bool) (value st
 		return cur, Conflict
 	}
 	return n, Password
+}
+
+// lifted is the mark of a lock that n has not and old had before the same
+// password; empty where that is not what turned old into n.
+func lifted(old, n string) string {
+	if mark, ok := strings.CutSuffix(old, n); ok && n != "" && Locked(old) && !Locked(n) {
+		return mark
+	}
+	return ""
 }
 
 // mergeMembers does to cur what turned old into n; who was thrown out here

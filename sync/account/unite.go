@@ -28,9 +28,9 @@ func Unison(out, cur Database) Deltas {
 			n, c := theirs.Get(key), mine.Get(key)
 			switch {
 			case c == nil:
-				delta[key] = Change{New: n}
-			case !slices.Equal(n, c) && sameShape(n, c):
-				delta[key] = Change{Old: c, New: uniteRecord(kind, n, c)}
+				delta[key] = read(theirs, key, nil, n)
+			case (!slices.Equal(n, c) || theirs.carriage(key) > 0 && mine.carriage(key) == 0) && sameShape(n, c):
+				delta[key] = read(theirs, key, c, uniteRecord(kind, n, c))
 			}
 		}
 		if len(delta) > 0 {

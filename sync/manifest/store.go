@@ -97,7 +97,7 @@ func (b *Blob) Abort() {
 // from now on. It is durable after Flush, which Save calls.
 func (b *Blob) Finish() (string, error) {
 	hash := hex.EncodeToString(b.sum.Sum(nil))
-	if b.s.hasItself(hash) {
+	if b.s.hasWhole(hash) {
 		b.Abort()
 		return hash, nil
 	}
@@ -146,6 +146,7 @@ func (s *Store) flush() error {
 		if err := os.Rename(temp, s.blobPath(hash)); err != nil {
 			return err
 		}
+		s.staged[hash] = s.blobPath(hash) // should this end here, and be done again
 	}
 	if err := barrier(top, few, slices.Collect(maps.Keys(folders))); err != nil {
 		return err
@@ -181,7 +182,7 @@ func (s *Store) PutBytes(data []byte) (string, error) {
 }
 
 func (s *Store) put(hash string, data []byte) error {
-	if s.hasItself(hash) {
+	if s.hasWhole(hash) {
 		return nil
 	}
 	f, err := os.CreateTemp(filepath.Join(s.dir, "blobs"), state.TempPrefix+"*")
@@ -240,6 +241,21 @@ func (s *Store) hasItself(hash string) bool {
 	}
 	_, err := os.Lstat(s.blobPath(hash))
 	return err == nil
+}
+
+// hasWhole reads the blob back: what is damaged is stored again by who has it.
+func (s *Store) hasWhole(hash string) bool {
+	if _, ok := s.staged[hash]; ok {
+		return true
+	}
+	f, err := os.Open(s.blobPath(hash))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	return err == nil && hex.EncodeToString(sum.Sum(nil)) == hash
 }
 
 // Read returns a blob, which was read back whole and is what its name says; it

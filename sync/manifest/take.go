@@ -52,7 +52,11 @@ func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list 
 		m.AsOf, m.Boot = t.AsOf.UTC(), bootID()
 	}
 	seen := map[string]bool{}
-	for _, start := range list.Starts() {
+	starts, err := Starts(root, list)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the files on the synclist: %w", err)
+	}
+	for _, start := range starts {
 		if err := t.takeFrom(ctx, root, m, start, seen, since); err != nil {
 			return nil, fmt.Errorf("cannot read the files on the synclist: %w", err)
 		}
@@ -63,6 +67,26 @@ func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list 
 	}
 	m.reindex()
 	return m, nil
+}
+
+// Starts are the paths to walk in root so that everything on the list is met:
+// the list's, and of those below another each to which a link leads out of what
+// the list names.
+func Starts(root *rooted.Root, list synclist.List) ([]string, error) {
+	starts := list.Starts()
+	for _, start := range list.Covered() {
+		real, err := root.ResolveParent(start)
+		if err := ignoreGone(err); err != nil {
+			return nil, err
+		}
+		if err != nil || real == start {
+			continue
+		}
+		if _, listed := list.Match(real); !listed {
+			starts = append(starts, start)
+		}
+	}
+	return starts, nil
 }
 
 // takeAbove reads the directories above what m holds. Where one is reached by a

@@ -164,23 +164,37 @@ func (l List) Descend(dir string) bool {
 // Starts are the paths to walk so that everything on the list is met, none
 // below another, sorted.
 func (l List) Starts() []string {
+	starts, _ := l.starts()
+	return starts
+}
+
+// Covered are those below another, sorted. A walk from that one meets them
+// where no link is between.
+func (l List) Covered() []string {
+	_, covered := l.starts()
+	return covered
+}
+
+func (l List) starts() (starts, covered []string) {
 	all := map[string]bool{}
 	for i := range l.Rules {
 		if l.Rules[i].Action != Exclude {
 			all[l.Rules[i].start()] = true
 		}
 	}
-	var starts []string
 	for s := range all {
-		covered := false
-		for p := s; p != "/" && !covered; {
+		below := false
+		for p := s; p != "/" && !below; {
 			p = path.Dir(p)
-			covered = all[p]
+			below = all[p]
 		}
-		if !covered {
+		if below {
+			covered = append(covered, s)
+		} else {
 			starts = append(starts, s)
 		}
 	}
 	sort.Strings(starts)
-	return starts
+	sort.Strings(covered)
+	return starts, covered
 }

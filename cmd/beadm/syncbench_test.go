@@ -33,6 +33,7 @@ func TestBenchSync(t *testing.T) {
 		sh(t, "sync", "-f", m.root)
 	}
 	rewrite(2 << 10)
+	time.Sleep(time.Minute) // what was touched just now is read again
 	write(t, filepath.Join(m.root, "etc/beadm/synclist"), "/"+tree+"\n")
 	m.ok("setup", "--loader", "stub", "--loader-dir", m.loader)
 	m.ok("create", "new")

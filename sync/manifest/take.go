@@ -253,17 +253,16 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 
 // settled says whether a file had been touched last so long before it was read
 // that its ctime tells every later change: the clock of a file system moves in
-// steps of milliseconds, an old one's in seconds. An hour is time enough where
-// it is not known how long after a snapshot was made it was read, and for a
-// machine whose clock begins anew with every boot.
+// steps, and what a program writes to memory that it mapped moves the ctime only
+// once until the kernel has written that out, which it does within half a minute
+// (vm.dirty_expire_centisecs in Linux' sysctl documentation). An hour is time
+// enough where it is not known how long after a snapshot was made it was read,
+// and for a machine whose clock begins anew with every boot.
 func (m *Manifest) settled(ctime time.Time) bool {
-	switch {
-	case m.AsOf.IsZero(), m.Boot == "", m.Boot != bootID():
+	if m.AsOf.IsZero() || m.Boot == "" || m.Boot != bootID() {
 		return m.Taken.Sub(ctime) >= time.Hour
-	case ctime.Nanosecond() == 0:
-		return m.AsOf.Sub(ctime) >= time.Minute
 	}
-	return m.AsOf.Sub(ctime) >= 2*time.Second
+	return m.AsOf.Sub(ctime) >= time.Minute
 }
 
 // unchanged returns what an earlier reading of the same boot environment says

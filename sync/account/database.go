@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 )
 
@@ -136,144 +135,6 @@ func (m *merger) changedHere(kind Kind, key string) bool {
 		base = m.d[kind][key].Old
 	}
 	return !slices.Equal(cur, base)
-}
-
-var userKinds = []Kind{Passwd, MasterPasswd, Shadow, UserAttr}
-
-// removeUsers decides for all files of a user at once: a user is in all of
-// them or in none.
-func (m *merger) removeUsers() {
-	names := map[string]Kind{}
-	for _, kind := range []Kind{Passwd, MasterPasswd} {
-		for key, c := range m.d[kind] {
-			if c.New == nil {
-				names[key] = kind
-			}
-		}
-	}
-	for _, name := range sorted(names) {
-		held, present := false, false
-		for _, kind := range userKinds {
-			present = present || m.res[kind].Get(name) != nil
-			held = held || m.changedHere(kind, name)
-		}
-		if !present {
-			continue
-		}
-		if held && !nis(name) {
-			closed := false
-			for _, kind := range userKinds {
-				if r := m.res[kind].Get(name); r != nil && kind != UserAttr {
-					if c := closeRecord(kind, r); !slices.Equal(c, r) {
-						m.res[kind].put(name, c)
-						closed = true
-					}
-				}
-				if f := m.res[kind]; f != nil && f.closeBroken(name, Change{}) {
-					closed = true
-				}
-			}
-			m.refused[name] = true
-			if closed || !m.closedAlready(name) {
-				m.say(names[name], name, Held, "removed there, changed here: kept, locked and expired")
-			}
-			continue
-		}
-		for _, kind := range userKinds {
-			if f := m.res[kind]; f != nil {
-				f.remove(name)
-			}
-		}
-		m.gone[name] = true
-		m.say(names[name], name, Removed, "")
-	}
-}
-
-func (m *merger) closedAlready(name string) bool {
-	for _, kind := range []Kind{Shadow, MasterPasswd} {
-		if r := m.res[kind].Get(name); r != nil {
-			return slices.Equal(r, closeRecord(kind, r))
-		}
-	}
-	return false
-}
-
-// removeGroups removes groups from group and gshadow together, but none that
-// somebody's files belong to.
-func (m *merger) removeGroups() {
-	for _, name := range sorted(m.d[Group]) {
-		c := m.d[Group][name]
-		r := m.res[Group].Get(name)
-		if c.New != nil || r == nil {
-			continue
-		}
-		if user := m.primaryOf(r); user != "" {
-			m.refusedGroup[name] = true
-			m.say(Group, name, Held, "removed there, primary group of %s here: kept", user)
-			continue
-		}
-		if m.groupChangedHere(Group, name) || m.groupChangedHere(Gshadow, name) {
-			// What was a member there is one no more; what this side made
-			// of the group stays.
-			for _, kind := range []Kind{Group, Gshadow} {
-				m.revokeAll(kind, name)
-			}
-			m.refusedGroup[name] = true
-			m.say(Group, name, Held, "removed there, changed here: kept without the members it had there")
-			continue
-		}
-		for _, kind := range []Kind{Group, Gshadow} {
-			if f := m.res[kind]; f != nil {
-				f.remove(name)
-			}
-		}
-		m.refusedGroup[name] = true
-		m.say(Group, name, Removed, "")
-	}
-}
-
-// groupChangedHere looks past members who were removed everywhere.
-func (m *merger) groupChangedHere(kind Kind, name string) bool {
-	if f := m.cur[kind]; f != nil && f.broken[name] != 0 {
-		return true
-	}
-	cur := m.cur[kind].Get(name)
-	if cur == nil {
-		return false
-	}
-	base := m.base[kind].Get(name)
-	if base == nil {
-		base = m.d[kind][name].Old
-	}
-	return !slices.Equal(cur, base)
-}
-
-func (m *merger) revokeAll(kind Kind, name string) {
-	if f := m.res[kind]; f != nil {
-		f.closeBroken(name, Change{Old: m.d[kind][name].Old})
-	}
-	r, old := m.res[kind].Get(name), m.d[kind][name].Old
-	if r == nil || old == nil || !sameShape(r, old) {
-		return
-	}
-	r = slices.Clone(r)
-	for i := range r {
-		if kind.role(i) == members {
-			r[i] = applyMembers(r[i], old[i], "")
-		}
-	}
-	m.res[kind].put(name, r)
-}
-
-func (m *merger) primaryOf(group []string) string {
-	for _, kind := range []Kind{Passwd, MasterPasswd} {
-		for _, key := range m.res[kind].Keys() {
-			if r := m.res[kind].Get(key); len(r) > 3 && len(group) > 2 && !nis(key) && sameNumber(r[3], group[2]) {
-				return key
-			}
-		}
-	}
-	return ""
 }
 
 // mergeKind does what was added or changed.
@@ -408,75 +269,6 @@ func (m *merger) restrict(kind Kind, key string) {
 	f.put(key, cur)
 }
 
-// gidField is where passwd and master.passwd name a user's group.
-const gidField = 3
-
-// otherGroup says whether the group that a user has there is another one here,
-// whose rights nobody gave to that user.
-func (m *merger) otherGroup(kind Kind, user []string) (owner string, taken bool) {
-	if kind != Passwd && kind != MasterPasswd || len(user) <= gidField || nis(user[0]) || m.out[Group] == nil {
-		return "", false
-	}
-	there := groupsOf(m.out[Group], user[gidField])
-	for _, name := range groupsOf(m.cur[Group], user[gidField]) {
-		if slices.Contains(there, name) {
-			return "", false
-		}
-		c, changed := m.d[Group][name]
-		if changed && (c.New == nil || len(c.New) > 2 && !sameNumber(c.New[2], user[gidField])) {
-			continue // about to go, or to another number
-		}
-		owner = name
-	}
-	return owner, owner != "" && len(there) > 0
-}
-
-// groupGone says whether the group that a user has there is none here, nor comes
-// along: its number is the next new group's.
-func (m *merger) groupGone(kind Kind, user []string) (name string, gone bool) {
-	here := m.cur[Group]
-	if kind != Passwd && kind != MasterPasswd || len(user) <= gidField || nis(user[0]) || m.out[Group] == nil || here == nil {
-		return "", false
-	}
-	gid := user[gidField]
-	there := groupsOf(m.out[Group], gid)
-	if len(there) == 0 || len(groupsOf(here, gid)) > 0 {
-		return "", false
-	}
-	for _, name := range there {
-		c := m.d[Group][name]
-		if c.Broken != 0 || len(c.New) <= 2 || !sameNumber(c.New[2], gid) {
-			continue
-		}
-		if r := here.Get(name); r == nil && m.base[Group].Get(name) == nil && (c.Old == nil || m.base[Group] == nil) ||
-			r != nil && len(c.Old) > 2 && !sameNumber(c.Old[2], gid) {
-			return "", false
-		}
-	}
-	return there[0], true
-}
-
-func groupsOf(f *File, gid string) []string {
-	var names []string
-	for _, key := range f.Keys() {
-		if r := f.Get(key); len(r) > 2 && !nis(key) && sameNumber(r[2], gid) {
-			names = append(names, key)
-		}
-	}
-	return names
-}
-
-// exists says whether the record that a shadow record belongs to is there.
-func (m *merger) exists(kind Kind, key string) bool {
-	switch kind {
-	case Shadow:
-		return m.res[Passwd] == nil || m.res[Passwd].Get(key) != nil
-	case Gshadow:
-		return m.res[Group] == nil || m.res[Group].Get(key) != nil
-	}
-	return true
-}
-
 func (m *merger) change(kind Kind, key string, c Change, cur []string, last bool) bool {
 	f, base := m.res[kind], m.base[kind].Get(key)
 	i := kind.idField()
@@ -512,42 +304,6 @@ func (m *merger) change(kind Kind, key string, c Change, cur []string, last bool
 	}
 	m.events = append(m.events, events...)
 	return true
-}
-
-// removeRest removes a record whose owner in passwd or group stays; a user's
-// shadow record is closed instead, so that the files agree.
-func (m *merger) removeRest(kind Kind, key string) {
-	r := m.res[kind].Get(key)
-	if r == nil {
-		return
-	}
-	switch {
-	case kind == Shadow && m.res[Passwd].Get(key) != nil:
-		m.res[kind].put(key, closeRecord(kind, r))
-		m.say(kind, key, Held, "removed there from shadow alone: locked and expired")
-	case kind == Gshadow && m.res[Group].Get(key) != nil:
-		m.say(kind, key, Conflict, "removed there from gshadow alone")
-	default:
-		m.res[kind].remove(key)
-		m.say(kind, key, Removed, "")
-	}
-}
-
-func (m *merger) refuse(kind Kind, key string) {
-	switch kind {
-	case Passwd, MasterPasswd:
-		m.refused[key] = true
-	case Group:
-		m.refusedGroup[key] = true
-	}
-}
-
-// meant says whether the outgoing side shares the number between both names
-// itself, as root and toor do.
-func (m *merger) meant(kind Kind, owner string, fields []string) bool {
-	i := kind.idField()
-	o := m.out[kind].Get(owner)
-	return len(o) > i && sameNumber(o[i], fields[i])
 }
 
 // dropMembers takes out of groups who is no user any more.
@@ -613,62 +369,6 @@ func lists(kind Kind, r []string, names map[string]bool) bool {
 		}
 	}
 	return false
-}
-
-// mergeRanges treats a file as a set of lines; a range that somebody else has
-// here is not given a second time.
-func (m *merger) mergeRanges(kind Kind) {
-	f := m.res[kind]
-	if f == nil {
-		return
-	}
-	for _, key := range sorted(m.d[kind]) {
-		if c := m.d[kind][key]; c.New == nil && f.Get(key) != nil {
-			f.remove(key)
-			m.say(kind, rangeOwner(key), Removed, "%s", key)
-		}
-	}
-	for _, key := range sorted(m.d[kind]) {
-		if c := m.d[kind][key]; c.New == nil || f.Get(key) != nil || m.userRefused(rangeOwner(key)) {
-			continue
-		}
-		if c := m.d[kind][key]; c.Broken != 0 {
-			m.say(kind, rangeOwner(key), Broken, "line %d there cannot be read: left as it is here", c.Broken)
-			continue
-		}
-		clash := ""
-		for _, other := range f.Keys() {
-			if rangeOwner(other) != rangeOwner(key) && overlap(other, key) {
-				clash = other
-			}
-		}
-		if clash != "" {
-			m.say(kind, rangeOwner(key), Conflict, "%s overlaps %s", key, clash)
-			continue
-		}
-		f.put(key, []string{key})
-		m.say(kind, rangeOwner(key), Added, "%s", key)
-	}
-}
-
-func rangeOwner(line string) string {
-	name, _, _ := strings.Cut(line, ":")
-	return name
-}
-
-func overlap(a, b string) bool {
-	start := func(s string) (from, to uint64, ok bool) {
-		parts := strings.Split(s, ":")
-		if len(parts) != 3 {
-			return 0, 0, false
-		}
-		from, err1 := strconv.ParseUint(parts[1], 10, 64)
-		n, err2 := strconv.ParseUint(parts[2], 10, 63)
-		return from, from + n, err1 == nil && err2 == nil
-	}
-	a1, a2, ok1 := start(a)
-	b1, b2, ok2 := start(b)
-	return ok1 && ok2 && a1 < b2 && b1 < a2
 }
 
 func sorted[V any](set map[string]V) []string {

@@ -126,7 +126,7 @@ After=stays.service
 [Service]
 ExecStart=/bin/sh -c 'sleep 2; echo fault begins >/dev/console; systemctl --no-block reboot'
 `}),
-			begins: "fault begins", limit: 90 * time.Second, says: []string{notInTime},
+			begins: "fault begins", limit: 90 * time.Second, says: []string{notInTime}, long: true,
 		},
 		{
 			name: "a disk that hangs",
@@ -144,7 +144,7 @@ ExecStart=/bin/sh -c 'sleep 5; cat /sys/class/watchdog/watchdog0/state /sys/clas
 `})
 			},
 			machine: vmtest.Options{Watchdog: true},
-			begins:  "active\\s+60\\s+fault begins", limit: 150 * time.Second, says: []string{resetBefore},
+			begins:  "active\\s+60\\s+fault begins", limit: 150 * time.Second, says: []string{resetBefore}, long: true,
 		},
 	}
 }

@@ -147,6 +147,7 @@ func TestVMFailbackWithSystemdBoot(t *testing.T) {
 		},
 		{
 			name:  "its root cannot be mounted",
+			long:  true,
 			after: "sed -i s,subvol=@be-new,subvol=@nonesuch, /boot/beadm/loader/entries/*-trial.conf; grep -l nonesuch /boot/beadm/loader/entries/*.conf; sync",
 			wants: []string{"FAILED", "new", "did not reach userland"},
 		},

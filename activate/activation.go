@@ -32,7 +32,7 @@ func (t *Target) Activate(ctx context.Context, name string, opts ActivateOptions
 	}
 	defer s.Close()
 	if !opts.DryRun {
-		if err := s.noteSeparate(ctx); err != nil {
+		if _, err := s.noteSeparate(ctx); err != nil {
 			s.Report.Warn("%v", err)
 		}
 	}

@@ -28,7 +28,7 @@ func (t *Target) Rollback(ctx context.Context, opts RollbackOptions) (to string,
 	}
 	defer s.Close()
 	if !dryRun {
-		if err := s.noteSeparate(ctx); err != nil {
+		if _, err := s.noteSeparate(ctx); err != nil {
 			s.Report.Warn("%v", err)
 		}
 	}

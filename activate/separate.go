@@ -61,16 +61,17 @@ func (s *Session) seeSeparate(ctx context.Context, list []share.Path) error {
 	return nil
 }
 
-// noteSeparate keeps what the store can snapshot of the separate directories for
-// the next boot, at which they are not mounted yet.
-func (s *Session) noteSeparate(ctx context.Context) error {
+// noteSeparate has the state say what the store can snapshot of the separate
+// directories, for the next boot, at which they are not mounted yet. It goes to
+// the disk with what the command saves: one that is refused changes nothing.
+func (s *Session) noteSeparate(ctx context.Context) (changed bool, err error) {
 	var list []state.Separate
 	if exists, err := s.hasShare(ctx); err != nil {
-		return err
+		return false, err
 	} else if exists {
 		paths, err := s.sharePaths(ctx)
 		if err != nil {
-			return err
+			return false, err
 		}
 		for _, p := range paths {
 			if !p.Snapshots {
@@ -78,15 +79,22 @@ func (s *Session) noteSeparate(ctx context.Context) error {
 			}
 			v, _, err := s.volumeAt(ctx, p.Path)
 			if err != nil {
-				return err
+				return false, err
 			}
 			list = append(list, state.Separate{Path: p.Path, Volume: v})
 		}
 	}
-	if slices.Equal(list, s.State.Separate) {
-		return nil
-	}
+	changed = !slices.Equal(list, s.State.Separate)
 	s.State.Separate = list
+	return changed, nil
+}
+
+// keepSeparate is noteSeparate for a command that saves nothing else.
+func (s *Session) keepSeparate(ctx context.Context) error {
+	changed, err := s.noteSeparate(ctx)
+	if err != nil || !changed {
+		return err
+	}
 	return s.save()
 }
 

@@ -103,7 +103,7 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	s.record("share init", "", strings.Join(res.Moved, " "))
-	if err := s.noteSeparate(ctx); err != nil {
+	if err := s.keepSeparate(ctx); err != nil {
 		t.Report.Warn("%v", err)
 	}
 	// Only the order at shutdown hangs on this.

@@ -159,7 +159,7 @@ func (t *Target) SnapshotShare(ctx context.Context, name string, dryRun bool) (s
 		s.Report.Would("make snapshot " + name + " of the shared data")
 		return name, nil
 	}
-	if err := s.noteSeparate(ctx); err != nil {
+	if err := s.keepSeparate(ctx); err != nil {
 		return "", err
 	}
 	if _, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, name); err != nil {

@@ -90,7 +90,7 @@ type stagedOp struct {
 func (a *Archive) sweepTemp(p *planner) error {
 	dirs := map[string]bool{"/etc": true}
 	for _, name := range p.paths {
-		dirs[path.Dir(name)] = true
+		above(dirs, name)
 	}
 	for dir := range dirs {
 		if err := a.effect("sweep " + dir); err != nil {

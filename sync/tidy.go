@@ -27,7 +27,7 @@ func (a *Archive) Tidy(uuid be.UUID, dir, from string) error {
 		}
 		if err == nil {
 			for _, e := range base.Entries {
-				dirs[path.Dir(string(e.Path))] = true
+				above(dirs, string(e.Path))
 			}
 		}
 	}
@@ -63,7 +63,7 @@ func (a *Archive) listedDirs(root *rooted.Root, from string, dirs map[string]boo
 			return err
 		}
 		for _, start := range starts {
-			dirs[path.Dir(start)] = true
+			above(dirs, start)
 			err := root.Walk(start, func(p string, info rooted.Info) error {
 				if !info.IsDir() {
 					return nil
@@ -80,4 +80,11 @@ func (a *Archive) listedDirs(root *rooted.Root, from string, dirs map[string]boo
 		}
 	}
 	return nil
+}
+
+// above adds to dirs all directories above a path: missing ones are made there.
+func above(dirs map[string]bool, name string) {
+	for dir := path.Dir(name); !dirs[dir]; dir = path.Dir(dir) {
+		dirs[dir] = true
+	}
 }

@@ -19,17 +19,20 @@ type Conf struct {
 	Checks        []string      // further health checks, shell commands
 	CheckTimeout  time.Duration // the longest one of them may take
 	Notify        string        // a shell command that hears of a failed trial; may be empty
+	Guests        GuestConf     // of the guests
+	GuestDir      string        // where nspawn machines are; empty: their own place
 	SharePaths    []string      // changes to what is shared: further paths, and with a "!" before it one that is not (share.Profile)
 }
 
 // DefaultConf is what holds without a file.
 func DefaultConf() Conf {
-	return Conf{Hold: 60 * time.Second, ConfirmWithin: 10 * time.Minute, CheckTimeout: 30 * time.Second, Panic: 30}
+	return Conf{Hold: 60 * time.Second, ConfirmWithin: 10 * time.Minute, CheckTimeout: 30 * time.Second, Panic: 30,
+		Guests: GuestConf{Hold: 3 * time.Second, Within: 2 * time.Minute}}
 }
 
 // ConfKeys are the keys of beadm.conf(5).
 func ConfKeys() []string {
-	return []string{"confirm.hold", "confirm.within", "confirm.check", "confirm.timeout", "notify", "panic", "share.path"}
+	return []string{"confirm.hold", "confirm.within", "confirm.check", "confirm.timeout", "guest.check", "guest.hold", "guest.nspawn.dir", "guest.within", "notify", "panic", "share.path"}
 }
 
 // ParseConf reads beadm.conf(5): lines of KEY = VALUE, # begins a comment. An
@@ -57,6 +60,16 @@ func ParseConf(file string, data []byte) (Conf, error) {
 			c.Checks = append(c.Checks, value)
 		case "confirm.timeout":
 			c.CheckTimeout, err = duration(value)
+		case "guest.check":
+			c.Guests.Checks = append(c.Guests.Checks, value)
+		case "guest.hold":
+			c.Guests.Hold, err = duration(value)
+		case "guest.within":
+			c.Guests.Within, err = duration(value)
+		case "guest.nspawn.dir":
+			if c.GuestDir = value; !path.IsAbs(value) || path.Clean(value) != value {
+				err = be.E(be.Usage, "%q is no directory such as /var/lib/machines", value)
+			}
 		case "notify":
 			c.Notify = value
 		case "panic":

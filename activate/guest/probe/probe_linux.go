@@ -1,17 +1,16 @@
-// Package probe asks the systemd of a guest how it is, over the socket that
-// systemd has for systemctl(1). No program of the guest is run, and nothing of
-// its root is opened but that socket.
+// Package probe asks the systemd of a guest how it is, over the guest's system
+// bus, as systemctl --machine does. No program of the guest is run, no process
+// of ours enters its name spaces, and nothing of its root is opened but that
+// socket.
 package probe
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,45 +23,57 @@ import (
 	"beadm/activate/guest"
 )
 
-// Argument is the hidden first argument with which the program starts itself as
-// the root of a guest that has a user namespace: Main.
-const Argument = "guest-probe"
-
 const (
-	privateSocket = "run/systemd/private"
-	manyUnits     = 1 << 20 // bytes: a hostile guest may name any number
-	patience      = 5 * time.Second
+	busSocket = "run/dbus/system_bus_socket"
+	manyUnits = 1 << 20 // bytes: a hostile guest may name any number
+	patience  = 5 * time.Second
+	blind     = 5 * time.Second
 )
 
 // Systemd says how the guest whose process 1 is leader is. It is an error while
-// there is no systemd that answers.
+// there is no systemd that answers. One that has no system bus at all counts as
+// up five seconds after its start: nobody can ask it.
 func Systemd(ctx context.Context, leader int) (guest.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	socket, err := privateOf(leader)
+	socket, err := busOf(leader)
+	if errors.Is(err, unix.ENOENT) {
+		age, aerr := ageOf(leader)
+		if aerr != nil || age < blind {
+			return guest.Health{Why: "it has no system bus yet"}, aerr
+		}
+		return guest.Health{Up: true}, nil
+	}
 	if err != nil {
 		return guest.Health{}, fmt.Errorf("cannot ask the guest's systemd: %w", err)
 	}
 	defer socket.Close()
-	shifted, err := hasUserNamespace(leader)
-	if err != nil {
+	uid := 0
+	if shifted, err := hasUserNamespace(leader); err != nil {
 		return guest.Health{}, err
+	} else if shifted {
+		uid = nobody
 	}
-	if shifted {
-		return askAsItsRoot(ctx, leader, socket)
+	h, err := ask(ctx, socket, uid)
+	if err != nil {
+		return h, fmt.Errorf("cannot ask the guest's systemd: %w", err)
 	}
-	return ask(ctx, socket)
+	return h, nil
 }
 
-// privateOf finds the socket as a process of the guest would, and follows no
+// nobody is what root is in a user namespace that does not know it
+// (user_namespaces(7), overflowuid).
+const nobody = 65534
+
+// busOf finds the socket as a process of the guest would, and follows no
 // link out of its root.
-func privateOf(leader int) (*os.File, error) {
+func busOf(leader int) (*os.File, error) {
 	root, err := unix.Open("/proc/"+strconv.Itoa(leader)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(root)
-	fd, err := unix.Openat2(root, privateSocket, &unix.OpenHow{
+	fd, err := unix.Openat2(root, busSocket, &unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
@@ -72,9 +83,9 @@ func privateOf(leader int) (*os.File, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		unix.Close(fd)
-		return nil, errors.Join(err, errors.New("/run/systemd/private in it is no socket"))
+		return nil, errors.Join(err, errors.New("/run/dbus/system_bus_socket in it is no socket"))
 	}
-	return os.NewFile(uintptr(fd), privateSocket), nil
+	return os.NewFile(uintptr(fd), busSocket), nil
 }
 
 func hasUserNamespace(pid int) (bool, error) {
@@ -86,8 +97,33 @@ func hasUserNamespace(pid int) (bool, error) {
 	return ours != theirs, err
 }
 
-// ask speaks with the systemd behind the socket.
-func ask(ctx context.Context, socket *os.File) (guest.Health, error) {
+// ageOf is how long the process runs (proc(5), starttime).
+func ageOf(pid int) (time.Duration, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(fields) < 20 {
+		return 0, errors.New("/proc/PID/stat is too short")
+	}
+	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0, err
+	}
+	return time.Duration(now.Nano()) - time.Duration(ticks)*time.Second/userHz, nil
+}
+
+// userHz is that of every Linux that Go knows.
+const userHz = 100
+
+// ask speaks with the systemd behind the socket of its bus, which knows us as
+// uid.
+func ask(ctx context.Context, socket *os.File, uid int) (guest.Health, error) {
 	var h guest.Health
 	conn, err := sdbus.NewConnection(func() (*dbus.Conn, error) {
 		c, err := (&net.Dialer{}).DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", socket.Fd()))
@@ -102,20 +138,22 @@ func ask(ctx context.Context, socket *os.File) (guest.Health, error) {
 			c.Close()
 			return nil, err
 		}
-		// The only user whom that socket answers.
-		if err := b.Auth([]dbus.Auth{dbus.AuthExternal("0")}); err != nil {
+		if err = b.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(uid))}); err == nil {
+			err = b.Hello()
+		}
+		if err != nil {
 			b.Close()
 			return nil, err
 		}
 		return b, nil
 	})
 	if err != nil {
-		return h, fmt.Errorf("cannot ask the guest's systemd: %w", err)
+		return h, err
 	}
 	defer conn.Close()
 	state, err := conn.SystemStateContext(ctx)
 	if err != nil {
-		return h, fmt.Errorf("cannot ask the guest's systemd: %w", err)
+		return h, err
 	}
 	word, _ := state.Value.Value().(string)
 	h.Up = word == "running" || word == "degraded"
@@ -124,7 +162,7 @@ func ask(ctx context.Context, socket *os.File) (guest.Health, error) {
 	}
 	units, err := conn.ListUnitsFilteredContext(ctx, []string{"failed"})
 	if err != nil {
-		return h, fmt.Errorf("cannot ask the guest's systemd: %w", err)
+		return h, err
 	}
 	for _, u := range units {
 		h.Failed = append(h.Failed, u.Name)
@@ -140,46 +178,3 @@ type limited struct {
 }
 
 func (l limited) Read(p []byte) (int, error) { return l.r.Read(p) }
-
-// askAsItsRoot has this program ask as the guest's root, whom systemd answers.
-// It enters nothing of the guest but its user namespace.
-func askAsItsRoot(ctx context.Context, leader int, socket *os.File) (guest.Health, error) {
-	var h guest.Health
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return h, err
-	}
-	defer self.Close()
-	// By its descriptor: the guest's root may not come to where it lies.
-	cmd := exec.CommandContext(ctx, "nsenter", "--target="+strconv.Itoa(leader), "--user", "--setuid=0", "--setgid=0", "--", "/proc/self/fd/3", Argument)
-	cmd.ExtraFiles = []*os.File{self, socket}
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		err = errors.New(strings.TrimSpace(string(exit.Stderr)))
-	}
-	if err == nil {
-		err = json.Unmarshal(out, &h)
-	}
-	if err != nil {
-		return h, fmt.Errorf("cannot ask the guest's systemd as its root: %w", err)
-	}
-	return h, nil
-}
-
-// Main is the process that askAsItsRoot starts: descriptor 4 is the socket. It
-// returns the status to end with.
-func Main(out, errs io.Writer) int {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	h, err := ask(ctx, os.NewFile(4, privateSocket))
-	if err == nil {
-		err = json.NewEncoder(out).Encode(h)
-	}
-	if err != nil {
-		fmt.Fprintln(errs, err)
-		return 1
-	}
-	return 0
-}

@@ -62,8 +62,13 @@ func (r *Runtime) start(ctx context.Context, g guest.Guest) error {
 	defer words.Close()
 	// Only what the program says is kept: a machine's own console could fill
 	// the host's memory.
-	cmd := exec.Command("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--settings=override",
+	dirs, err := makeGroups(g.Name)
+	if err != nil {
+		return fmt.Errorf("cannot start %s: cannot make its control group: %w", g.Name, err)
+	}
+	argv := intoGroups(dirs, "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--settings=override",
 		"--console=read-only", "--link-journal=no", "--machine="+g.Name, "--directory="+g.Root)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stderr = words
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -130,6 +135,7 @@ func (r *Runtime) Stop(ctx context.Context, g guest.Guest) error {
 	if err != nil && ctx.Err() == nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("cannot stop %s: %w", g.Name, err)
 	}
+	defer dropGroups(g.Name)
 	if gone(ctx, handle) {
 		return nil
 	}

@@ -48,6 +48,7 @@ type entry struct {
 	guest.Guest
 	kernel      string // its name while it runs
 	jid         int    // while it runs
+	jids        []int  // that, and those of jails in it
 	where       where
 	start, stop []string
 	configured  configured // of jail.conf(5); none for iocage
@@ -122,7 +123,7 @@ func (r *Runtime) entries(ctx context.Context) ([]entry, error) {
 		e := &all[i]
 		e.Runtime = r.Name()
 		if j, ok := now[e.kernel]; ok {
-			e.Running, e.jid = true, j.jid
+			e.Running, e.jid, e.jids = true, j.jid, within(now, e.kernel)
 		}
 	}
 	slices.SortFunc(all, func(a, b entry) int { return cmp.Compare(a.Name, b.Name) })

@@ -98,7 +98,9 @@ func (m *machine) order(ctx context.Context, argv []string) error {
 		m.running = append(m.running, running{50, kernel, path})
 	case verb == "-r" && m.keeps[kernel], verb == "stop" && m.keeps[kernel]:
 	case verb == "-r", verb == "-R", verb == "stop":
-		m.running = slices.DeleteFunc(m.running, func(j running) bool { return j.name == kernel })
+		m.running = slices.DeleteFunc(m.running, func(j running) bool {
+			return j.name == kernel || strings.HasPrefix(j.name, kernel+".")
+		})
 		m.ps = ""
 	default:
 		m.t.Errorf("nobody expects the order %q", argv)
@@ -409,7 +411,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	}
 }
 
-// lingering has a process in jail 1 for a few looks.
+// lingering has a process in web1 for a few looks.
 type lingering struct {
 	*machine
 	looks *int
@@ -418,7 +420,8 @@ type lingering struct {
 func (l lingering) ask(ctx context.Context, argv []string) (string, error) {
 	if argv[0] == ps {
 		if *l.looks++; *l.looks < 3 {
-			return "  1 /usr/sbin/cron -s\n", nil
+			// It is in a jail in it.
+			return "  4 /usr/sbin/cron -s\n", nil
 		}
 		return "  0 /sbin/init\n", nil
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,8 +79,8 @@ var askPs = []string{ps, "-ax", "-o", "jid=", "-o", "args="}
 
 var psLine = regexp.MustCompile(`^ *([0-9]+) (.*)$`)
 
-// processes returns what runs in a jail, as the processes call themselves.
-func (r *Runtime) processes(ctx context.Context, jid int) ([]string, error) {
+// processes returns what runs in jails, as the processes call themselves.
+func (r *Runtime) processes(ctx context.Context, jids ...int) ([]string, error) {
 	text, err := r.ask(ctx, askPs...)
 	if err != nil {
 		return nil, be.E(be.KindOf(err), "cannot list the processes of a jail: %w", err)
@@ -91,7 +92,7 @@ func (r *Runtime) processes(ctx context.Context, jid int) ([]string, error) {
 		if m == nil {
 			return nil, fmt.Errorf("cannot read the line %q of ps", line)
 		}
-		if m[1] == strconv.Itoa(jid) {
+		if slices.ContainsFunc(jids, func(jid int) bool { return m[1] == strconv.Itoa(jid) }) {
 			list = append(list, m[2])
 		}
 	}

@@ -162,15 +162,15 @@ func (r *Runtime) removeRun(ctx context.Context, name, file string) error {
 	if err != nil {
 		return err
 	}
-	if j, there := now[name]; there {
+	if jids := within(now, name); jids != nil {
 		var orderErr error
 		if recorded {
 			orderErr = r.programs.order(ctx, []string{jail, "-q", "-f", file, "-r", name})
 		}
-		if gone, err := r.gone(ctx, name, j.jid); err != nil {
+		if gone, err := r.gone(ctx, name, jids); err != nil {
 			return err
 		} else if !gone {
-			if err := r.remove(ctx, name, j.jid); err != nil {
+			if err := r.remove(ctx, name, jids); err != nil {
 				return errors.Join(orderErr, err)
 			}
 		}

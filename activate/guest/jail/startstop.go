@@ -80,10 +80,10 @@ func (r *Runtime) Stop(ctx context.Context, g guest.Guest) error {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
 	defer cancel()
-	if gone, err := r.gone(last, e.kernel, e.jid); err != nil || gone {
+	if gone, err := r.gone(last, e.kernel, e.jids); err != nil || gone {
 		return err
 	}
-	if err := r.remove(last, e.kernel, e.jid); err != nil {
+	if err := r.remove(last, e.kernel, e.jids); err != nil {
 		return be.E(be.KindOf(err), "cannot stop the jail %s: %w", e.Name, errors.Join(stopErr, err))
 	}
 	return nil
@@ -101,25 +101,37 @@ func (e entry) dependsOn(on entry) bool {
 	return false
 }
 
-// gone says whether a jail is not there, and none of its processes.
-func (r *Runtime) gone(ctx context.Context, kernel string, jid int) (bool, error) {
+// within are the numbers of a jail and of those in it, such as rc(8) makes for
+// services.
+func within(all map[string]running, kernel string) (jids []int) {
+	for name, j := range all {
+		if name == kernel || strings.HasPrefix(name, kernel+".") {
+			jids = append(jids, j.jid)
+		}
+	}
+	return jids
+}
+
+// gone says whether a jail is not there, and no process of it or of those that
+// were in it.
+func (r *Runtime) gone(ctx context.Context, kernel string, jids []int) (bool, error) {
 	now, err := r.running(ctx)
 	if err != nil {
 		return false, err
 	}
-	if _, there := now[kernel]; there {
+	if len(within(now, kernel)) > 0 {
 		return false, nil
 	}
-	left, err := r.processes(ctx, jid)
+	left, err := r.processes(ctx, jids...)
 	return err == nil && len(left) == 0, err
 }
 
 // remove ends a jail with all in it, whatever its configuration (jail(8), -R),
 // and returns when nothing of it is left.
-func (r *Runtime) remove(ctx context.Context, kernel string, jid int) error {
+func (r *Runtime) remove(ctx context.Context, kernel string, jids []int) error {
 	removeErr := r.programs.order(ctx, []string{jail, "-q", "-R", kernel})
 	for {
-		gone, err := r.gone(ctx, kernel, jid)
+		gone, err := r.gone(ctx, kernel, jids)
 		if gone {
 			return nil
 		}

@@ -69,7 +69,7 @@ func (p *parser) file(path string, from where) error {
 	if err := f.statements(); err != nil {
 		return err
 	}
-	if f.token.kind != end {
+	if f.token.kind != isEnd {
 		return f.unexpected()
 	}
 	return nil
@@ -95,11 +95,11 @@ func (f *fileParser) statements() error {
 	for {
 		var err error
 		switch f.token.kind {
-		case end, '}':
+		case isEnd, '}':
 			return nil
 		case ';':
 			err = f.advance()
-		case word, name:
+		case isString, isVariable:
 			err = f.statement()
 		default:
 			err = f.unexpected()
@@ -117,22 +117,22 @@ func (f *fileParser) statement() error {
 	if err := f.advance(); err != nil {
 		return err
 	}
-	if f.token.kind == '{' && first.kind == word {
+	if f.token.kind == '{' && first.kind == isString {
 		return f.section(first.text, at)
 	}
-	p := param{name: first.text, variable: first.kind == name, where: at}
+	p := param{name: first.text, variable: first.kind == isVariable, where: at}
 	bare := false
 	switch f.token.kind {
 	case ';':
-	case '=', appendTo:
-		p.append = f.token.kind == appendTo
+	case '=', isAppend:
+		p.append = f.token.kind == isAppend
 		if err := f.advance(); err != nil {
 			return err
 		}
 		if err := f.values(&p); err != nil {
 			return err
 		}
-	case word, name:
+	case isString, isVariable:
 		bare = true
 		if err := f.values(&p); err != nil {
 			return err
@@ -187,9 +187,9 @@ func (f *fileParser) values(p *param) error {
 	for {
 		var v value
 		switch f.token.kind {
-		case word:
+		case isString:
 			v = value{{text: f.token.text}}
-		case name:
+		case isVariable:
 			v = value{{variable: f.token.text}}
 			if f.token.text == "" {
 				return f.scanner.errorf(f.token.line, "a variable has no name")
@@ -201,9 +201,9 @@ func (f *fileParser) values(p *param) error {
 			if err := f.advance(); err != nil {
 				return err
 			}
-			if f.token.kind == moreWord {
+			if f.token.kind == isMoreString {
 				v = append(v, piece{text: f.token.text})
-			} else if f.token.kind == moreName {
+			} else if f.token.kind == isMoreVariable {
 				if f.token.text == "" {
 					return f.scanner.errorf(f.token.line, "a variable has no name")
 				}

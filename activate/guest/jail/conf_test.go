@@ -154,6 +154,7 @@ func TestWrongJail(t *testing.T) {
 		"made of itself":       {"a { $x = $y; $y = \"1$x\"; path = $x; }", "is made of itself"},
 		"a list in a string":   {"a { $l = 1, 2; path = \"/$l\"; }", "$l has several values"},
 		"a name that is taken": {"a { $path = /x; }", "$path is named like a parameter"},
+		"a setting's name":     {"a { x = 1; $x = 2; }", "$x is named like a parameter"},
 		"named twice":          {"a { name = b; }", "name is set already"},
 		"a number":             {"7 { path = /x; }", "named by its number"},
 		"twice":                {"a { } a { }", "a is defined in /c:1 already"},

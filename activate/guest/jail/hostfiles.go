@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // hostFiles are the host's files, below a directory.
@@ -35,7 +36,7 @@ func (h hostFiles) read(name string) (string, error) {
 
 func (h hostFiles) exists(name string) (bool, error) {
 	_, err := os.Stat(h.at(name))
-	if errors.Is(err, fs.ErrNotExist) {
+	if missing(err) {
 		return false, nil
 	}
 	return err == nil, err
@@ -43,7 +44,7 @@ func (h hostFiles) exists(name string) (bool, error) {
 
 func (h hostFiles) names(dir string) ([]string, error) {
 	list, err := os.ReadDir(h.at(dir))
-	if errors.Is(err, fs.ErrNotExist) || err != nil && isNoDirectory(h.at(dir)) {
+	if missing(err) {
 		return nil, nil
 	}
 	var names []string
@@ -53,9 +54,9 @@ func (h hostFiles) names(dir string) ([]string, error) {
 	return names, err
 }
 
-func isNoDirectory(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && !info.IsDir()
+// missing is of what is not there, for a file may stand where its directory would.
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 func (h hostFiles) glob(pattern string) ([]string, error) {
@@ -69,7 +70,7 @@ func (h hostFiles) glob(pattern string) ([]string, error) {
 			if !strings.ContainsAny(part, "*?[") {
 				name := path.Join(dir, part)
 				there, err := h.exists(name)
-				if err != nil && !isNoDirectory(h.at(dir)) {
+				if err != nil {
 					return nil, err
 				}
 				if there {

@@ -61,9 +61,9 @@ var jailName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:@-]*$`)
 // special are names that bastille and iocage take for something else.
 var special = map[string]bool{"ALL": true, "all": true, "help": true}
 
-func usable(name string, at where) error {
-	if !jailName.MatchString(name) || numeral.MatchString(name) || special[name] || len(name) > 255 {
-		return fmt.Errorf("%s: cannot use the jail %q: its name could be taken for something else", at, name)
+func (e entry) usable() error {
+	if !jailName.MatchString(e.Name) || numeral.MatchString(e.Name) || len(e.Name) > 255 || e.start[0] != jail && special[e.Name] {
+		return fmt.Errorf("%s: cannot use the jail %q: its name could be taken for something else", e.where, e.Name)
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func (r *Runtime) entries(ctx context.Context) ([]entry, error) {
 		found, errs := layout(ctx)
 		wrong = append(wrong, errs...)
 		for _, e := range found {
-			if err := usable(e.Name, e.where); err != nil {
+			if err := e.usable(); err != nil {
 				wrong = append(wrong, err)
 				continue
 			}

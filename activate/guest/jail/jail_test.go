@@ -136,6 +136,8 @@ func newMachine(t *testing.T, more map[string]string) (*machine, *Runtime) {
 		bastilleConf:                         data(t, "constructed-bastille.conf"),
 		"/data/bastille/jails/www/jail.conf": data(t, "constructed-bastille-jail.conf"),
 		"/data/bastille/jails/left/root/x":   "",
+		"/data/bastille/jails/a file":        "",
+		"/iocage/jails/left/root/x":          "",
 		"/iocage/jails/db.old/config.json":   data(t, "constructed-iocage-config.json"),
 		"/var/run/x":                         "",
 	}

@@ -36,6 +36,14 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// No program gets the terminal of this one: it leads a session of its own.
+func TestSession(t *testing.T) {
+	out, err := host{}.ask(t.Context(), sh(`ps -o sid= -p $$; echo $$`))
+	if f := strings.Fields(out); err != nil || len(f) != 2 || f[0] != f[1] {
+		t.Errorf("session and process are %q, %v", out, err)
+	}
+}
+
 // What an order leaves behind may go on writing, and is not waited for.
 func TestOrderLeavesDaemons(t *testing.T) {
 	dir := t.TempDir()

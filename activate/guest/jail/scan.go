@@ -13,12 +13,12 @@ import (
 type kind byte
 
 const (
-	end      kind = 0
-	appendTo kind = '+' // +=
-	word     kind = 's' // begins a string, or a name
-	moreWord kind = 'S' // goes on with it, without a space between
-	name     kind = 'v' // $NAME, which begins a string
-	moreName kind = 'V'
+	isEnd          kind = 0
+	isAppend       kind = '+' // +=
+	isString       kind = 's' // begins a string, or a name
+	isMoreString   kind = 'S' // goes on with it, without a space between
+	isVariable     kind = 'v' // $NAME, which begins a string
+	isMoreVariable kind = 'V'
 	// The others are themselves: , ; = { }
 )
 
@@ -31,13 +31,13 @@ type token struct {
 // describe names a token in an error.
 func (t token) describe() string {
 	switch t.kind {
-	case end:
+	case isEnd:
 		return "the end of the file"
-	case appendTo:
+	case isAppend:
 		return "+="
-	case word, moreWord:
+	case isString, isMoreString:
 		return fmt.Sprintf("%q", t.text)
-	case name, moreName:
+	case isVariable, isMoreVariable:
 		return fmt.Sprintf("$%s", t.text)
 	}
 	return fmt.Sprintf("%c", t.kind)
@@ -95,7 +95,7 @@ func (s *scanner) next() (token, error) {
 	for {
 		rest, line := s.text[s.pos:], s.line
 		if rest == "" {
-			return token{end, "", line}, nil
+			return token{isEnd, "", line}, nil
 		}
 		if s.quoted && rest[0] == '"' {
 			s.take(1)
@@ -130,7 +130,7 @@ func (s *scanner) next() (token, error) {
 		case strings.HasPrefix(rest, "+="):
 			s.take(2)
 			s.joined = false
-			return token{appendTo, "", line}, nil
+			return token{isAppend, "", line}, nil
 		case strings.IndexByte(",;={}", c) >= 0:
 			s.take(1)
 			s.joined = false
@@ -224,19 +224,19 @@ func (s *scanner) variable() (token, error) {
 		return s.string(s.take(1), line)
 	}
 	t, err := s.string(text, line)
-	if t.kind == word {
-		t.kind = name
+	if t.kind == isString {
+		t.kind = isVariable
 	} else {
-		t.kind = moreName
+		t.kind = isMoreVariable
 	}
 	return t, err
 }
 
 // string is a token of the text, with its escapes worked out.
 func (s *scanner) string(text string, line int) (token, error) {
-	k := word
+	k := isString
 	if s.joined {
-		k = moreWord
+		k = isMoreString
 	}
 	s.joined = true
 	var out strings.Builder

@@ -60,6 +60,7 @@ func newGuests(t *testing.T, prefix string, n int) *guests {
 	sh(t, "btrfs", "-q", "subvolume", "create", template)
 	sh(t, "tar", "-C", template, "-xf", tar)
 	write(t, h.conf, "guest.nspawn.dir = "+h.dir+"\nguest.hold = 1s\nguest.within = 60s\n")
+	manyInotify(t)
 	h.runtime = nspawn.New(nspawn.Config{Dir: h.dir, LogDir: filepath.Join(work, "log")})
 	check(t, os.MkdirAll("/run/systemd/nspawn", 0o755))
 	for i := range n {
@@ -80,6 +81,19 @@ func newGuests(t *testing.T, prefix string, n int) *guests {
 		})
 	})
 	return h
+}
+
+// manyInotify lets root have more inotify instances than the kernel's 128, of
+// which a machine's services take five or six: its systemd ends where it gets
+// none.
+func manyInotify(t *testing.T) {
+	t.Helper()
+	const setting, want = "/proc/sys/fs/inotify/max_user_instances", 1024
+	was, err := strconv.Atoi(strings.TrimSpace(read(t, setting)))
+	check(t, err)
+	if was < want {
+		check(t, os.WriteFile(setting, []byte(strconv.Itoa(want)), 0o644))
+	}
 }
 
 // all calls do for every guest, for several at a time.
@@ -135,7 +149,8 @@ func (h *guests) healthy(name string) {
 		last = fmt.Sprint(health, err)
 		time.Sleep(50 * time.Millisecond)
 	}
-	h.t.Fatalf("%s is not up: %s", name, last)
+	said, _ := os.ReadFile(filepath.Join(filepath.Dir(h.dir), "log", name+".nspawn"))
+	h.t.Fatalf("%s is not up: %s; nspawn said %q", name, last, said)
 }
 
 func (h *guests) command(argv ...string) *exec.Cmd {

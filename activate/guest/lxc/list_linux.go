@@ -92,7 +92,7 @@ type container struct {
 // container asks LXC. It is be.NotFound if LXC has none of that name, or its
 // root is no directory.
 func (r *Runtime) container(ctx context.Context, g guest.Guest) (container, error) {
-	if err := check(g); err != nil {
+	if err := checkName(g); err != nil {
 		return container{}, err
 	}
 	path, err := r.path(ctx)

@@ -7,7 +7,7 @@ import (
 	"regexp"
 
 	"beadm/activate/guest"
-	"beadm/activate/guest/probe"
+
 	"beadm/be"
 )
 
@@ -17,8 +17,8 @@ type Config struct {
 	Path string
 	// Dir is root's alone, for what one call needs; it is made if it is not there.
 	Dir string
-	// Health asks the guest whose process 1 is leader; nil: its systemd
-	// (package probe).
+	// Health asks the guest whose process 1 is leader; nil: its systemctl is
+	// run in it, confined as it is.
 	Health func(ctx context.Context, leader int) (guest.Health, error)
 }
 
@@ -28,12 +28,7 @@ type Runtime struct{ cfg Config }
 var _ guest.Runtime = (*Runtime)(nil)
 
 // New touches nothing.
-func New(cfg Config) *Runtime {
-	if cfg.Health == nil {
-		cfg.Health = probe.Systemd
-	}
-	return &Runtime{cfg}
-}
+func New(cfg Config) *Runtime { return &Runtime{cfg} }
 
 // Name is "lxc".
 func (r *Runtime) Name() string { return "lxc" }
@@ -42,7 +37,7 @@ func (r *Runtime) Name() string { return "lxc" }
 // a control group and of a socket.
 var containerName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`)
 
-func check(g guest.Guest) error {
+func checkName(g guest.Guest) error {
 	if !containerName.MatchString(g.Name) {
 		return be.E(be.Usage, "%q is no name of an LXC container", g.Name)
 	}

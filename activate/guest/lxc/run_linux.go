@@ -56,6 +56,10 @@ func (r *Runtime) run(ctx context.Context, g guest.Guest, c guest.Command) error
 		return err
 	}
 	defer removeWork(work)
+	// What is mounted from here, a guest with ids of its own mounts by itself.
+	if err := os.Chmod(work, 0o711); err != nil {
+		return err
+	}
 	config, log := filepath.Join(work, "config"), filepath.Join(work, "log")
 	text, err := r.confined(ctx, owner, g, c.Root, work)
 	if err != nil {
@@ -312,12 +316,17 @@ func exitError(code int) error {
 	return exec.Command("/bin/sh", "-c", "exit "+strconv.Itoa(code)).Run()
 }
 
-// removeWork waits for LXC's last clean-up, which may still write there.
+// removeWork takes away what a call left, also where LXC keeps a lock for each
+// directory of containers that it ever saw.
 func removeWork(work string) {
+	_ = os.RemoveAll(filepath.Join(lockDir, work))
 	for range 5 {
 		if os.RemoveAll(work) == nil {
 			return
 		}
+		// LXC's last clean-up may still write there.
 		time.Sleep(20 * time.Millisecond)
 	}
 }
+
+const lockDir = "/run/lxc/lock"

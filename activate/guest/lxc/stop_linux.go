@@ -118,15 +118,3 @@ func monitorOf(leader int) int {
 	}
 	return parent
 }
-
-// Health asks what Config says.
-func (r *Runtime) Health(ctx context.Context, g guest.Guest) (guest.Health, error) {
-	c, err := r.container(ctx, g)
-	if err != nil {
-		return guest.Health{}, err
-	}
-	if !c.running || c.leader == 0 {
-		return guest.Health{}, be.E(be.NotFound, "%s does not run", g.Name)
-	}
-	return r.cfg.Health(ctx, c.leader)
-}

@@ -3,6 +3,7 @@
 package guesttest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -78,11 +79,11 @@ func (s *suite) command(t *testing.T) {
 	check(t, host.Start())
 	defer func() { host.Process.Kill(); host.Wait() }()
 	out, errs, err = s.run(t, root, "", `readlink /proc/self/ns/net
-cat /proc/[0-9]*/cmdline | tr '\0' '\n' | grep -cx "${1}1"
+cat /proc/[0-9]*/cmdline | tr '\0' '\n' | grep -cx "[8]${1}1"
 mkdir -p "$2" 2>/dev/null && echo >"$2/x"
-(trap '' HUP TERM; exec setsid sleep "${1}2") >/dev/null 2>&1 </dev/null & sleep 0.2
+(trap '' HUP TERM; exec setsid sleep "8${1}2") >/dev/null 2>&1 </dev/null & sleep 0.2
 readlink /proc/1/root/proc/1/root
-exit 0`, mark, victim)
+exit 0`, mark[1:], victim)
 	if want := ns + "\n0\n/\n"; err != nil || out != want {
 		t.Errorf("it printed %q and %q: %v; want %q", out, errs, err, want)
 	}
@@ -110,16 +111,25 @@ exit 0`, mark, victim)
 func (s *suite) hostile(t *testing.T) {
 	root := s.clone(t, "hostile")
 	s.own(t, root)
-	victim := t.TempDir()
-	check(t, os.Chmod(victim, 0o777))
 	for _, name := range []string{"dev", "proc", "sys", "run", "etc/resolv.conf", "etc", "tmp"} {
 		at := filepath.Join(root, name)
+		victim := t.TempDir()
+		check(t, os.Chmod(victim, 0o777))
 		check(t, os.Rename(at, at+".kept"))
 		check(t, os.Symlink(victim, at))
 		// It may refuse, or run. Nothing may be found there.
 		_, _, err := s.run(t, root, "", "echo >/tmp/x; echo >/run/x; echo >/dev/x; echo >/etc/resolv.conf; :")
 		t.Logf("/%s leads out: %v", name, err)
 		wantEmpty(t, victim)
+		if name == "dev" || name == "run" {
+			Point(t, s.Root, root)
+			g := s.wantStopped(t)
+			t.Logf("start: %v", s.Runtime.Start(s.ctx, g))
+			end, cancel := context.WithTimeout(s.ctx, time.Second)
+			check(t, s.Runtime.Stop(end, g))
+			cancel()
+			wantEmpty(t, victim)
+		}
 		if name != "tmp" {
 			check(t, os.Remove(at))
 			check(t, os.Rename(at+".kept", at))
@@ -128,7 +138,6 @@ func (s *suite) hostile(t *testing.T) {
 	if out, _, err := s.run(t, filepath.Join(root, "tmp"), "", "echo ran"); err == nil || out != "" {
 		t.Errorf("it ran in a root that is a link of the guest's: %q", out)
 	}
-	wantEmpty(t, victim)
 }
 
 func (s *suite) names(t *testing.T) {

@@ -169,7 +169,7 @@ func wantEmpty(t *testing.T, dir string) {
 func wantWords(t *testing.T, err error, words ...string) {
 	t.Helper()
 	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
+		if !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(w)) {
 			t.Errorf("the error says nothing of %q: %v", w, err)
 		}
 	}

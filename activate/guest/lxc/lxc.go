@@ -7,6 +7,7 @@ import (
 	"regexp"
 
 	"beadm/activate/guest"
+	"beadm/activate/guest/probe"
 
 	"beadm/be"
 )
@@ -17,8 +18,7 @@ type Config struct {
 	Path string
 	// Dir is root's alone, for what one call needs; it is made if it is not there.
 	Dir string
-	// Health asks the guest whose process 1 is leader; nil: its systemctl is
-	// run in it, confined as it is.
+	// Health asks the guest whose process 1 is leader; nil: probe.Systemd.
 	Health func(ctx context.Context, leader int) (guest.Health, error)
 }
 
@@ -28,7 +28,12 @@ type Runtime struct{ cfg Config }
 var _ guest.Runtime = (*Runtime)(nil)
 
 // New touches nothing.
-func New(cfg Config) *Runtime { return &Runtime{cfg} }
+func New(cfg Config) *Runtime {
+	if cfg.Health == nil {
+		cfg.Health = probe.Systemd
+	}
+	return &Runtime{cfg}
+}
 
 // Name is "lxc".
 func (r *Runtime) Name() string { return "lxc" }

@@ -95,6 +95,20 @@ exit 0`, mark[1:], victim)
 		t.Errorf("the host's process: %v", pids)
 	}
 
+	// It is given up, and hears nothing.
+	short, cancel := context.WithTimeout(s.ctx, 2*time.Second)
+	defer cancel()
+	err = s.Runtime.Run(short, s.find(t), guest.Command{Root: root, Argv: []string{"/bin/sh", "-c", `trap '' HUP INT TERM; echo >/given-up; sleep "$1"; sleep "$1"`, "sh", mark + "3"}})
+	if err == nil {
+		t.Error("it was given up and ended well")
+	}
+	if _, err := os.Stat(filepath.Join(root, "given-up")); err != nil {
+		t.Errorf("it did not begin: %v", err)
+	}
+	if pids := running(t, mark+"3"); len(pids) > 0 {
+		t.Errorf("it was given up and runs: %v", pids)
+	}
+
 	// While the guest runs from another root.
 	Point(t, s.Root, s.first)
 	g := s.start(t)

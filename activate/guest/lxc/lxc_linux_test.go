@@ -64,7 +64,7 @@ func newScene(t *testing.T, disk *guesttest.Disk, kind, more string) guesttest.S
 		check(t, os.Chmod(up, 0o755))
 	}
 	t.Cleanup(func() {
-		os.RemoveAll(filepath.Join(lockDir, path))
+		os.RemoveAll(filepath.Join(lockDir, disk.Top))
 		os.RemoveAll(filepath.Join(lockDir, filepath.Dir(dir)))
 		// LXC leaves some of its own behind when a start fails.
 		left, _ := filepath.Glob("/sys/fs/cgroup/*/lxc.*." + name + "*")

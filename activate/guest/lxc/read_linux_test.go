@@ -66,7 +66,7 @@ func TestListTakesContainersOnDirectories(t *testing.T) {
 	put("-n", "lxc.rootfs.path = dir:"+root+"\n")
 	put("a b", "lxc.rootfs.path = dir:"+root+"\n")
 	check(t, os.Mkdir(filepath.Join(path, "noconfig"), 0o755))
-	t.Cleanup(func() { os.RemoveAll(filepath.Join(lockDir, path)) })
+	t.Cleanup(func() { os.RemoveAll(filepath.Join(lockDir, filepath.Dir(path))) })
 
 	r := New(Config{Path: path, Dir: t.TempDir()})
 	list, err := r.List(context.Background())
@@ -95,7 +95,7 @@ func TestCapabilitiesAreTakenFromEitherList(t *testing.T) {
 		{"lxc.cap.keep = net_admin\n", "lxc.cap.keep = lxc.cap.keep = none"},
 	} {
 		path := t.TempDir()
-		t.Cleanup(func() { os.RemoveAll(filepath.Join(lockDir, path)) })
+		t.Cleanup(func() { os.RemoveAll(filepath.Join(lockDir, filepath.Dir(path))) })
 		check(t, os.MkdirAll(filepath.Join(path, "web1", "rootfs"), 0o755))
 		check(t, os.WriteFile(filepath.Join(path, "web1", "more.conf"), []byte(c.config), 0o644))
 		check(t, os.WriteFile(filepath.Join(path, "web1", "config"), []byte("lxc.include = "+path+"/web1/more.conf\nlxc.rootfs.path = dir:"+path+"/web1/rootfs\n"), 0o644))

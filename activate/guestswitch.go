@@ -363,6 +363,9 @@ func (m *Machine) Switch(ctx context.Context) (res Switched) {
 		res.Runs, res.Outcome = boot.BE, Unwatched
 		return res
 	}
+	if err := m.mountedBelow(); err != nil {
+		return fail(Refused, errors.Join(err, m.disarm(ctx)))
+	}
 	before, err := m.Runtime.Health(ctx, g)
 	if err != nil && st.trial != nil {
 		return fail(Refused, errors.Join(be.E(be.Unbootable, "nobody could see whether its trial is healthy, since that cannot be seen now: %w", err), m.disarm(ctx)))

@@ -77,3 +77,10 @@ type Runtime interface {
 type Linker interface {
 	FollowsLink(ctx context.Context, g Guest) error
 }
+
+// Sharer is a Runtime that cannot start every guest with something mounted below
+// its root. MayShare says, as an error, why this one must share nothing, and what
+// to do about it.
+type Sharer interface {
+	MayShare(ctx context.Context, g Guest) error
+}

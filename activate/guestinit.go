@@ -3,12 +3,14 @@ package activate
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/state"
+	"beadm/share"
 )
 
 // Init makes a guest one of boot environments: its root becomes the first of
@@ -80,6 +82,19 @@ func (m *Machine) GiveBack(ctx context.Context, others, dryRun bool, say Reporte
 	return m.Place.Forget()
 }
 
+// shareIsEmpty says that nothing is shared: no directory leads there, and
+// nothing is in it.
+func (s *Session) shareIsEmpty(ctx context.Context) bool {
+	paths, err := share.Status(ctx, s.Root, nil)
+	live := s.openLive()
+	if err != nil || anyLinked(paths) || live == nil {
+		return false
+	}
+	defer live.Close()
+	names, err := live.Readdirnames(1)
+	return len(names) == 0 && err == io.EOF
+}
+
 // emptyStore takes away everything of a guest but the root that it runs.
 func (t *Target) emptyStore(ctx context.Context, guest string, others, dryRun bool) error {
 	s, err := t.write(ctx, dryRun)
@@ -94,7 +109,8 @@ func (t *Target) emptyStore(ctx context.Context, guest string, others, dryRun bo
 	if err != nil {
 		return err
 	}
-	if shared {
+	// Given back, it is left, empty.
+	if shared && !s.shareIsEmpty(ctx) {
 		return be.E(be.InUse, "cannot release %s: its directories are shared; give them back first with beadm -g %s share undo and share commit", guest, guest)
 	}
 	running, err := s.running(ctx)
@@ -125,6 +141,11 @@ func (t *Target) emptyStore(ctx context.Context, guest string, others, dryRun bo
 	}
 	if dryRun {
 		return nil
+	}
+	if shared {
+		if err := s.dropEmptyShare(ctx); err != nil {
+			return err
+		}
 	}
 	if rec, err := journal.Open(s.Dir); err != nil || rec != nil {
 		return be.E(be.Recovery, "cannot release %s: an operation was interrupted; run beadm -g %s recover", guest, guest)

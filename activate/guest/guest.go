@@ -49,7 +49,7 @@ type Runtime interface {
 	Name() string
 
 	// List returns all guests, sorted by name. A runtime that is not installed
-	// has none.
+	// has none. Beside an error are those that could be read.
 	List(ctx context.Context) ([]Guest, error)
 
 	// Start starts the guest from its Root and returns when its process 1 runs.
@@ -69,4 +69,18 @@ type Runtime interface {
 	// Run runs a command in a root of the guest that does not run, confined as
 	// the guest is, with the host's network. Nothing of it is left running.
 	Run(ctx context.Context, g Guest, c Command) error
+}
+
+// Linker is a Runtime of which not every guest can be started from a link, as
+// Place puts one. FollowsLink says, as an error, why this one cannot, and what to
+// do about it.
+type Linker interface {
+	FollowsLink(ctx context.Context, g Guest) error
+}
+
+// Sharer is a Runtime that cannot start every guest with something mounted below
+// its root. MayShare says, as an error, why this one must share nothing, and what
+// to do about it.
+type Sharer interface {
+	MayShare(ctx context.Context, g Guest) error
 }

@@ -56,7 +56,11 @@ func batch(c *cli.Context, list []guest.Guest, prepare, begin func(context.Conte
 	}
 	var progress func(activate.Switched)
 	if !c.Bool("json") {
-		progress = func(s activate.Switched) { render.Switched(c.App.Writer, s, width) }
+		progress = func(s activate.Switched) {
+			if len(list) > 1 || s.Outcome != activate.Refused { // else the error says it
+				render.Switched(c.App.Writer, s, width)
+			}
+		}
 	}
 	results := activate.Batch(c.Context, ms, opts, progress)
 	err = activate.BatchError(c.Context, results)
@@ -211,15 +215,20 @@ func shareGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) erro
 	}
 	return eachGuest(c, list, func(c *cli.Context) error {
 		g := *guestOf(c.Context)
+		m, err := guestMachine(c, g)
+		if err != nil {
+			return err
+		}
+		if s, ok := m.Runtime.(guest.Sharer); ok && (c.Command.Name == "init" || c.Command.Name == "add") {
+			if err := s.MayShare(c.Context, g); err != nil {
+				return err
+			}
+		}
 		if !g.Running || c.Bool("dry-run") {
 			return action(c)
 		}
 		if !c.Bool("stop-all") {
 			return be.E(be.InUse, "it runs, and its directories are in use: give --stop-all to have it stopped and started again; nothing was changed")
-		}
-		m, err := guestMachine(c, g)
-		if err != nil {
-			return err
 		}
 		return m.Stopped(c.Context, func() error { return action(c) })
 	})

@@ -18,6 +18,9 @@ import (
 
 	"beadm/activate"
 	"beadm/activate/guest"
+	"beadm/activate/guest/command"
+	"beadm/activate/guest/jail"
+	"beadm/activate/guest/lxc"
 	"beadm/activate/guest/nspawn"
 	"beadm/be"
 	"beadm/be/btrfs"
@@ -107,8 +110,16 @@ func guestOf(ctx context.Context) *guest.Guest {
 // runtimes are those that this host may have.
 func runtimes(conf activate.Conf) []guest.Runtime {
 	_, err := os.Stat("/run/systemd/system")
+	dir := filepath.Join(runtimeDir, "guests")
+	var configured []command.Guest
+	for _, g := range conf.GuestCommands {
+		configured = append(configured, command.Guest(g))
+	}
 	return []guest.Runtime{
-		nspawn.New(nspawn.Config{Dir: conf.GuestDir, LogDir: filepath.Join(runtimeDir, "guests"), Systemd: err == nil}),
+		nspawn.New(nspawn.Config{Dir: conf.GuestDir, LogDir: dir, Systemd: err == nil}),
+		lxc.New(lxc.Config{Path: conf.LXCPath, Dir: dir}),
+		command.New(command.Config{Guests: configured}),
+		jail.New(),
 	}
 }
 
@@ -131,10 +142,10 @@ func allGuests(c *cli.Context) ([]guest.Guest, error) {
 	}
 	var all []guest.Guest
 	for _, r := range runtimes(conf) {
+		// What it could read is there beside the error.
 		list, err := r.List(c.Context)
 		if err != nil {
 			logrus.Warnf("%v", err)
-			continue
 		}
 		all = append(all, list...)
 	}
@@ -311,6 +322,9 @@ func forEachGuest(c *cli.Context, list []guest.Guest, action cli.ActionFunc) (go
 			c.App.Writer = &titled{w: out, title: g.Name + ":\n"}
 		}
 		err := action(c)
+		if exit, ran := err.(activate.ExitStatus); ran && len(list) == 1 {
+			return good, exit
+		}
 		r := ofGuest{Guest: g.Name, Runtime: g.Runtime}
 		if json.Valid(said.Bytes()) {
 			r.Result = bytes.TrimSpace(said.Bytes())

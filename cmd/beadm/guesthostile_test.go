@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -288,6 +289,17 @@ func TestHostileGuest(t *testing.T) {
 			}
 		}
 	}
+	names := func(dir string) func(h *guestHost, root string) {
+		return func(h *guestHost, root string) {
+			at := filepath.Join(root, dir)
+			if os.MkdirAll(at, 0o755); len(sh(h.t, "ls", at)) > 0 {
+				return
+			}
+			for i := range 200_000 {
+				check(h.t, unix.Mknod(filepath.Join(at, strconv.Itoa(i)), unix.S_IFREG|0o644, 0))
+			}
+		}
+	}
 	for _, c := range []struct {
 		name string
 		make func(h *guestHost, root string)
@@ -309,10 +321,17 @@ func TestHostileGuest(t *testing.T) {
 				h.put(root, i, path, []string{"etc/shadow", "dir"}[i%2])
 			}
 		}},
-		{name: "links in circles", make: script(`for p in etc/shadow etc/beadm/synclist var/mail var/share var/.beadm-staged etc/fstab; do rm -rf $p; ln -s "${p##*/}" $p; done; rm -rf var/log; ln -s spool/a var/log; ln -s ../log/b var/spool/a`)},
+		{name: "links in circles", make: script(`for p in etc/shadow etc/beadm/synclist var/mail var/share var/.beadm-staged etc/fstab; do rm -rf $p; ln -s "${p##*/}" $p; done; rm -rf var/log var/spool/a; ln -s spool/a var/log; ln -s ../log/b var/spool/a`)},
 		{name: "fifos", make: script(`for p in etc/beadm/synclist etc/shadow etc/passwd etc/fstab etc/hostname etc/hostid etc/synced etc/.pwd.lock var/mail/alice var/log/messages var/share sbin/init etc/os-release; do mkdir -p "$(dirname $p)"; rm -rf $p; mkfifo $p; done`)},
-		{name: "device nodes", make: script(`rm etc/shadow etc/synced etc/beadm/synclist var/mail/alice; mknod etc/shadow c 1 5; mknod etc/synced c 1 5; mknod etc/beadm/synclist c 1 5; mknod var/mail/alice c 1 5; mknod var/spool/disk b 7 250; mknod etc/fstab c 1 5; mknod etc/hostid c 1 8`)},
-		{name: "endless files", make: script(`for p in etc/synced etc/fstab etc/hostid etc/hostname etc/os-release etc/beadm/identity etc/machine-id var/log/messages var/lib/dpkg/status usr/lib/tmpfiles.d/x.conf; do mkdir -p "$(dirname $p)"; truncate -s 10G $p; done; truncate -s 1G etc/passwd etc/group etc/shadow`)},
+		{name: "device nodes", make: script(`rm -f etc/shadow etc/synced etc/beadm/synclist var/mail/alice etc/fstab etc/hostid var/spool/disk; mknod etc/shadow c 1 5; mknod etc/synced c 1 5; mknod etc/beadm/synclist c 1 5; mknod var/mail/alice c 1 5; mknod var/spool/disk b 7 250; mknod etc/fstab c 1 5; mknod etc/hostid c 1 8`)},
+		{name: "an endless fstab", make: script(`truncate -s 10G etc/fstab`), fails: map[string]string{"create new": "/etc/fstab"}},
+		{name: "endless files", make: script(`for p in etc/synced etc/hostid etc/hostname etc/os-release etc/beadm/identity etc/machine-id var/log/messages var/lib/dpkg/status usr/lib/tmpfiles.d/x.conf; do mkdir -p "$(dirname $p)"; truncate -s 10G $p; done; truncate -s 4E var/log/lastlog`),
+			fails: map[string]string{"create new": "more than a guest may have on its synclist"}},
+		{name: "endless account files", make: script(`truncate -s 1G etc/passwd etc/group etc/shadow`), fails: map[string]string{"create new": "more than a guest may have on its synclist"}},
+		{name: "account files of empty lines", make: script(`for f in passwd group shadow gshadow; do head -c 4000000 /dev/zero | tr '\0' '\n' >etc/$f; done`)},
+		{name: "a synced directory of 200000 names", make: names("etc/beadm/many"), fails: map[string]string{"create new": "more than a guest may have on its synclist"}},
+		{name: "a shared directory of 200000 names", make: names("var/spool/many")},
+		{name: "a mailbox of any number of messages", make: script(`yes 'From ' | sed G | head -c 30000000 >var/mail/alice; head -c 1000000 var/mail/alice >var/mail/bob`)},
 		{name: "an endless synclist", make: script(`truncate -s 10G etc/beadm/synclist`), fails: map[string]string{"create new": "/etc/beadm/synclist: more than a guest may have on its synclist"}},
 		{name: "a synclist of everything", make: script(`printf '/\n/../..\n../../etc/shadow\n/**\n/proc/**\n/dev/**\n%s/etc/shadow\n%s/**\n/.beadm/**\n/var/share/../../../**\n' "$HOST" "$HOST" >etc/beadm/synclist`)},
 		{name: "garbage in the synclist", make: script(`head -c 900000 /dev/urandom >etc/beadm/synclist`)},
@@ -335,7 +354,7 @@ func TestHostileGuest(t *testing.T) {
 				}
 			}
 		}},
-		{name: "subvolumes of its own", make: script(`for d in @be-new @beadm @varshare .beadm-new var/lib/x var/mail/s etc/s tmp/-t; do btrfs -q subvolume create -- $d; done; btrfs -q subvolume snapshot . tmp/itself; setfattr -n trusted.beadm -v x .; setfattr -n trusted.beadm.description -v "$(printf 'a\033[2J\nb')" .`)},
+		{name: "subvolumes of its own", make: script(`for d in @be-new @beadm @varshare .beadm-new var/lib/x var/mail/s etc/s tmp/-t; do btrfs -q subvolume delete -- $d || rm -rf -- $d; btrfs -q subvolume create -- $d; done; btrfs -q subvolume delete tmp/itself || rm -rf tmp/itself; btrfs -q subvolume snapshot . tmp/itself; setfattr -n trusted.beadm -v x .; setfattr -n trusted.beadm.description -v "$(printf 'a\033[2J\nb')" .`)},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
 			h := newGuestHost(t)

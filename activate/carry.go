@@ -30,7 +30,7 @@ func (s *Session) archive() (*reconcile.Archive, error) {
 
 // ofGuest keeps a guest from filling the host's memory and state with what its
 // synclist names.
-var ofGuest = manifest.Most{File: 1 << 30, Account: 4 << 20, Bytes: 4 << 30, Files: 50_000}
+var ofGuest = manifest.Most{File: 1 << 30, Account: 4 << 20, Lines: 20_000, Bytes: 4 << 30, Files: 50_000}
 
 func (s *Session) cloned(ctx context.Context, to, from be.UUID, snapshotRoot string, running bool) error {
 	a, err := s.archive()

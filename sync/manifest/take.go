@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -47,6 +48,7 @@ type Taker struct {
 type Most struct {
 	File    int64 // bytes of one
 	Account int64 // bytes of an account file
+	Lines   int   // of an account file
 	Bytes   int64 // of all together
 	Files   int   // how many
 }
@@ -70,7 +72,7 @@ var ErrMost = errors.New("more than a guest may have on its synclist")
 // described as it was read.
 func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list synclist.List, since ...*Manifest) (*Manifest, error) {
 	m := &Manifest{Version: Version, BE: uuid, Taken: time.Now().UTC(), List: list}
-	bytes := int64(0)
+	size := int64(0)
 	if !t.AsOf.IsZero() {
 		m.AsOf, m.Boot = t.AsOf.UTC(), bootID()
 	}
@@ -80,7 +82,7 @@ func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list 
 		return nil, fmt.Errorf("cannot read the files on the synclist: %w", err)
 	}
 	for _, start := range starts {
-		if err := t.takeFrom(ctx, root, m, start, seen, &bytes, since); err != nil {
+		if err := t.takeFrom(ctx, root, m, start, seen, &size, since); err != nil {
 			return nil, fmt.Errorf("cannot read the files on the synclist: %w", err)
 		}
 	}
@@ -162,7 +164,7 @@ func (t *Taker) IsShared(real string) bool {
 	return slices.ContainsFunc(t.Shared, func(dir string) bool { return real == dir || strings.HasPrefix(real, dir+"/") })
 }
 
-func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, start string, seen map[string]bool, bytes *int64, since []*Manifest) error {
+func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, start string, seen map[string]bool, size *int64, since []*Manifest) error {
 	// start is as the list writes it, and so are the paths below it; where
 	// its directories are links is resolved as in a chroot.
 	shared, err := t.InShared(root, start)
@@ -211,7 +213,7 @@ func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, st
 			if most := t.Most.Files; most > 0 && len(m.Entries) > most {
 				return fmt.Errorf("%w: %d files", ErrMost, most)
 			}
-			if *bytes += e.Size; t.Most.Bytes > 0 && *bytes > t.Most.Bytes {
+			if *size += e.Size; t.Most.Bytes > 0 && *size > t.Most.Bytes {
 				return fmt.Errorf("%w: %d MiB together", ErrMost, t.Most.Bytes>>20)
 			}
 		}
@@ -273,6 +275,9 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 			}
 			return nil, err
 		}
+		if err := t.lines(root, e); err != nil {
+			return nil, err
+		}
 		return e, nil
 	default:
 		e.Type, e.Mtime, e.Kind = Special, time.Time{}, kindOf(info)
@@ -281,6 +286,22 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 	attrs, err := root.Xattrs(p)
 	e.Xattrs = attrs
 	return e, err
+}
+
+// lines bounds the records of an account file, each of which takes far more
+// memory than its bytes.
+func (t *Taker) lines(root *rooted.Root, e *Entry) error {
+	if _, is := account.KindOf(path.Clean(string(e.Path))); !is || t.Most.Lines == 0 {
+		return nil
+	}
+	data, err := root.ReadFileLimit(string(e.Path), t.Most.Account)
+	if err != nil {
+		return err
+	}
+	if bytes.Count(data, []byte{'\n'}) > t.Most.Lines {
+		return fmt.Errorf("%s: %w: %d lines in an account file", rooted.Printable(string(e.Path)), ErrMost, t.Most.Lines)
+	}
+	return nil
 }
 
 func tooMuch(p string, most int64) error {

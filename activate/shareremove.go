@@ -23,8 +23,9 @@ type ShareRemoveOptions struct {
 }
 
 // ShareRemove puts shared directories back into every boot environment, each
-// with a copy of what is in them now: first those at rest, then the running
-// one, live. What was shared is kept, hidden, until CommitShare.
+// with a copy of what is in them now: first those at rest, from a snapshot if the
+// store has any, since services write meanwhile; then the running one, live. What
+// was shared is kept, hidden, until CommitShare.
 func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (share.Result, error) {
 	var res share.Result
 	s, err := t.write(ctx, opts.DryRun)
@@ -88,6 +89,9 @@ func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (shar
 	if free < need+room {
 		return res, be.E(be.Undone, "cannot put directories back: their copies take %d MiB and %s has %d free; make room first; nothing was changed", (need+room)>>20, s.Store.Location(), free>>20)
 	}
+	if len(args.Others) > 0 && s.Store.Caps().Snapshots {
+		args.Snapshot = "beadm-undo-" + be.NewToken()
+	}
 	if opts.DryRun {
 		s.printPlan(s.shareRemovePlan(args, nil))
 		return res, nil
@@ -135,6 +139,8 @@ type shareRemoveArgs struct {
 	UUID   be.UUID  `json:"uuid"` // of the running boot environment
 	Names  []string `json:"names"`
 	Others []string `json:"others"` // boot environments at rest
+	// Snapshot of the shared data is what those get theirs from.
+	Snapshot string `json:"snapshot,omitempty"`
 }
 
 func (a shareRemoveArgs) paths() []string {
@@ -153,6 +159,9 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 	if move == nil {
 		move = func(ctx context.Context) error { return s.recoverShare(ctx, shareUnits(s.Root)) }
 	}
+	drop := func(ctx context.Context) error {
+		return notFoundIsFine(s.Store.DestroyVolumeSnapshot(ctx, be.ShareVolume, a.Snapshot))
+	}
 	// into works on a boot environment at rest, with the shared data at hand.
 	into := func(ctx context.Context, name string, f func(dir, live string) error) error {
 		live := s.openLive()
@@ -162,7 +171,16 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 		defer live.Close()
 		return s.writeInto(ctx, name, func(dir string) error { return f(dir, openPath(live)) })
 	}
-	plan := journal.Plan{Op: "share remove", Args: a, Commit: len(a.Others), Committed: func(ctx context.Context) (bool, error) {
+	// copyInto has a copy of it at hand that nobody writes to.
+	copyInto := func(ctx context.Context, name string, f func(dir, copy string) error) error {
+		if a.Snapshot == "" {
+			return into(ctx, name, f)
+		}
+		return s.withSnapshotOf(ctx, sharedData, a.Snapshot, func(copy string) error {
+			return s.writeInto(ctx, name, func(dir string) error { return f(dir, copy) })
+		})
+	}
+	plan := journal.Plan{Op: "share remove", Args: a, Committed: func(ctx context.Context) (bool, error) {
 		if data, err := s.openRelocation(); err != nil || data != nil {
 			return true, err
 		}
@@ -174,12 +192,22 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 		}
 		return false, err
 	}}
+	if a.Snapshot != "" {
+		plan.Steps = append(plan.Steps, journal.Step{
+			Name: "snapshot the shared data",
+			Do: func(ctx context.Context) error {
+				_, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, a.Snapshot)
+				return err
+			},
+			Undo: drop,
+		})
+	}
 	for _, name := range a.Others {
 		plan.Steps = append(plan.Steps, journal.Step{
 			Name: "put " + what + " back into " + name,
 			Do: func(ctx context.Context) error {
-				return into(ctx, name, func(dir, live string) error {
-					_, err := share.PutBack(ctx, dir, live, a.Names)
+				return copyInto(ctx, name, func(dir, copy string) error {
+					_, err := share.PutBack(ctx, dir, copy, a.Names)
 					return err
 				})
 			},
@@ -191,9 +219,22 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 			},
 		})
 	}
+	plan.Commit = len(plan.Steps)
 	plan.Steps = append(plan.Steps, journal.Step{Name: "put " + what + " back into what runs", Do: move}, journal.Step{
 		Name: "tell what goes by path that they are back",
 		Do:   func(ctx context.Context) error { return s.followShare(ctx, nil) },
 	})
+	if a.Snapshot != "" {
+		plan.Steps = append(plan.Steps, journal.Step{
+			Name: "destroy the snapshot of the shared data",
+			Do: func(ctx context.Context) error {
+				if err := drop(ctx); err != nil {
+					return err
+				}
+				// Nobody looks for it once the journal is closed.
+				return s.Store.Flush(ctx)
+			},
+		})
+	}
 	return plan
 }

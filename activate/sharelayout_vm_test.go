@@ -71,7 +71,7 @@ func TestVMShareLayout(t *testing.T) {
 	v.Must(short, "zfs set acltype=posixacl rpool/ROOT/debian && zfs set acltype=off rpool")
 	v.Must(2*time.Minute, "mkdir -p "+strings.Join(all, " ")+" /var/lib/data; cat >/root/fill <<'END'\n"+quietTree+"\nEND\ncat >/root/show <<'END'\n"+showTrees+"\nEND\n"+
 		"for d in "+strings.Join(all, " ")+"; do sh /root/fill $d || exit; done")
-	v.Must(short, "cat >/usr/local/bin/writer <<'END'\n"+liveWriter+"END\n"+`chmod 755 /usr/local/bin/writer
+	v.Must(short, "cat >/usr/local/bin/writer <<'END'\n"+strings.Replace(liveWriter, "0.05", "0.2", 1)+"END\n"+`chmod 755 /usr/local/bin/writer
 printf '[Service]\nExecStart=/usr/local/bin/writer %%I\n[Install]\nWantedBy=multi-user.target\n' >/etc/systemd/system/writer@.service
 systemctl daemon-reload; systemctl enable -q `+writers)
 	show := func(top string, dirs ...string) string {
@@ -141,7 +141,7 @@ systemctl daemon-reload; systemctl enable -q `+writers)
 	// The writers wrote on, lost nothing, and are started again.
 	counted := func(when string) {
 		t.Helper()
-		out := v.Must(2*time.Minute, "for d in "+strings.Join(written, " ")+`; do n=$(wc -l </var/$d/w.log); until [ $(wc -l </var/$d/w.log) -gt $((n + 20)) ]; do sleep 1; done; done
+		out := v.Must(2*time.Minute, "for d in "+strings.Join(written, " ")+`; do n=$(wc -l </var/$d/w.log); until [ $(wc -l </var/$d/w.log) -gt $((n + 10)) ]; do sleep 1; done; done
 systemctl is-active `+writers+"; systemctl stop "+writers+"\n"+countLines(written...)+"; systemctl start "+writers)
 		at(when + "\n" + out)
 		if lines := strings.Split(out, "\n"); len(lines) != 6 || strings.Count(out, "active\n") != 3 || strings.Contains(out, "inactive") || strings.Count(out, " lines") != 3 {
@@ -150,7 +150,7 @@ systemctl is-active `+writers+"; systemctl stop "+writers+"\n"+countLines(writte
 	}
 	do := func(command string, says ...string) {
 		t.Helper()
-		out := v.Must(long, command)
+		out := v.Must(2*long, command)
 		at(command + "\n" + out)
 		contains(t, command, out, says...)
 	}
@@ -176,7 +176,7 @@ journalctl -q -D /var/log/journal -b -t test -o cat | tail -n 1; systemd-tmpfile
 	}
 
 	// old has the directories as they are, and is never asked.
-	v.Must(long, "beadm create old; systemctl start "+writers)
+	v.Must(long, "sleep 2; beadm create old; systemctl start "+writers)
 	do("beadm share init --stop-all", "moved /var/mail", "moved /var/spool", "stopped and started writer@mail.service")
 	isShared("after share init", true, "/var/mail", "/var/spool", "/var/log", "/var/tmp")
 	asItWas("after share init")
@@ -194,7 +194,9 @@ journalctl -q -D /var/log/journal -b -t test -o cat | tail -n 1; systemd-tmpfile
 	}
 
 	// One was made before, and got the links; one after.
-	do("beadm create new && beadm activate --leave-behind old && beadm activate -T")
+	do("beadm create new")
+	do("beadm activate --leave-behind old")
+	do("beadm activate -T")
 	inside("old", func(dir string) { isLinked("in old", dir, true, all...) })
 
 	do("beadm share remove --stop-all /var/www", "/var/www", "stopped and started writer@www.service")
@@ -212,9 +214,17 @@ journalctl -q -D /var/log/journal -b -t test -o cat | tail -n 1; systemd-tmpfile
 	refused(3, "beadm share remove /var/www", "is not shared")
 
 	// What comes in now goes to all of them.
-	v.Must(short, "for d in /var/mail /opt/site /var/opt/list/data; do echo since >$d/since; chown bob:mail $d/since; chmod 640 $d/since; setfacl -m u:alice:r $d/since; rm $d/quiet/empty; done")
+	v.Must(short, "for d in /var/mail /opt/site /var/opt/list/data; do echo since >$d/since; chown bob:mail $d/since; setfacl -b $d/since; chmod 640 $d/since; setfacl -m u:alice:r $d/since; rm $d/quiet/empty; done")
 	was = show("", all...)
-	refused(4, "beadm share undo", "writer@mail.service")
+	refused(4, "beadm share undo", "writer@mail.service", "nothing was changed")
+	for _, name := range []string{"old", "new"} {
+		inside(name, func(dir string) {
+			isLinked("after a refusal, in "+name, dir, true, "/var/mail", "/opt/site", "/var/opt/list/data")
+			if out := v.Must(short, "find "+dir+"/var/.beadm-staged ! -type d 2>/dev/null || :"); out != "" {
+				t.Errorf("after a refusal, what is staged in %s: %s", name, out)
+			}
+		})
+	}
 	do("beadm share undo --stop-all", "/var/mail", "/opt/site", "/var/opt/list/data", "stopped and started writer@mail.service")
 	left = append(left, "/var/www")
 	isShared("after share undo", false, left...)

@@ -6,7 +6,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"beadm/be"
 	"beadm/be/journal"
@@ -162,23 +161,21 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 	drop := func(ctx context.Context) error {
 		return notFoundIsFine(s.Store.DestroyVolumeSnapshot(ctx, be.ShareVolume, a.Snapshot))
 	}
-	// into works on a boot environment at rest, with the shared data at hand.
-	into := func(ctx context.Context, name string, f func(dir, live string) error) error {
+	// into has a boot environment at rest and the shared data at hand, or a
+	// snapshot of it, which nobody writes to.
+	into := func(ctx context.Context, name string, f func(dir, from string) error) error {
+		with := func(from string) error {
+			return s.writeInto(ctx, name, func(dir string) error { return f(dir, from) })
+		}
+		if a.Snapshot != "" {
+			return s.withSnapshotOf(ctx, sharedData, a.Snapshot, with)
+		}
 		live := s.openLive()
 		if live == nil {
 			return errors.New("the shared data is not mounted")
 		}
 		defer live.Close()
-		return s.writeInto(ctx, name, func(dir string) error { return f(dir, openPath(live)) })
-	}
-	// copyInto has a copy of it at hand that nobody writes to.
-	copyInto := func(ctx context.Context, name string, f func(dir, copy string) error) error {
-		if a.Snapshot == "" {
-			return into(ctx, name, f)
-		}
-		return s.withSnapshotOf(ctx, sharedData, a.Snapshot, func(copy string) error {
-			return s.writeInto(ctx, name, func(dir string) error { return f(dir, copy) })
-		})
+		return with(openPath(live))
 	}
 	plan := journal.Plan{Op: "share remove", Args: a, Committed: func(ctx context.Context) (bool, error) {
 		if data, err := s.openRelocation(); err != nil || data != nil {
@@ -206,16 +203,13 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 		plan.Steps = append(plan.Steps, journal.Step{
 			Name: "put " + what + " back into " + name,
 			Do: func(ctx context.Context) error {
-				return copyInto(ctx, name, func(dir, copy string) error {
-					_, err := share.PutBack(ctx, dir, copy, a.Names)
+				return into(ctx, name, func(dir, from string) error {
+					_, err := share.PutBack(ctx, dir, from, a.Names)
 					return err
 				})
 			},
 			Undo: func(ctx context.Context) error {
-				return into(ctx, name, func(dir, live string) error {
-					_, err := share.Adopt(ctx, dir, live, "", time.Time{})
-					return errors.Join(err, share.DropBack(dir, a.Names))
-				})
+				return s.writeInto(ctx, name, func(dir string) error { return share.TakeBack(ctx, dir, a.Names) })
 			},
 		})
 	}

@@ -249,6 +249,9 @@ journalctl -q -D /var/log/journal -b -t test -o cat | tail -n 1; systemd-tmpfile
 	isShared("shared again", true, all...)
 	asItWas("shared again")
 	counted("shared again")
+	// What is deleted from now on is not brought back by one that was put back.
+	v.Must(short, "rm /var/spool/quiet/labelled /opt/site/quiet/setuid")
+	was = show("", all...)
 	do("beadm share commit -n", "would delete /var/.beadm-old of debian", "of old", "of new")
 	do("beadm share commit")
 	asItWas("after share commit")
@@ -279,6 +282,9 @@ journalctl -q -D /var/log/journal -b -t test -o cat | tail -n 1; systemd-tmpfile
 		if name == "debian" {
 			counted("after a restart")
 		}
+	}
+	if out := v.Must(short, "find /var/share/.beadm-arrived -type f 2>/dev/null || :"); out != "" {
+		t.Errorf("this met others of its name: %s", out)
 	}
 	at("done")
 }

@@ -102,6 +102,11 @@ func takeBack(r *rooted.Root, name string) error {
 			return err
 		}
 	}
+	if isLinked(r, p) {
+		if err := setBack(r, name, false); err != nil {
+			return err
+		}
+	}
 	effect("drop what was put back at " + p)
 	for _, at := range []string{back, link} {
 		if err := removeAll(r, at); err != nil {
@@ -160,6 +165,9 @@ func putBackAtRest(ctx context.Context, r, live *rooted.Root, name string) (bool
 			return false, err
 		}
 		if err := copyBack(ctx, r, live, name, back); err != nil {
+			return false, err
+		}
+		if err := setBack(r, name, true); err != nil {
 			return false, err
 		}
 		effect("keep link of " + x.Path)

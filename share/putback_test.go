@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"strings"
 	"testing"
+	"time"
 )
 
 // A PutBack that is cut anywhere, or came to its end, is taken back as if it had
@@ -74,6 +76,13 @@ func TestTakeBack(t *testing.T) {
 					t.Fatalf("again after %d: %v", n, err)
 				}
 				sh(t, root, `test ! -L var/mail; test ! -L var/opt/x; test "$(cat var/mail/alice var/mail/list var/opt/x/data var/log/own)" = "$(printf 'letter\nof a package\ndata\nown')"; test ! -e var/.beadm-staged/mail; test ! -e var/log/syslog`)
+				// Shared again: what was put back is not the boot environment's own.
+				sh(t, root, `sleep 0.05; echo own >var/mail/later; rm var/mail/list`)
+				a, err := Adopt(ctx, root, live, "linux", time.Unix(1, 0))
+				if err != nil || strings.Join(a.Linked, " ") != "/var/log /var/mail" {
+					t.Fatalf("%+v %v", a, err)
+				}
+				sh(t, root, `test "$(find var/.beadm-staged/mail -type f)" = var/.beadm-staged/mail/later; test -e var/.beadm-staged/log/own`)
 				if last && n < 12 {
 					t.Errorf("only %d effects", n)
 				}

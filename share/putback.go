@@ -81,6 +81,7 @@ func TakeBack(ctx context.Context, root string, names []string) error {
 // with what these begin with.
 func unlinkedAt(p string) string    { return oldDir(p) + "/.%link-" + NameOf(p) }
 func unstagedAt(name string) string { return OldDir + "/.%staged-" + name }
+
 func isLinkAt(r *rooted.Root, p string) bool {
 	info, err := r.Lstat(p)
 	return err == nil && info.IsLink()

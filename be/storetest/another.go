@@ -61,39 +61,40 @@ func testCloneOfAnother(t *testing.T, e *Env) {
 		t.Errorf("it holds %v", list)
 	}
 	if e.Intercept != nil {
-		stop := errors.New("stop")
-		for cut := 1; ; cut++ {
-			n := 0
-			e.Intercept(other, func(when, what string) error {
-				if n++; when == "before" && n >= cut {
-					cut = n
-					n = -1 << 30
-					return stop
-				}
-				return nil
-			})
-			_, err := e.createAgain(t, other)
-			e.Intercept(other, func(string, string) error { return nil })
-			if err == nil {
-				break
-			}
-			if _, there := find(t, other, "cut"); there || !errors.Is(err, stop) {
-				t.Fatalf("effect %d failed (%v), and cut is there: %v", cut, err, there)
-			}
-		}
+		e.failingClones(t, other)
 	}
 	_, err = other.Destroy(bg(), "copy", false)
 	must(t, "Destroy", err)
 }
 
-// createAgain clones the running boot environment to other as cut.
-func (e *Env) createAgain(t *testing.T, other be.Store) (be.BE, error) {
+// failingClones has a clone to other fail at each effect in turn: nothing of it
+// is left.
+func (e *Env) failingClones(t *testing.T, other be.Store) {
 	t.Helper()
-	if list := snapshots(t, e.store, e.Running); len(list) == 0 {
-		_, err := e.store.Snapshot(bg(), e.Running, "s2")
-		must(t, "Snapshot", err)
+	_, err := e.store.Snapshot(bg(), e.Running, "s2")
+	must(t, "Snapshot", err)
+	stop := errors.New("stop")
+	for fail := 1; ; fail++ {
+		n := 0
+		e.Intercept(other, func(when, what string) error {
+			if when == "before" {
+				n++
+			}
+			if when == "before" && n == fail {
+				return stop
+			}
+			return nil
+		})
+		_, err := other.(be.CrossCreator).CreateFrom(bg(), e.store, be.CreateOptions{Name: "cut", UUID: be.NewUUID(), From: e.Running, Snapshot: "s2"})
+		e.Intercept(other, func(string, string) error { return nil })
+		if n < fail {
+			must(t, "CreateFrom", err)
+			return
+		}
+		if _, there := find(t, other, "cut"); there || !errors.Is(err, stop) {
+			t.Fatalf("effect %d failed (%v), and the clone is there: %v", fail, err, there)
+		}
 	}
-	return other.(be.CrossCreator).CreateFrom(bg(), e.store, be.CreateOptions{Name: "cut", UUID: be.NewUUID(), From: e.Running, Snapshot: "s2"})
 }
 
 // testSealed holds a store to be.Sealer.

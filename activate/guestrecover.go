@@ -51,6 +51,13 @@ func (m *Machine) Recover(ctx context.Context) (did []string, err error) {
 	if st.stopped != nil {
 		before.Failed = st.stopped.FailedUnits
 	}
+	if g.Running && st.stopped != nil && !trying {
+		// It may be on its way down still.
+		m.watch(ctx, before.Failed)
+		if g, err = m.now(ctx); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case g.Running && trying && st.trial.NoAutoConfirm && st.stopped == nil && st.trial.Verdict == nil:
 		// It waits for its administrator.
@@ -67,8 +74,9 @@ func (m *Machine) Recover(ctx context.Context) (did []string, err error) {
 		}
 		runs, _, berr := m.back(ctx, state.ReasonCheck, err.Error(), before)
 		return append(did, st.running+", which was on trial, is not healthy ("+err.Error()+"): "+runs+" runs again"), berr
-	case g.Running && st.stopped != nil:
-		// Cut before it was stopped, or behind its start.
+	case g.Running && (st.stopped != nil || st.trial != nil):
+		// Cut before it was stopped, or behind its start. No trial of a guest
+		// stays armed: the batch that armed it would have gone on.
 		did = append(did, "it runs; its switch was cut off")
 		if err := m.disarm(ctx); err != nil {
 			return did, err

@@ -28,7 +28,10 @@ type Place struct{ Root string }
 // package btrfs has it.
 const RootPrefix = "@be-"
 
-const ours = ".beadm"
+const (
+	ours      = ".beadm"
+	snapshots = "@beadm-snapshots" // package btrfs
+)
 
 // Dir holds the boot environments.
 func (p Place) Dir() string {
@@ -175,8 +178,15 @@ func (p Place) Release() error {
 
 // Forget removes what Adopt made, once nothing of the guest is in it.
 func (p Place) Forget() error {
-	if err := os.RemoveAll(p.Loader()); err != nil {
-		return fmt.Errorf("cannot forget %s: %w", p.Root, err)
+	for _, name := range []string{"loader", "lock", "next"} {
+		if err := os.RemoveAll(filepath.Join(p.Dir(), name)); err != nil {
+			return fmt.Errorf("cannot forget %s: %w", p.Root, err)
+		}
+	}
+	// The store's directories for snapshots, if they are empty.
+	held, _ := filepath.Glob(filepath.Join(p.Dir(), snapshots, "*"))
+	for _, dir := range append(held, filepath.Join(p.Dir(), snapshots)) {
+		os.Remove(dir)
 	}
 	if err := os.Remove(p.Dir()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return be.E(be.InUse, "cannot forget %s: %w", p.Root, err)

@@ -49,7 +49,7 @@ type Runtime interface {
 	Name() string
 
 	// List returns all guests, sorted by name. A runtime that is not installed
-	// has none.
+	// has none. Beside an error are those that could be read.
 	List(ctx context.Context) ([]Guest, error)
 
 	// Start starts the guest from its Root and returns when its process 1 runs.

@@ -56,7 +56,11 @@ func batch(c *cli.Context, list []guest.Guest, prepare, begin func(context.Conte
 	}
 	var progress func(activate.Switched)
 	if !c.Bool("json") {
-		progress = func(s activate.Switched) { render.Switched(c.App.Writer, s, width) }
+		progress = func(s activate.Switched) {
+			if len(list) > 1 || s.Outcome != activate.Refused { // else the error says it
+				render.Switched(c.App.Writer, s, width)
+			}
+		}
 	}
 	results := activate.Batch(c.Context, ms, opts, progress)
 	err = activate.BatchError(c.Context, results)

@@ -18,6 +18,7 @@ import (
 
 	"beadm/activate"
 	"beadm/activate/guest"
+	"beadm/activate/guest/jail"
 	"beadm/activate/guest/nspawn"
 	"beadm/be"
 	"beadm/be/btrfs"
@@ -109,6 +110,7 @@ func runtimes(conf activate.Conf) []guest.Runtime {
 	_, err := os.Stat("/run/systemd/system")
 	return []guest.Runtime{
 		nspawn.New(nspawn.Config{Dir: conf.GuestDir, LogDir: filepath.Join(runtimeDir, "guests"), Systemd: err == nil}),
+		jail.New(),
 	}
 }
 
@@ -131,10 +133,10 @@ func allGuests(c *cli.Context) ([]guest.Guest, error) {
 	}
 	var all []guest.Guest
 	for _, r := range runtimes(conf) {
+		// What it could read is there beside the error.
 		list, err := r.List(c.Context)
 		if err != nil {
 			logrus.Warnf("%v", err)
-			continue
 		}
 		all = append(all, list...)
 	}

@@ -43,6 +43,9 @@ func (r *Runtime) Start(ctx context.Context, g guest.Guest) error {
 	if running {
 		return be.E(be.InUse, "%s runs already", g.Name)
 	}
+	if err := startable(g); err != nil {
+		return err
+	}
 	if r.cfg.Systemd {
 		// By its service, which says how it is started: systemd-nspawn@.service,
 		// and what the administrator added. Its instance is not escaped.
@@ -186,6 +189,9 @@ func (r *Runtime) Health(ctx context.Context, g guest.Guest) (guest.Health, erro
 func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) error {
 	p, _, err := r.process(g)
 	if err != nil {
+		return err
+	}
+	if err := runnable(c.Root); err != nil {
 		return err
 	}
 	args := []string{"--quiet", "--as-pid2", "--register=no", "--keep-unit", "--settings=no", "--link-journal=no",

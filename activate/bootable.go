@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"beadm/activate/boot"
+	"beadm/activate/guest"
 	"beadm/be"
 	"beadm/be/rooted"
 )
@@ -107,7 +108,7 @@ func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
 	}
 	if s.Guest {
 		// The rest is the host's: its runtime mounts the root, and its beadm.conf rules.
-		return nil
+		return guest.CheckRoot(dir)
 	}
 	if data, err := readInRoot(dir, "/etc/beadm/beadm.conf"); err == nil {
 		if _, err := ParseConf("beadm.conf", data); err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"beadm/activate/guest"
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/state"
@@ -24,6 +25,11 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 	}
 	if err := m.Place.CanAdopt(); err != nil {
 		return err
+	}
+	if l, ok := m.Runtime.(guest.Linker); ok {
+		if err := l.FollowsLink(ctx, m.Guest); err != nil {
+			return err
+		}
 	}
 	if dryRun {
 		if !adopted {
@@ -81,7 +87,7 @@ func (m *Machine) GiveBack(ctx context.Context, others, dryRun bool, say Reporte
 }
 
 // emptyStore takes away everything of a guest but the root that it runs.
-func (t *Target) emptyStore(ctx context.Context, guest string, others, dryRun bool) error {
+func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun bool) error {
 	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return err
@@ -95,14 +101,14 @@ func (t *Target) emptyStore(ctx context.Context, guest string, others, dryRun bo
 		return err
 	}
 	if shared {
-		return be.E(be.InUse, "cannot release %s: its directories are shared; give them back first with beadm -g %s share undo and share commit", guest, guest)
+		return be.E(be.InUse, "cannot release %s: its directories are shared; give them back first with beadm -g %s share undo and share commit", name, name)
 	}
 	running, err := s.running(ctx)
 	if err != nil {
 		return err
 	}
 	if running.UUID != s.State.Default {
-		return be.E(be.InUse, "cannot release %s: it runs %s, and starts %s next; activate what it is to keep", guest, running.Name, s.nameOf(ctx, s.State.Default))
+		return be.E(be.InUse, "cannot release %s: it runs %s, and starts %s next; activate what it is to keep", name, running.Name, s.nameOf(ctx, s.State.Default))
 	}
 	all, err := s.Store.List(ctx)
 	if err != nil {
@@ -113,7 +119,7 @@ func (t *Target) emptyStore(ctx context.Context, guest string, others, dryRun bo
 		case b.Running:
 			continue
 		case !others:
-			return be.E(be.InUse, "cannot release %s: it has another boot environment, %s; give --destroy, or destroy it first", guest, b.Name)
+			return be.E(be.InUse, "cannot release %s: it has another boot environment, %s; give --destroy, or destroy it first", name, b.Name)
 		case dryRun:
 			s.Report.Would("destroy " + b.Name)
 			continue
@@ -127,7 +133,7 @@ func (t *Target) emptyStore(ctx context.Context, guest string, others, dryRun bo
 		return nil
 	}
 	if rec, err := journal.Open(s.Dir); err != nil || rec != nil {
-		return be.E(be.Recovery, "cannot release %s: an operation was interrupted; run beadm -g %s recover", guest, guest)
+		return be.E(be.Recovery, "cannot release %s: an operation was interrupted; run beadm -g %s recover", name, name)
 	}
 	snaps, err := s.Store.Snapshots(ctx, running.Name)
 	if err != nil {
@@ -139,7 +145,7 @@ func (t *Target) emptyStore(ctx context.Context, guest string, others, dryRun bo
 		}
 	}
 	if err := os.RemoveAll(s.Dir.Path("")); err != nil {
-		return fmt.Errorf("cannot remove the state of %s: %w", guest, err)
+		return fmt.Errorf("cannot remove the state of %s: %w", name, err)
 	}
 	return nil
 }

@@ -301,7 +301,7 @@ func (m *Machine) check(ctx context.Context) error {
 	for _, command := range m.Conf.Checks {
 		ctx, cancel := context.WithTimeout(ctx, checkTime)
 		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-		cmd.Env = append(os.Environ(), "BEADM_GUEST="+m.Guest.Name, "BEADM_GUEST_ROOT="+m.Place.Root, "BEADM_GUEST_RUNTIME="+m.Runtime.Name())
+		cmd.Env = append(os.Environ(), "BEADM_GUEST_NAME="+m.Guest.Name, "BEADM_GUEST_ROOT="+m.Place.Root, "BEADM_GUEST_RUNTIME="+m.Runtime.Name())
 		cmd.WaitDelay = time.Second
 		out, err := cmd.CombinedOutput()
 		cancel()
@@ -362,6 +362,9 @@ func (m *Machine) Switch(ctx context.Context) (res Switched) {
 		}
 		res.Runs, res.Outcome = boot.BE, Unwatched
 		return res
+	}
+	if err := m.mountedBelow(); err != nil {
+		return fail(Refused, errors.Join(err, m.disarm(ctx)))
 	}
 	before, err := m.Runtime.Health(ctx, g)
 	if err != nil && st.trial != nil {

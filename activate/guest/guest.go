@@ -70,3 +70,17 @@ type Runtime interface {
 	// the guest is, with the host's network. Nothing of it is left running.
 	Run(ctx context.Context, g Guest, c Command) error
 }
+
+// Linker is a Runtime of which not every guest can be started from a link, as
+// Place puts one. FollowsLink says, as an error, why this one cannot, and what to
+// do about it.
+type Linker interface {
+	FollowsLink(ctx context.Context, g Guest) error
+}
+
+// Sharer is a Runtime that cannot start every guest with something mounted below
+// its root. MayShare says, as an error, why this one must share nothing, and what
+// to do about it.
+type Sharer interface {
+	MayShare(ctx context.Context, g Guest) error
+}

@@ -20,8 +20,9 @@ import (
 //	/var/lib/machines/.beadm/web1/@varshare     what they share
 //	/var/lib/machines/.beadm/web1/loader        what runs next, and the trial (package stub)
 //
-// Only root may enter .beadm: what does not run holds old setuid programs. All
-// of it is on one file system.
+// Nobody but root, and the mapped root of a guest with a user namespace, may
+// enter there: what does not run holds old setuid programs. All of it is on one
+// file system.
 type Place struct{ Root string }
 
 // RootPrefix begins the name of a boot environment's directory in a Place, as
@@ -121,6 +122,9 @@ func (p Place) Adopt(name string) error {
 			return be.E(be.InUse, "cannot adopt %s: %s is not a directory", p.Root, dir)
 		}
 	}
+	if err := p.letIn(); err != nil {
+		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
+	}
 	if err := os.Mkdir(p.Loader(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
 	}
@@ -141,6 +145,26 @@ func (p Place) Adopt(name string) error {
 		return errors.Join(be.E(be.InUse, "cannot adopt %s: %w", p.Root, err), os.Remove(at))
 	}
 	return syncDirs(filepath.Dir(p.Root), p.Dir())
+}
+
+// letIn lets the root of a guest with a user namespace come to what it starts:
+// LXC opens that as this one. Nobody else does.
+func (p Place) letIn() error {
+	info, err := os.Stat(p.Root)
+	if err != nil {
+		return err
+	}
+	gid := groupOf(info)
+	if gid == 0 {
+		return nil
+	}
+	if err := os.Chmod(filepath.Dir(p.Dir()), 0o711); err != nil {
+		return err
+	}
+	if err := os.Lchown(p.Dir(), 0, gid); err != nil {
+		return err
+	}
+	return os.Chmod(p.Dir(), 0o710)
 }
 
 // Release is the reverse of Adopt: the root that the guest starts from comes

@@ -217,15 +217,20 @@ func shareGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) erro
 	}
 	return eachGuest(c, list, func(c *cli.Context) error {
 		g := *guestOf(c.Context)
+		m, err := guestMachine(c, g)
+		if err != nil {
+			return err
+		}
+		if s, ok := m.Runtime.(guest.Sharer); ok && (c.Command.Name == "init" || c.Command.Name == "add") {
+			if err := s.MayShare(c.Context, g); err != nil {
+				return err
+			}
+		}
 		if !g.Running || c.Bool("dry-run") {
 			return action(c)
 		}
 		if !c.Bool("stop-all") {
 			return be.E(be.InUse, "it runs, and its directories are in use: give --stop-all to have it stopped and started again; nothing was changed")
-		}
-		m, err := guestMachine(c, g)
-		if err != nil {
-			return err
 		}
 		return m.Stopped(c.Context, func() error { return action(c) })
 	})

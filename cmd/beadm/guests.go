@@ -18,7 +18,9 @@ import (
 
 	"beadm/activate"
 	"beadm/activate/guest"
+	"beadm/activate/guest/command"
 	"beadm/activate/guest/jail"
+	"beadm/activate/guest/lxc"
 	"beadm/activate/guest/nspawn"
 	"beadm/be"
 	"beadm/be/btrfs"
@@ -108,8 +110,15 @@ func guestOf(ctx context.Context) *guest.Guest {
 // runtimes are those that this host may have.
 func runtimes(conf activate.Conf) []guest.Runtime {
 	_, err := os.Stat("/run/systemd/system")
+	dir := filepath.Join(runtimeDir, "guests")
+	var configured []command.Guest
+	for _, g := range conf.GuestCommands {
+		configured = append(configured, command.Guest(g))
+	}
 	return []guest.Runtime{
-		nspawn.New(nspawn.Config{Dir: conf.GuestDir, LogDir: filepath.Join(runtimeDir, "guests"), Systemd: err == nil}),
+		nspawn.New(nspawn.Config{Dir: conf.GuestDir, LogDir: dir, Systemd: err == nil}),
+		lxc.New(lxc.Config{Path: conf.LXCPath, Dir: dir}),
+		command.New(command.Config{Guests: configured}),
 		jail.New(),
 	}
 }

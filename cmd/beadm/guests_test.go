@@ -22,6 +22,7 @@ import (
 
 	"beadm/activate"
 	"beadm/activate/guest"
+	"beadm/activate/guest/lxc"
 	"beadm/activate/guest/nspawn"
 )
 
@@ -31,8 +32,10 @@ type guests struct {
 	t       *testing.T
 	beadm   string
 	dir     string // of the machines
+	lxc     string // of the containers
 	conf    string
-	runtime *nspawn.Runtime
+	nspawn  *nspawn.Runtime
+	runtime map[string]guest.Runtime // by guest
 	names   []string
 }
 
@@ -45,7 +48,8 @@ func newGuests(t *testing.T, prefix string, n int) *guests {
 		t.Fatalf("this test boots machines: %v; install systemd-container", err)
 	}
 	work := t.TempDir()
-	h := &guests{t: t, beadm: program(t), dir: filepath.Join(work, "machines"), conf: filepath.Join(work, "beadm.conf")}
+	h := &guests{t: t, beadm: program(t), dir: filepath.Join(work, "machines"), conf: filepath.Join(work, "beadm.conf"), runtime: map[string]guest.Runtime{}}
+	h.lxc = filepath.Join(h.dir, ".lxc")
 	tar := strings.TrimSpace(sh(t, "sh", "../../testdata/demo/cached.sh"))
 	image := filepath.Join(work, "disk.img")
 	f, err := os.Create(image)
@@ -59,13 +63,15 @@ func newGuests(t *testing.T, prefix string, n int) *guests {
 	template := filepath.Join(h.dir, ".template")
 	sh(t, "btrfs", "-q", "subvolume", "create", template)
 	sh(t, "tar", "-C", template, "-xf", tar)
-	write(t, h.conf, "guest.nspawn.dir = "+h.dir+"\nguest.hold = 1s\nguest.within = 60s\n")
+	write(t, h.conf, "guest.nspawn.dir = "+h.dir+"\nguest.lxc.path = "+h.lxc+"\nguest.hold = 1s\nguest.within = 60s\n")
 	manyInotify(t)
-	h.runtime = nspawn.New(nspawn.Config{Dir: h.dir, LogDir: filepath.Join(work, "log")})
+	check(t, os.Mkdir(h.lxc, 0o711))
+	h.nspawn = nspawn.New(nspawn.Config{Dir: h.dir, LogDir: filepath.Join(work, "log")})
 	check(t, os.MkdirAll("/run/systemd/nspawn", 0o755))
 	for i := range n {
 		name := fmt.Sprintf("%s%02d", prefix, i+1)
 		h.names = append(h.names, name)
+		h.runtime[name] = h.nspawn
 		sh(t, "btrfs", "-q", "subvolume", "snapshot", template, filepath.Join(h.dir, name))
 		settings := filepath.Join("/run/systemd/nspawn", name+".nspawn")
 		write(t, settings, "[Network]\nPrivate=yes\nVirtualEthernet=no\n")
@@ -75,12 +81,39 @@ func newGuests(t *testing.T, prefix string, n int) *guests {
 		h.all(func(g guest.Guest) {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
-			if err := h.runtime.Stop(ctx, g); err != nil {
+			if err := h.runtime[g.Name].Stop(ctx, g); err != nil {
 				t.Error(err)
 			}
 		})
 	})
 	return h
+}
+
+// addContainers adds n LXC containers with the same Debian.
+func (h *guests) addContainers(prefix string, n int) {
+	h.t.Helper()
+	if _, err := exec.LookPath("lxc-start"); err != nil {
+		h.t.Fatalf("this test boots containers: %v; install lxc", err)
+	}
+	runs := lxc.New(lxc.Config{Path: h.lxc, Dir: filepath.Join(filepath.Dir(h.dir), "log")})
+	for i := range n {
+		name := fmt.Sprintf("%s%02d", prefix, i+1)
+		h.names = append(h.names, name)
+		h.runtime[name] = runs
+		check(h.t, os.Mkdir(filepath.Join(h.lxc, name), 0o711))
+		root := h.root(name)
+		sh(h.t, "btrfs", "-q", "subvolume", "snapshot", filepath.Join(h.dir, ".template"), root)
+		write(h.t, filepath.Join(h.lxc, name, "config"), "lxc.include = /usr/share/lxc/config/common.conf\nlxc.uts.name = "+name+
+			"\nlxc.rootfs.path = btrfs:"+root+"\nlxc.net.0.type = empty\nlxc.apparmor.profile = unconfined\n")
+	}
+}
+
+// root is the directory that the guest is started from.
+func (h *guests) root(name string) string {
+	if r := h.runtime[name]; r != nil && r != h.nspawn {
+		return filepath.Join(h.lxc, name, "rootfs")
+	}
+	return filepath.Join(h.dir, name)
 }
 
 // manyInotify lets root have more inotify instances than the kernel's 128, of
@@ -99,8 +132,7 @@ func manyInotify(t *testing.T) {
 // all calls do for every guest, for several at a time.
 func (h *guests) all(do func(g guest.Guest)) {
 	h.t.Helper()
-	list, err := h.runtime.List(context.Background())
-	check(h.t, err)
+	list := h.list()
 	var wait sync.WaitGroup
 	for _, g := range list {
 		wait.Add(1)
@@ -109,11 +141,30 @@ func (h *guests) all(do func(g guest.Guest)) {
 	wait.Wait()
 }
 
+// list is what the runtimes say of the test's guests.
+func (h *guests) list() (list []guest.Guest) {
+	h.t.Helper()
+	asked := map[guest.Runtime]bool{}
+	for _, name := range h.names {
+		r := h.runtime[name]
+		if asked[r] {
+			continue
+		}
+		asked[r] = true
+		some, err := r.List(context.Background())
+		check(h.t, err)
+		for _, g := range some {
+			if h.runtime[g.Name] == r {
+				list = append(list, g)
+			}
+		}
+	}
+	return list
+}
+
 func (h *guests) guest(name string) guest.Guest {
 	h.t.Helper()
-	list, err := h.runtime.List(context.Background())
-	check(h.t, err)
-	for _, g := range list {
+	for _, g := range h.list() {
 		if g.Name == name {
 			return g
 		}
@@ -127,7 +178,7 @@ func (h *guests) up() {
 	h.t.Helper()
 	h.all(func(g guest.Guest) {
 		if !g.Running {
-			if err := h.runtime.Start(context.Background(), g); err != nil {
+			if err := h.runtime[g.Name].Start(context.Background(), g); err != nil {
 				h.t.Error(err)
 			}
 		}
@@ -142,7 +193,7 @@ func (h *guests) healthy(name string) {
 	h.t.Helper()
 	var last string
 	for range 1200 {
-		health, err := h.runtime.Health(context.Background(), guest.Guest{Name: name})
+		health, err := h.runtime[name].Health(context.Background(), guest.Guest{Name: name})
 		if err == nil && health.Up {
 			return
 		}
@@ -212,7 +263,7 @@ func (h *guests) switched(wantCode int, argv ...string) map[string]activate.Swit
 
 func (h *guests) file(name, path string) string {
 	h.t.Helper()
-	b, err := os.ReadFile(filepath.Join(h.dir, name, path))
+	b, err := os.ReadFile(filepath.Join(h.root(name), path))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		h.t.Fatal(err)
 	}
@@ -222,7 +273,12 @@ func (h *guests) file(name, path string) string {
 // shared directories of a guest, wherever it runs.
 func (h *guests) sharedFile(name, path string) string {
 	h.t.Helper()
-	return read(h.t, filepath.Join(h.dir, ".beadm", name, "@varshare", path))
+	return read(h.t, filepath.Join(h.share(name), path))
+}
+
+func (h *guests) share(name string) string {
+	root := h.root(name)
+	return filepath.Join(filepath.Dir(root), ".beadm", filepath.Base(root), "@varshare")
 }
 
 // nothingLost says that each line of the mail and of the log is there, once, and
@@ -261,7 +317,7 @@ func (h *guests) poll() (worst func() (string, time.Duration)) {
 	gaps := make(chan gap, len(h.names))
 	for _, name := range h.names {
 		go func() {
-			path := filepath.Join(h.dir, ".beadm", name, "@varshare/mail/alice")
+			path := filepath.Join(h.share(name), "mail/alice")
 			var size int64
 			var longest time.Duration
 			since := time.Now()
@@ -290,15 +346,16 @@ func (h *guests) poll() (worst func() (string, time.Duration)) {
 	}
 }
 
-// Twenty machines with writers that never rest are upgraded, activated and
+// Twenty machines and three containers with writers that never rest are upgraded, activated and
 // rolled back; the two whose new root is bad fall back alone.
 func TestTwentyGuests(t *testing.T) {
 	h := newGuests(t, "gt", 20)
+	h.addContainers("gtlxc", 3)
 	h.up()
 	h.run("guest", "init", "gt*")
 	for _, name := range h.names {
-		if to, err := os.Readlink(filepath.Join(h.dir, name)); err != nil || to != ".beadm/"+name+"/@be-default" {
-			t.Fatalf("%s leads to %q, %v", name, to, err)
+		if to := h.runs(name); to != "@be-default" {
+			t.Fatalf("%s is started from %s", name, to)
 		}
 		h.healthy(name)
 	}
@@ -317,7 +374,7 @@ func TestTwentyGuests(t *testing.T) {
 		}
 	}
 	// What its administrator does meanwhile comes along.
-	write(t, filepath.Join(h.dir, h.names[0], "etc/sudoers.d/mine"), "# mine\n")
+	write(t, filepath.Join(h.root(h.names[0]), "etc/sudoers.d/mine"), "# mine\n")
 
 	worst := h.poll()
 	of := h.switched(15, "activate", "-g", "gt*", "new", "--parallel", "4", "--canary", "gt01")
@@ -456,7 +513,7 @@ func TestGuestBatchIsKilled(t *testing.T) {
 // runs is the directory that the guest is started from.
 func (h *guests) runs(name string) string {
 	h.t.Helper()
-	to, err := os.Readlink(filepath.Join(h.dir, name))
+	to, err := os.Readlink(h.root(name))
 	check(h.t, err)
 	return filepath.Base(to)
 }
@@ -518,7 +575,7 @@ func TestUnconfirmedGuestReturnsAsTheHostBoots(t *testing.T) {
 	// The host goes down: the machine is gone, and what was mounted.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
-	check(t, h.runtime.Stop(ctx, h.guest(name)))
+	check(t, h.runtime[name].Stop(ctx, h.guest(name)))
 	sh(t, "umount", filepath.Join(h.dir, ".beadm", name, "@be-new/var/share"))
 	h.run("guest", "boot")
 	if got := h.runs(name); got != "@be-default" {

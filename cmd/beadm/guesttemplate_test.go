@@ -18,15 +18,16 @@ import (
 	"beadm/be/btrfs"
 )
 
-// templates is guests with one more machine, the template, that never starts.
-// Each has configuration of its own.
-func templates(t *testing.T, prefix string, n int) (h *guests, template string) {
+// templates is a machine and an LXC container, and a machine that never starts,
+// their template. Each has configuration of its own.
+func templates(t *testing.T, prefix string) (h *guests, template string) {
 	t.Helper()
-	h = newGuests(t, prefix, n)
+	h = newGuests(t, prefix, 1)
+	h.addContainers(prefix+"-c", 1)
 	template = prefix + "tpl"
-	sh(t, "btrfs", "-q", "subvolume", "snapshot", filepath.Join(h.dir, ".template"), filepath.Join(h.dir, template))
+	sh(t, "btrfs", "-q", "subvolume", "snapshot", filepath.Join(h.dir, ".template"), h.root(template))
 	for _, name := range append([]string{template}, h.names...) {
-		root := filepath.Join(h.dir, name)
+		root := h.root(name)
 		write(t, filepath.Join(root, "etc/hostname"), name+"\n")
 		write(t, filepath.Join(root, "etc/beadm/synclist"), "/etc/app MERGE\n/etc/ssh/ssh_host_ed25519_key OVERWRITE\n")
 		write(t, filepath.Join(root, "etc/app/app.conf"), "one\n--\ntwo\n--\nthree\n--\nfour\n")
@@ -43,21 +44,10 @@ func templates(t *testing.T, prefix string, n int) (h *guests, template string) 
 	return h, template
 }
 
-// start starts the machines but the template, and waits.
-func (h *guests) start() {
-	h.t.Helper()
-	for _, name := range h.names {
-		check(h.t, h.runtime.Start(context.Background(), h.guest(name)))
-	}
-	for _, name := range h.names {
-		h.healthy(name)
-	}
-}
-
 // store opens a guest's boot environments.
 func (h *guests) store(name string) *btrfs.Store {
 	h.t.Helper()
-	place := guest.Place{Root: filepath.Join(h.dir, name)}
+	place := guest.Place{Root: h.root(name)}
 	s, err := btrfs.Open(context.Background(), btrfs.Config{BERoot: place.Dir(), Root: place.Root})
 	check(h.t, err)
 	h.t.Cleanup(func() { s.Close() })
@@ -65,7 +55,7 @@ func (h *guests) store(name string) *btrfs.Store {
 }
 
 func (h *guests) be(name, be string) string {
-	return filepath.Join(h.dir, ".beadm", name, guest.RootPrefix+be)
+	return filepath.Join(guest.Place{Root: h.root(name)}.Dir(), guest.RootPrefix+be)
 }
 
 // A template is upgraded once, and each guest gets it with its own
@@ -73,14 +63,14 @@ func (h *guests) be(name, be string) string {
 // next template is met as what changed between the two, not as a stranger.
 func TestGuestsFromATemplate(t *testing.T) {
 	ctx := context.Background()
-	h, template := templates(t, "gm", 2)
+	h, template := templates(t, "gm")
 	fixed, loose := h.names[0], h.names[1]
-	h.start()
+	h.up()
 	h.run("-g", template, "upgrade", "v2", "--", "sh", "-c",
 		"echo patched >/etc/motd && useradd --system patched && echo v2 >/etc/app/plain.conf && sed -i s/three/3/ /etc/app/app.conf")
 	for _, name := range h.names {
-		sh(t, "sed", "-i", "s/one/"+name+"/", filepath.Join(h.dir, name, "etc/app/app.conf"))
-		sh(t, "sed", "-i", "s/^alice:/alice:!/", filepath.Join(h.dir, name, "etc/shadow"))
+		sh(t, "sed", "-i", "s/one/"+name+"/", filepath.Join(h.root(name), "etc/app/app.conf"))
+		sh(t, "sed", "-i", "s/^alice:/alice:!/", filepath.Join(h.root(name), "etc/shadow"))
 	}
 
 	// One a cut left: the next create from a template takes it away.
@@ -138,7 +128,7 @@ func TestGuestsFromATemplate(t *testing.T) {
 			t.Errorf("%s: the template's file is not kept beside: %v %v", name, kept, err)
 		}
 	}
-	file := filepath.Join(h.dir, fixed, "etc/x")
+	file := filepath.Join(h.root(fixed), "etc/x")
 	if err := os.WriteFile(file, nil, 0o644); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("the read-only root can be written: %v", err)
 	}
@@ -147,7 +137,7 @@ func TestGuestsFromATemplate(t *testing.T) {
 	// first comes along, the rest is the template's.
 	h.run("-g", template, "create", "-e", "v2", "v3")
 	h.run("-g", template, "upgrade", "v3", "--", "sh", "-c", "echo v3 >/etc/app/plain.conf && sed -i s/four/4/ /etc/app/app.conf")
-	sh(t, "sed", "-i", "s/two/its own/", filepath.Join(h.dir, loose, "etc/app/app.conf"))
+	sh(t, "sed", "-i", "s/two/its own/", filepath.Join(h.root(loose), "etc/app/app.conf"))
 	h.run("create", "-e", template+"/v3", "-g", "gm*", "--exclude", template, "-o", "readonly=on", "v3")
 	for name, s := range h.switched(0, "activate", "-g", "gm*", "--exclude", template, "v3") {
 		if s.Outcome != activate.Confirmed || s.Runs != "v3" {
@@ -163,7 +153,7 @@ func TestGuestsFromATemplate(t *testing.T) {
 	}
 	// What is shared can be changed on a root that cannot be written.
 	h.run("share", "-g", fixed, "add", "--stop-all", "/var/lib/misc")
-	if to, err := os.Readlink(filepath.Join(h.dir, fixed, "var/lib/misc")); err != nil || to != "../share/lib+misc" {
+	if to, err := os.Readlink(filepath.Join(h.root(fixed), "var/lib/misc")); err != nil || to != "../share/lib+misc" {
 		t.Errorf("/var/lib/misc leads to %q, %v", to, err)
 	}
 	if err := os.WriteFile(file, nil, 0o644); !errors.Is(err, syscall.EROFS) {
@@ -174,7 +164,7 @@ func TestGuestsFromATemplate(t *testing.T) {
 	// that ran after it.
 	h.run("-g", fixed, "create", "-o", "readonly=off", "v4")
 	h.switched(0, "activate", "-g", fixed, "v4")
-	sh(t, "sed", "-i", "s/^bob:/bob:!/", filepath.Join(h.dir, fixed, "etc/shadow"))
+	sh(t, "sed", "-i", "s/^bob:/bob:!/", filepath.Join(h.root(fixed), "etc/shadow"))
 	h.switched(0, "rollback", "-g", fixed)
 	if !strings.Contains(h.file(fixed, "etc/shadow"), "\nbob:!") || h.runs(fixed) != "@be-v3" {
 		t.Errorf("%s runs %s, and bob's lock did not come along", fixed, h.runs(fixed))
@@ -189,7 +179,7 @@ func TestGuestsFromATemplate(t *testing.T) {
 		t.Errorf("a clone of what runs: exit %d: %s", code, out)
 	}
 	// What only the old root has is not left behind unsaid.
-	data := filepath.Join(h.dir, fixed, "srv/data")
+	data := filepath.Join(h.root(fixed), "srv/data")
 	h.run("-g", fixed, "create", "-o", "readonly=off", "v5")
 	h.switched(0, "activate", "-g", fixed, "v5")
 	write(t, data, "data\n")
@@ -205,7 +195,7 @@ func TestGuestsFromATemplate(t *testing.T) {
 
 // Nothing of what is refused changes anything.
 func TestTemplateRefusals(t *testing.T) {
-	h, template := templates(t, "gx", 1)
+	h, template := templates(t, "gx")
 	name := h.names[0]
 	h.run("-g", template, "create", "good")
 	h.run("-g", template, "create", "half")

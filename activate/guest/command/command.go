@@ -24,7 +24,7 @@ import (
 )
 
 // Guest is how one guest is run. Each command is one for /bin/sh -c, which
-// finds BEADM_GUEST, the guest's name, and BEADM_ROOT, its root.
+// finds BEADM_GUEST_NAME, the guest's name, and BEADM_GUEST_ROOT, its root.
 type Guest struct {
 	Name string
 	Root string // the directory that Start starts it from
@@ -42,7 +42,7 @@ type Guest struct {
 	// Ready ends with 0 if the guest has started all that it starts, and prints
 	// what of that has failed, a line each; with 1 if it has not yet, and prints why.
 	Ready string
-	// Run runs the command "$@" confined as the guest is, in BEADM_ROOT, which
+	// Run runs the command "$@" confined as the guest is, in BEADM_GUEST_ROOT, which
 	// is then another root of it. It ends as that does. Empty: there is no way.
 	Run string
 }
@@ -291,7 +291,7 @@ func (c Guest) running(ctx context.Context) (running bool, leader int, err error
 
 func (c Guest) command(ctx context.Context, text string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", text, "beadm"}, args...)...)
-	cmd.Env = append(os.Environ(), "BEADM_GUEST="+c.Name, "BEADM_ROOT="+c.Root)
+	cmd.Env = append(os.Environ(), "BEADM_GUEST_NAME="+c.Name, "BEADM_GUEST_ROOT="+c.Root)
 	cmd.Dir = "/"
 	return cmd
 }

@@ -26,7 +26,7 @@ for child in $(cat /proc/$nspawn/task/*/children 2>/dev/null); do
 done
 `
 	startIt = `setsid systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --settings=no --link-journal=no \
-	--machine="$BEADM_GUEST" --directory="$BEADM_ROOT" --console=read-only </dev/null >"$STATE/words" 2>&1 &
+	--machine="$BEADM_GUEST_NAME" --directory="$BEADM_GUEST_ROOT" --console=read-only </dev/null >"$STATE/words" 2>&1 &
 echo $! >"$STATE/pid"
 while :; do
 	(` + leader + `[ -n "$leader" ]) && exit 0
@@ -47,7 +47,7 @@ case $state in running | degraded) ;; *) echo "it is $state"; exit 1 ;; esac
 inside list-units --state=failed --plain --no-legend | cut -d' ' -f1
 `
 	runIt = `exec systemd-nspawn --quiet --as-pid2 --register=no --keep-unit --settings=no --link-journal=no --timezone=off \
-	--console=pipe --machine="$BEADM_GUEST-run" --directory="$BEADM_ROOT" -- "$@"`
+	--console=pipe --machine="$BEADM_GUEST_NAME-run" --directory="$BEADM_GUEST_ROOT" -- "$@"`
 )
 
 func TestContract(t *testing.T) {
@@ -69,8 +69,8 @@ func TestContract(t *testing.T) {
 func TestCommands(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("STATE", dir)
-	good := Guest{Name: "web1", Root: "/srv/web1", Start: `echo "$BEADM_GUEST $BEADM_ROOT" >"$STATE/on"`, Stop: `rm "$STATE/on"`,
-		Running: `test -e "$STATE/on"`, Ready: `printf 'b\na\n'`, Run: `echo "$BEADM_ROOT:$*"`}
+	good := Guest{Name: "web1", Root: "/srv/web1", Start: `echo "$BEADM_GUEST_NAME $BEADM_GUEST_ROOT" >"$STATE/on"`, Stop: `rm "$STATE/on"`,
+		Running: `test -e "$STATE/on"`, Ready: `printf 'b\na\n'`, Run: `echo "$BEADM_GUEST_ROOT:$*"`}
 	with := func(change func(*Guest)) (*Runtime, guest.Guest) {
 		os.Remove(filepath.Join(dir, "on"))
 		c := good

@@ -51,6 +51,12 @@ func TestCommandsForGuests(t *testing.T) {
 			t.Errorf("beadm %s does not print %q:\n%s", c.argv, c.want, out)
 		}
 	}
+	if out, code := h.try("-g", "gc03", "create", "more"); code != 0 {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	if out, code := h.try("-g", "gc03", "run", "more", "--", "sh", "-c", "exit 7"); code != 7 {
+		t.Errorf("a command that ends with 7: exit %d: %s", code, out)
+	}
 	if runs := h.runs("gc01") + h.runs("gc02") + h.runs("gc03"); runs != "@be-newer@be-default@be-default" {
 		t.Errorf("they would start %s", runs)
 	}

@@ -322,6 +322,9 @@ func forEachGuest(c *cli.Context, list []guest.Guest, action cli.ActionFunc) (go
 			c.App.Writer = &titled{w: out, title: g.Name + ":\n"}
 		}
 		err := action(c)
+		if exit, ran := err.(activate.ExitStatus); ran && len(list) == 1 {
+			return good, exit
+		}
 		r := ofGuest{Guest: g.Name, Runtime: g.Runtime}
 		if json.Valid(said.Bytes()) {
 			r.Result = bytes.TrimSpace(said.Bytes())

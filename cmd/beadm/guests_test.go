@@ -110,10 +110,10 @@ func (h *guests) addContainers(prefix string, n int) {
 
 // root is the directory that the guest is started from.
 func (h *guests) root(name string) string {
-	if h.runtime[name] == h.nspawn {
-		return filepath.Join(h.dir, name)
+	if r := h.runtime[name]; r != nil && r != h.nspawn {
+		return filepath.Join(h.lxc, name, "rootfs")
 	}
-	return filepath.Join(h.lxc, name, "rootfs")
+	return filepath.Join(h.dir, name)
 }
 
 // manyInotify lets root have more inotify instances than the kernel's 128, of

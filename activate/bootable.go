@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"beadm/activate/boot"
+	"beadm/activate/guest"
 	"beadm/be"
 	"beadm/be/rooted"
 )
@@ -99,11 +100,15 @@ func (s *Session) bootableAt(ctx context.Context, b be.BE, dir string) error {
 			return be.E(be.Unbootable, "cannot activate %s: %w", b.Name, err)
 		}
 	}
-	if err := holdsBeadm(dir); err != nil {
+	if err := holdsBeadm(dir); err != nil && !s.Guest {
 		return be.E(be.Unbootable, "cannot activate %s: %w; mount it and run beadm setup --root DIR", b.Name, err)
 	}
 	if !existsInRoot(dir, "/sbin/init") {
 		return be.E(be.Unbootable, "cannot activate %s: it has no /sbin/init", b.Name)
+	}
+	if s.Guest {
+		// The rest is the host's: its runtime mounts the root, and its beadm.conf rules.
+		return guest.CheckRoot(dir)
 	}
 	if data, err := readInRoot(dir, "/etc/beadm/beadm.conf"); err == nil {
 		if _, err := ParseConf("beadm.conf", data); err != nil {

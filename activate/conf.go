@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,17 +20,22 @@ type Conf struct {
 	Checks        []string      // further health checks, shell commands
 	CheckTimeout  time.Duration // the longest one of them may take
 	Notify        string        // a shell command that hears of a failed trial; may be empty
-	SharePaths    []string      // changes to what is shared: further paths, and with a "!" before it one that is not (share.Profile)
+	Guests        GuestConf     // of the guests
+	GuestDir      string        // where nspawn machines are; empty: their own place
+	LXCPath       string        // where LXC containers are; empty: their own place
+	GuestCommands []GuestCommands
+	SharePaths    []string // changes to what is shared: further paths, and with a "!" before it one that is not (share.Profile)
 }
 
 // DefaultConf is what holds without a file.
 func DefaultConf() Conf {
-	return Conf{Hold: 60 * time.Second, ConfirmWithin: 10 * time.Minute, CheckTimeout: 30 * time.Second, Panic: 30}
+	return Conf{Hold: 60 * time.Second, ConfirmWithin: 10 * time.Minute, CheckTimeout: 30 * time.Second, Panic: 30,
+		Guests: GuestConf{Hold: 3 * time.Second, Within: 2 * time.Minute}}
 }
 
 // ConfKeys are the keys of beadm.conf(5).
 func ConfKeys() []string {
-	return []string{"confirm.hold", "confirm.within", "confirm.check", "confirm.timeout", "notify", "panic", "share.path"}
+	return []string{"confirm.hold", "confirm.within", "confirm.check", "confirm.timeout", "guest.check", "guest.hold", "guest.lxc.path", "guest.nspawn.dir", "guest.within", "notify", "panic", "share.path"}
 }
 
 // ParseConf reads beadm.conf(5): lines of KEY = VALUE, # begins a comment. An
@@ -57,6 +63,16 @@ func ParseConf(file string, data []byte) (Conf, error) {
 			c.Checks = append(c.Checks, value)
 		case "confirm.timeout":
 			c.CheckTimeout, err = duration(value)
+		case "guest.check":
+			c.Guests.Checks = append(c.Guests.Checks, value)
+		case "guest.hold":
+			c.Guests.Hold, err = duration(value)
+		case "guest.within":
+			c.Guests.Within, err = duration(value)
+		case "guest.nspawn.dir":
+			if c.GuestDir = value; !path.IsAbs(value) || path.Clean(value) != value {
+				err = be.E(be.Usage, "%q is no directory such as /var/lib/machines", value)
+			}
 		case "notify":
 			c.Notify = value
 		case "panic":
@@ -69,14 +85,54 @@ func ParseConf(file string, data []byte) (Conf, error) {
 			if p := strings.TrimPrefix(value, "!"); !path.IsAbs(p) || path.Clean(p) != p {
 				err = be.E(be.Usage, "%q is no path such as /var/www, or !/var/tmp", value)
 			}
+		case "guest.lxc.path":
+			if c.LXCPath = value; !path.IsAbs(value) || path.Clean(value) != value {
+				err = be.E(be.Usage, "%q is no directory such as /var/lib/lxc", value)
+			}
 		default:
-			return c, be.E(be.Usage, "%s:%d: there is no key %q: see beadm.conf(5)", file, n, key)
+			if !c.guestCommand(key, value) {
+				return c, be.E(be.Usage, "%s:%d: there is no key %q: see beadm.conf(5)", file, n, key)
+			}
 		}
 		if err != nil {
 			return c, be.E(be.Usage, "%s:%d: %s: %w", file, n, key, err)
 		}
 	}
 	return c, lines.Err()
+}
+
+// GuestCommands are how a guest is run by commands of the administrator's
+// (package command).
+type GuestCommands struct {
+	Name, Root, Start, Stop, Kill, Running, Ready, Run string
+}
+
+// guestCommand takes guest.NAME.WHAT, and says whether it is one.
+func (c *Conf) guestCommand(key, value string) bool {
+	rest, ok := strings.CutPrefix(key, "guest.")
+	dot := strings.LastIndexByte(rest, '.')
+	if !ok || dot < 1 {
+		return false
+	}
+	name := rest[:dot]
+	i := slices.IndexFunc(c.GuestCommands, func(g GuestCommands) bool { return g.Name == name })
+	g := GuestCommands{Name: name}
+	if i >= 0 {
+		g = c.GuestCommands[i]
+	}
+	field, ok := map[string]*string{
+		"root": &g.Root, "start": &g.Start, "stop": &g.Stop, "kill": &g.Kill, "running": &g.Running, "ready": &g.Ready, "run": &g.Run,
+	}[rest[dot+1:]]
+	if !ok {
+		return false
+	}
+	*field = value
+	if i < 0 {
+		c.GuestCommands = append(c.GuestCommands, g)
+	} else {
+		c.GuestCommands[i] = g
+	}
+	return true
 }
 
 // maxWithin is the longest time that a trial may have.

@@ -44,7 +44,7 @@ func canRunOffline() error { return nil }
 // host name spaces, the host's network, a /dev without block devices, and
 // without the right to make any. What it leaves running is killed with its
 // process name space. A command that ran and failed is an ExitStatus.
-func runOffline(ctx context.Context, dir string, c offlineCommand) error {
+func runOffline(ctx context.Context, dir string, c OfflineCommand) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ func canRunOffline() error {
 	return be.E(be.Other, "nothing can be run in a boot environment on %s yet: create it, mount it and use the package manager's own root option", runtime.GOOS)
 }
 
-func runOffline(context.Context, string, offlineCommand) error { return canRunOffline() }
+func runOffline(context.Context, string, OfflineCommand) error { return canRunOffline() }
 
 func isTerminal(*os.File) bool { return false }
 

@@ -56,7 +56,7 @@ func (t *Target) Run(ctx context.Context, name string, opts RunOptions) error {
 		if len(command) == 0 {
 			command = []string{shellOf(dir)}
 		}
-		return runOffline(ctx, dir, offlineCommand{
+		return s.runIn(ctx, dir, OfflineCommand{
 			Argv: command, Terminal: isTerminal(opts.Stdin) && isTerminal(opts.Stdout),
 			Stdin: opts.Stdin, Stdout: opts.Stdout, Stderr: opts.Stderr,
 		})
@@ -93,6 +93,14 @@ func (s *Session) mayEnter(b be.BE, command string) error {
 	return nil
 }
 
+// runIn runs a command in the root at dir: a guest's as its runtime confines it.
+func (t *Target) runIn(ctx context.Context, dir string, c OfflineCommand) error {
+	if t.InGuest != nil {
+		return t.InGuest(ctx, dir, c)
+	}
+	return runOffline(ctx, dir, c)
+}
+
 // enter mounts a boot environment with the staging directory, calls do with
 // its root, and unmounts it whatever happens. The first error is do's.
 func (s *Session) enter(ctx context.Context, name string, do func(dir string) error) (doErr, err error) {
@@ -110,8 +118,8 @@ func (s *Session) enter(ctx context.Context, name string, do func(dir string) er
 	return doErr, s.unmountStaged(context.WithoutCancel(ctx), name, dir, false)
 }
 
-// offlineCommand is what runOffline runs.
-type offlineCommand struct {
+// OfflineCommand is what upgrade and run have run in a boot environment.
+type OfflineCommand struct {
 	Argv     []string
 	Env      []string // besides what every such command gets
 	Terminal bool     // it gets one of its own, relayed to Stdin and Stdout

@@ -61,7 +61,9 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 		if d, err := s.byUUID(ctx, s.State.Default); err == nil {
 			def = d.Name
 		}
-		t.Report.Would("put beadm into " + running.Name + " as " + initPath)
+		if !t.Guest {
+			t.Report.Would("put beadm into " + running.Name + " as " + initPath)
+		}
 		t.Report.Would("install the configuration of " + opts.Loader.Kind + " with " + def + " as the default")
 		for _, m := range opts.Mirrors {
 			t.Report.Would("install it also on " + m.Place().Name())
@@ -99,16 +101,18 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	if running, err = t.Store.Adopt(ctx, running.Name); err != nil {
 		return err
 	}
-	t.Report.Step("put beadm into " + running.Name)
-	identity, err := s.identity()
-	if err != nil {
-		return err
-	}
-	if err := putBeadm(t.Root, opts.Binary, identity); err != nil {
-		return err
-	}
-	if err := putHooks(opts.Loader.Kind, t.Root); err != nil {
-		return fmt.Errorf("cannot have %s run beadm boot: %w", running.Name, err)
+	if !t.Guest {
+		t.Report.Step("put beadm into " + running.Name)
+		identity, err := s.identity()
+		if err != nil {
+			return err
+		}
+		if err := putBeadm(t.Root, opts.Binary, identity); err != nil {
+			return err
+		}
+		if err := putHooks(opts.Loader.Kind, t.Root); err != nil {
+			return fmt.Errorf("cannot have %s run beadm boot: %w", running.Name, err)
+		}
 	}
 	t.Report.Step("install the configuration of " + opts.Loader.Kind)
 	conf := opts.Loader

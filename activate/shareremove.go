@@ -61,14 +61,15 @@ func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (shar
 	if err != nil {
 		return res, err
 	}
+	var running be.BE
 	for _, b := range all {
 		switch {
 		case b.Running:
-			args.UUID = b.UUID
+			args.UUID, running = b.UUID, b
 		case b.Incomplete:
 		case b.Mountpoint != "":
 			return res, be.E(be.InUse, "cannot put directories back into %s: it is mounted at %s; unmount it first", b.Name, b.Mountpoint)
-		case b.ReadOnly:
+		case b.ReadOnly && !s.opens():
 			return res, be.E(be.InUse, "cannot put directories back into %s: it is read-only", b.Name)
 		default:
 			args.Others = append(args.Others, b.Name)
@@ -94,6 +95,11 @@ func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (shar
 	if opts.DryRun {
 		s.printPlan(s.shareRemovePlan(args, nil))
 		return res, nil
+	}
+	seal, err := s.unseal(ctx, running)
+	defer seal()
+	if err != nil {
+		return res, err
 	}
 	err = s.run(ctx, s.shareRemovePlan(args, func(context.Context) error {
 		res, err = share.Undo(ctx, share.Options{

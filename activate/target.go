@@ -42,6 +42,13 @@ type Target struct {
 	Conf    Conf
 	// AnyHost accepts a store that another host set up.
 	AnyHost bool
+	// Guest: the target is started by a runtime of this host (package guest), and
+	// holds neither beadm nor a kernel.
+	Guest bool
+	// InGuest runs a command in a root of the guest that does not run, as its
+	// runtime confines it. An error of a command that ran and failed is an
+	// ExitStatus.
+	InGuest func(ctx context.Context, dir string, c OfflineCommand) error
 
 	completing bool // boot-complete.target was started by the checks of a trial
 }

@@ -91,7 +91,7 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	if err := s.save(); err != nil {
 		return err
 	}
-	runErr, err := s.enter(ctx, name, func(dir string) error { return runUpgrade(ctx, dir, name, opts) })
+	runErr, err := s.enter(ctx, name, func(dir string) error { return s.runUpgrade(ctx, dir, name, opts) })
 	if err == nil && runErr == nil {
 		err = s.Store.Flush(ctx)
 	}
@@ -131,12 +131,12 @@ func (o UpgradeOptions) would(s *Session, name string) {
 // fullUpgrade is the package manager's own.
 const fullUpgrade = "apt-get update && apt-get -y -o Dpkg::Options::=--force-confold dist-upgrade"
 
-func runUpgrade(ctx context.Context, dir, name string, opts UpgradeOptions) error {
+func (s *Session) runUpgrade(ctx context.Context, dir, name string, opts UpgradeOptions) error {
 	argv := opts.Command
 	if len(argv) == 0 {
 		argv = []string{"/bin/sh", "-ec", fullUpgrade}
 	}
-	err := runOffline(ctx, dir, offlineCommand{
+	err := s.runIn(ctx, dir, OfflineCommand{
 		Argv: argv, Env: []string{"DEBIAN_FRONTEND=noninteractive"}, Stdin: opts.Stdin, Stdout: opts.Stdout, Stderr: opts.Stderr,
 	})
 	var status ExitStatus

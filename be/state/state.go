@@ -108,6 +108,9 @@ type Known struct {
 	ConfirmedAt time.Time    `json:"confirmed_at,omitzero"`
 	Checks      []CheckState `json:"checks,omitempty"` // of its last trial
 	Upgrade     *Upgrade     `json:"upgrade,omitempty"`
+	// Template is the GUEST/BE that it was made from, which had nothing of what
+	// ran here.
+	Template string `json:"template,omitempty"`
 	// Switch is the activation that names the snapshot of the shared data made
 	// when it was last started after another one; not after a failed trial.
 	Switch string `json:"switch,omitempty"`
@@ -218,11 +221,20 @@ type State struct {
 	// Separate are the directories that are shared as file systems of their own,
 	// and that switches snapshot.
 	Separate []Separate `json:"share_separate,omitempty"`
+	// Stopped is set while a guest is down for a switch.
+	Stopped *Stopped `json:"guest_stopped,omitempty"`
 	// Loaders is for several places of the loader. It is a key of its own, which
 	// a beadm that knows of one place only keeps as it is.
 	Loaders *Loaders `json:"loaders,omitempty"`
 
 	unknown map[string]json.RawMessage
+}
+
+// Stopped is a guest that beadm has stopped to switch it, and that is to be
+// started again.
+type Stopped struct {
+	At          time.Time `json:"at"`
+	FailedUnits []string  `json:"failed_units,omitempty"` // before that
 }
 
 // Separate is a directory that is a file system of its own.
@@ -353,7 +365,7 @@ var fullState = func() any {
 	return plain{
 		Default: "x", Previous: "x", Last: "x", Trial: &Trial{}, Failures: []Failure{{}},
 		Owed: []Owed{{}}, BEs: map[be.UUID]*Known{"x": {}}, NotTried: &NotTried{}, Trouble: &Trouble{},
-		Conflicts: []Conflict{{}}, Left: &Left{}, Restore: &Restore{}, Loaders: &Loaders{},
+		Conflicts: []Conflict{{}}, Left: &Left{}, Restore: &Restore{}, Separate: []Separate{{}}, Stopped: &Stopped{}, Loaders: &Loaders{},
 	}
 }()
 

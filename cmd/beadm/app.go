@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -90,7 +91,7 @@ func commands() []*cli.Command {
 		renameCommand(), describeCommand(),
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
-		setupCommand(), shareCommand(), syncCommand(), completionCommand(), helpCommand(), versionCommand(),
+		setupCommand(), shareCommand(), syncCommand(), guestCommand(), completionCommand(), helpCommand(), versionCommand(),
 		trialFailedCommand(), trialDeadmanCommand(), trialNotifyCommand(), kernelChangedCommand(), earlyBootCommand(), stubConsumeCommand(), completeCommand(),
 	}
 }
@@ -133,7 +134,7 @@ func newApp(io streams) *cli.App {
 			}
 			return nil
 		},
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "beroot", Aliases: []string{"r"}, EnvVars: []string{"BEADM_BEROOT"}, Usage: "where the boot environments live: `LOC` is POOL/ROOT or a directory on btrfs"},
 			&cli.StringFlag{Name: "root", EnvVars: []string{"BEADM_ROOT"}, Value: "/", Usage: "the root that runs is mounted at `DIR`"},
 			&cli.StringFlag{Name: "config", EnvVars: []string{"BEADM_CONFIG"}, Usage: "read `FILE` in place of /etc/beadm/beadm.conf"},
@@ -141,7 +142,7 @@ func newApp(io streams) *cli.App {
 			&cli.BoolFlag{Name: "foreign", EnvVars: []string{"BEADM_FOREIGN"}, Usage: "change a store that another host set up"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, EnvVars: []string{"BEADM_VERBOSE"}, Usage: "say each step"},
 			&cli.BoolFlag{Name: "debug", EnvVars: []string{"BEADM_DEBUG"}, Usage: "say each program that is called"},
-		},
+		}, guestFlags()...),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return be.E(be.Usage, "there is no command %q: beadm help lists those there are", c.Args().First())
@@ -149,7 +150,7 @@ func newApp(io streams) *cli.App {
 			cli.ShowAppHelp(c)
 			return be.E(be.Usage, "give a command")
 		},
-		Commands: plain(commands()),
+		Commands: forGuests(plain(commands())),
 	}
 }
 
@@ -168,13 +169,17 @@ func reorder(app *cli.App, args []string) []string {
 	if len(args) == 0 {
 		return args
 	}
-	out := []string{args[0]}
+	var globals, out []string
+	take := func(flags []cli.Flag, words []string) {
+		global, own := globalFlags(flags, app.Flags, words)
+		globals, out = append(globals, global...), append(out, own...)
+	}
 	flags, cmds := app.Flags, app.Commands
 	rest := args[1:]
+	var leaf *cli.Command
 	for {
 		var named *cli.Command
-		head, tail := splitFlags(flags, rest, true)
-		out = append(out, head...)
+		head, tail := leadingFlags(slices.Concat(flags, app.Flags), rest)
 		if len(tail) > 0 && tail[0] != "--" {
 			for _, c := range cmds {
 				if c.HasName(tail[0]) {
@@ -182,38 +187,88 @@ func reorder(app *cli.App, args []string) []string {
 				}
 			}
 		}
+		if leaf == nil {
+			globals, head = append(globals, head...), nil
+		}
+		take(flags, head)
 		if named == nil {
-			// The last command: its flags stand anywhere.
-			before, after := splitFlags(flags, tail, false)
-			return append(append(out, before...), after...)
+			// The last command: flags stand anywhere. But what follows BE in run
+			// and upgrade may be a program's.
+			anywhere := app.Flags
+			if leaf != nil && strings.Contains(leaf.ArgsUsage, "COMMAND") {
+				anywhere = nil
+			}
+			before, after := splitFlags(flags, anywhere, tail)
+			take(flags, before)
+			return slices.Concat(args[:1], globals, out, after)
 		}
 		out = append(out, tail[0])
-		rest, flags, cmds = tail[1:], named.Flags, named.Subcommands
+		rest, flags, cmds, leaf = tail[1:], named.Flags, named.Subcommands, named
 	}
 }
 
-// splitFlags takes the flags out of args, up to -- or, if leading, up to the
-// first argument that is none.
-func splitFlags(flags []cli.Flag, args []string, leading bool) (taken, left []string) {
+// leadingFlags takes the flags off the beginning of args, up to -- or the first
+// argument that is none.
+func leadingFlags(flags []cli.Flag, args []string) (taken, left []string) {
 	for i := 0; i < len(args); i++ {
-		a := args[i]
-		if a == "--" {
+		n := flagWords(flags, args[i:])
+		if n == 0 {
+			return taken, args[i:]
+		}
+		taken = append(taken, args[i:i+n]...)
+		i += n - 1
+	}
+	return taken, nil
+}
+
+// splitFlags takes the flags out of args, up to --.
+func splitFlags(flags, global []cli.Flag, args []string) (taken, left []string) {
+	all := slices.Concat(flags, global)
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--" {
 			return taken, append(left, args[i:]...)
 		}
-		if len(a) < 2 || a[0] != '-' {
-			if leading {
-				return taken, args[i:]
-			}
-			left = append(left, a)
+		if n := flagWords(all, args[i:]); n > 0 {
+			taken = append(taken, args[i:i+n]...)
+			i += n - 1
 			continue
 		}
-		taken = append(taken, a)
-		if !strings.Contains(a, "=") && takesValue(flags, strings.TrimLeft(a, "-")) && i+1 < len(args) {
-			i++
-			taken = append(taken, args[i])
-		}
+		left = append(left, args[i])
 	}
 	return taken, left
+}
+
+// flagWords is how many words of args the flag takes that they begin with: 0 if
+// they do not.
+func flagWords(flags []cli.Flag, args []string) int {
+	a := args[0]
+	if len(a) < 2 || a[0] != '-' || a == "--" {
+		return 0
+	}
+	if !strings.Contains(a, "=") && takesValue(flags, strings.TrimLeft(a, "-")) && len(args) > 1 {
+		return 2
+	}
+	return 1
+}
+
+// globalFlags parts what splitFlags has taken: a flag that the command does not
+// have may be one of all commands.
+func globalFlags(flags, global []cli.Flag, taken []string) (globals, own []string) {
+	for len(taken) > 0 {
+		n := flagWords(slices.Concat(flags, global), taken)
+		name, _, _ := strings.Cut(strings.TrimLeft(taken[0], "-"), "=")
+		if flagIn(global, name) && !flagIn(flags, name) {
+			globals = append(globals, taken[:n]...)
+		} else {
+			own = append(own, taken[:n]...)
+		}
+		taken = taken[n:]
+	}
+	return globals, own
+}
+
+func flagIn(flags []cli.Flag, name string) bool {
+	return slices.ContainsFunc(flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
 }
 
 func takesValue(flags []cli.Flag, name string) bool {

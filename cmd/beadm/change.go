@@ -40,10 +40,11 @@ type talk struct {
 	out, err io.Writer
 	json     bool
 	outcome  *outcome
+	who      string // "web1: " where it is about a guest
 }
 
 func (t talk) Step(what string) {
-	logrus.Info(what)
+	logrus.Info(t.who + what)
 	t.outcome.Done = append(t.outcome.Done, what)
 }
 
@@ -58,12 +59,12 @@ func (t talk) Note(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	t.outcome.Notes = append(t.outcome.Notes, text)
 	if !t.json {
-		fmt.Fprintln(t.err, text)
+		fmt.Fprintln(t.err, t.who+text)
 	}
 }
 
 func (t talk) Warn(format string, args ...any) {
-	logrus.Warnf(format, args...)
+	logrus.Warn(t.who + fmt.Sprintf(format, args...))
 	t.outcome.Warnings = append(t.outcome.Warnings, fmt.Sprintf(format, args...))
 }
 

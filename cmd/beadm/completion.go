@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -136,6 +137,9 @@ func complete(c *cli.Context, words []string) []string {
 	if command != nil && given == 0 && command.Name != "create" && strings.Contains(command.ArgsUsage, "BE") {
 		out = append(out, names(c)...)
 	}
+	if command != nil && strings.HasPrefix(command.ArgsUsage, "GUEST") {
+		out = append(out, guestNames(c)...)
+	}
 	if command != nil && given == 0 && strings.Contains(command.ArgsUsage, "|") {
 		out = append(out, strings.Split(command.ArgsUsage, "|")...)
 	}
@@ -146,6 +150,8 @@ func valuesOf(c *cli.Context, flag string) []string {
 	switch flag {
 	case "e", "from", "to":
 		return names(c)
+	case "guest", "g", "jail", "j", "zone", "z", "exclude", "canary":
+		return guestNames(c)
 	case "k", "K":
 		return []string{"name", "date", "space"}
 	case "s":
@@ -160,10 +166,33 @@ func valuesOf(c *cli.Context, flag string) []string {
 	return nil
 }
 
+// guestNames are those of the guests, if whoever types may list them.
+func guestNames(c *cli.Context) (out []string) {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	all, err := allGuests(c)
+	if err != nil {
+		return nil
+	}
+	for _, g := range all {
+		out = append(out, g.Name)
+	}
+	return out
+}
+
 // names of the boot environments, if whoever types may list them.
 func names(c *cli.Context) []string {
 	if os.Geteuid() != 0 {
 		return nil
+	}
+	if c.IsSet("guest") {
+		list, err := askedGuests(c)
+		if err != nil {
+			return nil
+		}
+		// What the first has the others have, as a rule.
+		c.Context = context.WithValue(c.Context, guestKey{}, &list[0])
 	}
 	t, done, err := target(c)
 	if err != nil {

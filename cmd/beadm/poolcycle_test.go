@@ -87,7 +87,7 @@ func (p *pool) target() (*activate.Target, *outcome) {
 	said := &outcome{}
 	return &activate.Target{
 		Store: namedStore{store}, Root: p.root, Runtime: filepath.Join("/run/beadm", store.GUID()),
-		Report: quiet{talk{nil, os.Stderr, true, said}}, Conf: activate.DefaultConf(),
+		Report: quiet{talk{err: os.Stderr, json: true, outcome: said}}, Conf: activate.DefaultConf(),
 		OpenLoader: func(context.Context, state.LoaderConfig, string) (boot.Loader, error) {
 			return fbsd.New(fbsd.Config{BERoot: "tank/ROOT", Run: run}), nil
 		},

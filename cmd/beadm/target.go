@@ -31,6 +31,9 @@ func target(c *cli.Context) (t *activate.Target, done func(), err error) {
 	if os.Geteuid() != 0 {
 		return nil, nil, be.E(be.Denied, "%s must be run as root", c.Command.HelpName)
 	}
+	if g := guestOf(c.Context); g != nil {
+		return guestTarget(c, *g)
+	}
 	if c.String("root") == "" {
 		return nil, nil, be.E(be.Usage, "--root is empty: give a directory")
 	}
@@ -53,7 +56,7 @@ func target(c *cli.Context) (t *activate.Target, done func(), err error) {
 	}
 	t = &activate.Target{
 		Store: store, Root: root, Runtime: filepath.Join(runtimeDir, store.GUID()),
-		Report: talk{c.App.Writer, c.App.ErrWriter, c.Bool("json"), &outcome{}}, OpenLoader: openLoader(store), Conf: conf, AnyHost: c.Bool("foreign"),
+		Report: talk{out: c.App.Writer, err: c.App.ErrWriter, json: c.Bool("json"), outcome: &outcome{}}, OpenLoader: openLoader(store), Conf: conf, AnyHost: c.Bool("foreign"),
 	}
 	if root == "/" {
 		if t.Cmdline, err = cmdline(c.Context, store); err != nil {

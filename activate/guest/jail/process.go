@@ -1,0 +1,160 @@
+package jail
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"beadm/be"
+)
+
+// Programs of the host, by path: what is looked up in PATH may be anybody's.
+const (
+	jail     = "/usr/sbin/jail"
+	jls      = "/usr/sbin/jls"
+	jexec    = "/usr/sbin/jexec"
+	sysrc    = "/usr/sbin/sysrc"
+	ps       = "/bin/ps"
+	zfs      = "/sbin/zfs"
+	bastille = "/usr/local/bin/bastille"
+	iocage   = "/usr/local/bin/iocage"
+)
+
+// Environ is what service(8) leaves to a program: a jail's services are started
+// with no more. No LANG and LC_* is the C locale.
+var environ = []string{"HOME=/", "PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"}
+
+// programs is how programs of the host are run.
+type programs interface {
+	// ask returns what a program prints.
+	ask(ctx context.Context, argv []string) (string, error)
+	// order has a program do something that may leave daemons behind.
+	order(ctx context.Context, argv []string) error
+	// attach runs a program on given files.
+	attach(ctx context.Context, argv, env []string, in, out, err *os.File) error
+}
+
+// toolError is a program that failed, with its own words.
+type toolError struct {
+	argv  []string
+	words string
+	err   error
+}
+
+func (e *toolError) Error() string {
+	words := strings.Join(strings.Fields(printable(e.words)), " ")
+	if words == "" {
+		words = e.err.Error()
+	}
+	return fmt.Sprintf("%s: %s", strings.Join(e.argv, " "), words)
+}
+
+func (e *toolError) Unwrap() error { return e.err }
+
+// printable leaves out what could play with a terminal: a guest's words are in
+// it.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' && c != '\n' && c != '\t' || c >= 0x7f && c < 0xa0 || c == 0xfffd {
+			return '?'
+		}
+		return c
+	}, s)
+}
+
+func failed(argv []string, words string, err error) error {
+	tool := &toolError{argv, words, err}
+	if errors.Is(err, os.ErrNotExist) {
+		return be.E(be.NoStore, "%w", tool)
+	}
+	return tool
+}
+
+type host struct{}
+
+// endTime is what a program has to end in once it was told to.
+const endTime = 5 * time.Second
+
+func command(ctx context.Context, argv, env []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = env
+	// No program of a guest gets the terminal, to type on it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = endTime
+	return cmd
+}
+
+// maxAnswer is the most that is read of an answer: a guest may make it.
+const maxAnswer = 4 << 20
+
+// limited is written to until it is full. It has no method of a bytes.Buffer's
+// but this: io.Copy would go round it by ReadFrom.
+type limited struct{ text bytes.Buffer }
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.text.Len()+len(p) > maxAnswer {
+		return 0, errors.New("it says too much")
+	}
+	return l.text.Write(p)
+}
+
+func (host) ask(ctx context.Context, argv []string) (string, error) {
+	cmd := command(ctx, argv, environ)
+	var out, words limited
+	cmd.Stdout, cmd.Stderr = &out, &words
+	if err := cmd.Run(); err != nil {
+		return out.text.String(), failed(argv, words.text.String(), err)
+	}
+	return out.text.String(), nil
+}
+
+// order has the program write to a file without a name, as rc.d/jail does, not
+// to a pipe: daemons keep it, and would end when they write to it later.
+func (host) order(ctx context.Context, argv []string) error {
+	words, err := os.CreateTemp("", "beadm-jail-")
+	if err != nil {
+		return fmt.Errorf("cannot run %s: %w", argv[0], err)
+	}
+	defer words.Close()
+	if err := os.Remove(words.Name()); err != nil {
+		return fmt.Errorf("cannot run %s: %w", argv[0], err)
+	}
+	cmd := command(ctx, argv, environ)
+	cmd.Stdout, cmd.Stderr = words, words
+	if err := cmd.Run(); err != nil {
+		text := make([]byte, 4096)
+		n, rerr := words.ReadAt(text, 0)
+		if rerr != nil && rerr != io.EOF {
+			n = 0
+		}
+		return failed(argv, string(text[:n]), err)
+	}
+	return nil
+}
+
+func (host) attach(ctx context.Context, argv, env []string, in, out, errs *os.File) error {
+	cmd := command(ctx, argv, env)
+	// A nil *os.File in them would be no nil interface.
+	if in != nil {
+		cmd.Stdin = in
+	}
+	if out != nil {
+		cmd.Stdout = out
+	}
+	if errs != nil {
+		cmd.Stderr = errs
+	}
+	err := cmd.Run()
+	if errors.Is(err, os.ErrNotExist) {
+		return be.E(be.NoStore, "cannot run %s: %w", argv[0], err)
+	}
+	return err
+}

@@ -1,0 +1,142 @@
+//go:build unix
+
+package jail
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"beadm/be"
+)
+
+func sh(script string) []string { return []string{"/bin/sh", "-c", script} }
+
+func TestAsk(t *testing.T) {
+	t.Setenv("BEADM_TEST_SECRET", "x")
+	out, err := host{}.ask(t.Context(), sh("echo a; echo b >&2; env"))
+	if err != nil || !strings.HasPrefix(out, "a\n") || strings.Contains(out, "BEADM_TEST_SECRET") {
+		t.Errorf("it says %q, %v", out, err)
+	}
+	_, err = host{}.ask(t.Context(), sh("printf 'no\\033 such\\n thing' >&2; exit 4"))
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 4 || !strings.HasSuffix(err.Error(), ": no? such thing") {
+		t.Errorf("a failure: %v", err)
+	}
+	if _, err = (host{}).ask(t.Context(), []string{"/nonexistent/jls"}); be.KindOf(err) != be.NoStore {
+		t.Errorf("no program: %v", err)
+	}
+	if _, err = (host{}).ask(t.Context(), sh("yes")); err == nil {
+		t.Error("an answer without end is taken")
+	}
+}
+
+// No program gets the terminal of this one: it leads a session of its own.
+func TestSession(t *testing.T) {
+	out, err := host{}.ask(t.Context(), sh(`ps -o sid= -p $$; echo $$`))
+	if f := strings.Fields(out); err != nil || len(f) != 2 || f[0] != f[1] {
+		t.Errorf("session and process are %q, %v", out, err)
+	}
+}
+
+// What an order leaves behind may go on writing, and is not waited for.
+func TestOrderLeavesDaemons(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := exec.Command("mkfifo", pipe).Run(); err != nil {
+		t.Fatal(err)
+	}
+	wrote := filepath.Join(dir, "wrote")
+	if err := (host{}).order(t.Context(), sh("(read x <"+pipe+"; echo late && echo ok >"+wrote+".new; mv "+wrote+".new "+wrote+"; echo x >"+pipe+") & exit 0")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(pipe, []byte("go\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(pipe); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(wrote); err != nil || string(text) != "ok\n" {
+		t.Errorf("it could not write: %q, %v", text, err)
+	}
+}
+
+func TestOrderFails(t *testing.T) {
+	err := host{}.order(t.Context(), sh("echo one; echo two >&2; exit 1"))
+	if err == nil || !strings.HasSuffix(err.Error(), ": one two") {
+		t.Errorf("it says %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := (host{}).order(ctx, sh("exit 0")); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestAttach(t *testing.T) {
+	dir := t.TempDir()
+	open := func(name, text string) *os.File {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	in, out, errs := open("in", "hello\n"), open("out", ""), open("err", "")
+	err := host{}.attach(t.Context(), sh(`read x; echo "$x $A"; echo bad >&2; exit 7`), []string{"A=b"}, in, out, errs)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 7 {
+		t.Errorf("it says %v", err)
+	}
+	for f, want := range map[*os.File]string{out: "hello b\n", errs: "bad\n"} {
+		if text, err := os.ReadFile(f.Name()); err != nil || string(text) != want {
+			t.Errorf("%s holds %q, not %q, %v", f.Name(), text, want, err)
+		}
+	}
+	if err := (host{}).attach(t.Context(), sh("read x"), nil, nil, nil, nil); err == nil {
+		t.Error("there is something to read")
+	}
+}
+
+func TestGlob(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"etc/jail.conf", "etc/jail.b.conf", "etc/jail.a.conf", "etc/.jail.conf", "etc/d/1/x", "etc/d/2/x", "etc/d/.3/x", "etc/d/file"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for pattern, want := range map[string][]string{
+		"/etc/jail.*.conf":    {"/etc/jail.a.conf", "/etc/jail.b.conf"},
+		"/etc/jail[.]conf":    {"/etc/jail.conf"},
+		"/etc/*.conf":         {"/etc/jail.a.conf", "/etc/jail.b.conf", "/etc/jail.conf"},
+		"/etc/.*.conf":        {"/etc/.jail.conf"},
+		"/etc/d/*/x":          {"/etc/d/1/x", "/etc/d/2/x"},
+		"/etc/d/[!1]/x":       {"/etc/d/2/x"},
+		"/nowhere/*.conf":     nil,
+		"/etc/jail.conf/*":    nil,
+		"/etc/jail.?.conf/*x": nil,
+	} {
+		if got, err := hostFiles(dir).glob(pattern); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s finds %q, not %q, %v", pattern, got, want, err)
+		}
+	}
+	for _, pattern := range []string{"/etc/[a", `/etc/\*`} {
+		if got, err := hostFiles(dir).glob(pattern); err == nil {
+			t.Errorf("%s finds %q", pattern, got)
+		}
+	}
+}

@@ -1,0 +1,332 @@
+package lxc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/activate/guest"
+	"beadm/be"
+	"beadm/be/rooted"
+)
+
+// script is process 1 of the container that Run makes; with it all that the
+// command left ends. LXC does not hand down how it ended: it says so on
+// descriptor 3. lxc-execute would, but its own init is a program of the host that the
+// guest could write to through /proc/1/exe, and waits for all that is left.
+const script = `while [ "$1" != -- ]; do export "$1"; shift; done
+shift
+"$@" 3>&-
+echo $? >&3`
+
+// environment is what every command gets, as systemd-nspawn's do.
+var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LOGNAME=root"}
+
+// Run runs the command in a container of its own, which has of the guest's
+// configuration what confines it, and neither its network, its hooks nor what
+// it has mounted from the host. The command has no terminal.
+func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) error {
+	if len(c.Argv) == 0 {
+		return be.E(be.Usage, "cannot run nothing in a root of %s", g.Name)
+	}
+	if err := r.run(ctx, g, c); err != nil {
+		return fmt.Errorf("in a root of %s: %w", g.Name, err)
+	}
+	return nil
+}
+
+func (r *Runtime) run(ctx context.Context, g guest.Guest, c guest.Command) error {
+	owner, err := r.container(ctx, g)
+	if err != nil {
+		return err
+	}
+	work, err := r.work(g)
+	if err != nil {
+		return err
+	}
+	defer removeWork(work)
+	// What is mounted from here, a guest with ids of its own mounts by itself.
+	if err := os.Chmod(work, 0o711); err != nil {
+		return err
+	}
+	config, log := filepath.Join(work, "config"), filepath.Join(work, "log")
+	text, err := r.confined(ctx, owner, g, c.Root, work)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return err
+	}
+	args := []string{"-F", "-P", work, "--name=" + g.Name, "-f", config, "-q", "-o", log, "-l", "NOTICE", "--", "/bin/sh", "-c", script, "sh"}
+	args = append(append(args, environment...), c.Env...)
+	args = append(append(args, "--"), c.Argv...)
+	cmd := exec.CommandContext(ctx, "lxc-start", args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	// The guest's root could open again, for writing, a file that it is handed
+	// as a descriptor, and push characters into a terminal. It gets pipes.
+	cmd.Stdout, cmd.Stderr = relay(c.Stdout), relay(c.Stderr)
+	input, err := feed(cmd, c.Stdin)
+	if err != nil {
+		return err
+	}
+	status, ours, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer status.Close()
+	cmd.ExtraFiles = []*os.File{ours}
+	// LXC's own clean-up needs LXC's own process.
+	cmd.Cancel = func() error {
+		killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTime)
+		defer cancel()
+		if _, err := r.ask(killing, "lxc-stop", "-P", work, "--name="+g.Name, "-k"); err != nil {
+			return cmd.Process.Kill()
+		}
+		return nil
+	}
+	cmd.WaitDelay = killTime
+	err = cmd.Start()
+	ours.Close()
+	if err != nil {
+		input()
+		if errors.Is(err, exec.ErrNotFound) {
+			return be.E(be.NoStore, "LXC is not installed: %w", err)
+		}
+		return err
+	}
+	err = cmd.Wait()
+	input()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	code, ok := statusOf(status)
+	if ok {
+		return exitError(code)
+	}
+	said, _ := os.ReadFile(log)
+	if why := cause(said); why != "" {
+		return fmt.Errorf("cannot run %s: %s", c.Argv[0], why)
+	}
+	return fmt.Errorf("cannot run %s: LXC does not say how it ended: %w", c.Argv[0], errors.Join(errors.New(lastLine(said)), err))
+}
+
+// confined is the configuration of the container that a command runs in.
+func (r *Runtime) confined(ctx context.Context, owner container, g guest.Guest, root, work string) (string, error) {
+	// LXC follows no link at the end of the path.
+	root = filepath.Clean(root)
+	if !filepath.IsAbs(root) || strings.ContainsAny(owner.config+root+work, "\n\r\x00") {
+		return "", be.E(be.Usage, "cannot run anything in %q", root)
+	}
+	lines := []string{
+		"lxc.include = " + owner.config,
+		"lxc.rootfs.path = dir:" + root,
+		"lxc.hook =",
+		"lxc.mount.entry =",
+		"lxc.mount.fstab = /dev/null",
+		"lxc.mount.auto =",
+		"lxc.mount.auto = proc:mixed",
+		"lxc.mount.entry = tmpfs run tmpfs nosuid,nodev,mode=755,create=dir 0 0",
+		"lxc.mount.entry = tmpfs tmp tmpfs nosuid,nodev,mode=1777,create=dir 0 0",
+		"lxc.tty.max = 0",
+		"lxc.console.path = none",
+		"lxc.init.uid = 0",
+		"lxc.init.gid = 0",
+		"lxc.init.cwd = /",
+		"lxc.autodev = 1",
+		"lxc.ephemeral = 0",
+		"lxc.net =",
+		"lxc.net.0.type = none",
+	}
+	// It is in the host's network, and must not change that.
+	caps, err := r.capabilities(ctx, owner)
+	if err != nil {
+		return "", err
+	}
+	lines = append(lines, caps...)
+	name, err := resolver(root, work)
+	if err != nil {
+		return "", err
+	}
+	if name != "" {
+		lines = append(lines, fmt.Sprintf("lxc.mount.entry = %s %s none bind,ro,optional,create=file 0 0", filepath.Join(work, "resolv.conf"), name))
+	}
+	return strings.Join(lines, "\n") + "\n", nil
+}
+
+// overNetwork are the capabilities over the network that a command loses.
+var overNetwork = []string{"net_admin", "net_raw"}
+
+// capabilities are the lines that take overNetwork from what the guest has.
+// LXC takes either a list to keep or one to drop.
+func (r *Runtime) capabilities(ctx context.Context, owner container) ([]string, error) {
+	keeps, err := keepsCapabilities(owner.config, 0)
+	if err != nil {
+		return nil, err
+	}
+	if !keeps {
+		return []string{"lxc.cap.drop = " + strings.Join(overNetwork, " ")}, nil
+	}
+	said, err := r.ask(ctx, "lxc-info", "-P", owner.path, "--name="+filepath.Base(filepath.Dir(owner.config)), "-c", "lxc.cap.keep")
+	if err != nil {
+		return nil, err
+	}
+	_, list, _ := strings.Cut(said, "=")
+	lines := []string{"lxc.cap.keep ="}
+	for _, word := range strings.Fields(list) {
+		if !slices.Contains(overNetwork, strings.TrimPrefix(word, "cap_")) {
+			lines = append(lines, "lxc.cap.keep = "+word)
+		}
+	}
+	if len(lines) == 1 {
+		lines = append(lines, "lxc.cap.keep = none")
+	}
+	return lines, nil
+}
+
+// keepsCapabilities says whether a configuration, or one that it includes, has
+// a list of capabilities to keep: lxc-info gives either list under either name.
+func keepsCapabilities(path string, depth int) (bool, error) {
+	if depth > 10 {
+		return false, fmt.Errorf("cannot read %s: it is included too deep", path)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	if info.IsDir() {
+		// lxc.container.conf(5): all in it whose names end in .conf.
+		below, err := filepath.Glob(filepath.Join(path, "*.conf"))
+		if err != nil {
+			return false, err
+		}
+		for _, file := range below {
+			if keeps, err := keepsCapabilities(file, depth+1); keeps || err != nil {
+				return keeps, err
+			}
+		}
+		return false, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return false, err
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		key, value, _ := strings.Cut(line, "=")
+		switch key, value = strings.TrimSpace(key), strings.TrimSpace(value); {
+		case key == "lxc.cap.keep" && value != "":
+			return true, nil
+		case key == "lxc.include" && value != "":
+			if keeps, err := keepsCapabilities(value, depth+1); keeps || err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return keeps, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// resolver copies how the host finds names into work, and returns where in the
+// root it is to be seen; empty: nowhere. It is a copy because the guest's root
+// may be able to write to what is mounted.
+func resolver(root, work string) (string, error) {
+	data, err := os.ReadFile("/etc/resolv.conf")
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	in, err := rooted.Open(root)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	name, err := in.Resolve("/etc/resolv.conf")
+	if err != nil || name == "/" || strings.ContainsAny(name+work, " \t\n\r\\") {
+		return "", nil
+	}
+	file := filepath.Join(work, "resolv.conf")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		return "", err
+	}
+	return strings.TrimPrefix(name, "/"), os.Chmod(file, 0o644)
+}
+
+// relay hides from exec what f is, so that it makes a pipe.
+func relay(f *os.File) io.Writer {
+	if f == nil {
+		return nil
+	}
+	return struct{ io.Writer }{f}
+}
+
+// feed gives the command in through a pipe; a terminal is not read. The
+// returned function ends that; a read of in that waits is left to itself.
+func feed(cmd *exec.Cmd, in *os.File) (func(), error) {
+	if in == nil {
+		return func() {}, nil
+	}
+	if _, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS); err == nil {
+		return func() {}, nil
+	}
+	theirs, ours, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdin = theirs
+	go func() {
+		_, _ = io.Copy(ours, in)
+		ours.Close()
+	}()
+	return func() { theirs.Close(); ours.Close() }, nil
+}
+
+// statusOf is the exit status that script wrote. Someone of the guest may still
+// hold the other end: it never waits.
+func statusOf(f *os.File) (int, bool) {
+	fd := int(f.Fd())
+	if unix.SetNonblock(fd, true) != nil {
+		return 0, false
+	}
+	buf := make([]byte, 16)
+	n, err := unix.Read(fd, buf)
+	if err != nil || n <= 0 {
+		return 0, false
+	}
+	code, err := strconv.Atoi(strings.TrimSpace(string(buf[:n])))
+	return code, err == nil && code >= 0 && code <= 255
+}
+
+// exitError is the error of a command that ended with code. Only a process has
+// one.
+func exitError(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return exec.Command("/bin/sh", "-c", "exit "+strconv.Itoa(code)).Run()
+}
+
+// removeWork takes away what a call left, also where LXC keeps a lock for each
+// directory of containers that it ever saw.
+func removeWork(work string) {
+	_ = os.RemoveAll(filepath.Join(lockDir, work))
+	for range 5 {
+		if os.RemoveAll(work) == nil {
+			return
+		}
+		// LXC's last clean-up may still write there.
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+const lockDir = "/run/lxc/lock"

@@ -1,0 +1,235 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"beadm/be"
+)
+
+// Place is where the boot environments of a guest are. The directory that its
+// runtime starts it from is a link to the one that is to run, which is exchanged
+// by one rename:
+//
+//	/var/lib/machines/web1 -> .beadm/web1/@be-NAME
+//	/var/lib/machines/.beadm/web1/@be-NAME      the roots
+//	/var/lib/machines/.beadm/web1/@varshare     what they share
+//	/var/lib/machines/.beadm/web1/loader        what runs next, and the trial (package stub)
+//
+// Nobody but root, and the mapped root of a guest with a user namespace, may
+// enter there: what does not run holds old setuid programs. All of it is on one
+// file system.
+type Place struct{ Root string }
+
+// RootPrefix begins the name of a boot environment's directory in a Place, as
+// package btrfs has it.
+const RootPrefix = "@be-"
+
+const (
+	ours      = ".beadm"
+	snapshots = "@beadm-snapshots" // package btrfs
+)
+
+// Dir holds the boot environments.
+func (p Place) Dir() string {
+	return filepath.Join(filepath.Dir(p.Root), ours, filepath.Base(p.Root))
+}
+
+// Loader is the directory of the guest's loader.
+func (p Place) Loader() string { return filepath.Join(p.Dir(), "loader") }
+
+func (p Place) link(name string) string { return filepath.Join(ours, filepath.Base(p.Root), name) }
+
+// Current is the directory in Dir that the guest is started from. Adopted says
+// whether the guest's root is such a link at all.
+func (p Place) Current() (name string, adopted bool, err error) {
+	to, err := os.Readlink(p.Root)
+	if err != nil {
+		// A root that is no link, or is not there, is nobody's error here.
+		if info, lerr := os.Lstat(p.Root); errors.Is(lerr, fs.ErrNotExist) || lerr == nil && info.Mode()&fs.ModeSymlink == 0 {
+			return "", false, nil
+		}
+		return "", false, fmt.Errorf("cannot read where %s leads: %w", p.Root, err)
+	}
+	name, ok := strings.CutPrefix(to, p.link("")+"/")
+	if !ok || name == "" || strings.Contains(name, "/") {
+		return "", false, nil
+	}
+	return name, true, nil
+}
+
+// Point has the guest start from name in Dir from now on. After a power cut it
+// starts from the one or from the other.
+func (p Place) Point(name string) error {
+	now, adopted, err := p.Current()
+	if err != nil {
+		return err
+	}
+	if !adopted {
+		return be.E(be.NoStore, "cannot exchange the root %s: it is not a link of beadm's; run beadm guest init", p.Root)
+	}
+	if now == name {
+		return nil
+	}
+	if info, err := os.Lstat(filepath.Join(p.Dir(), name)); err != nil || !info.IsDir() {
+		return be.E(be.Unbootable, "cannot exchange the root %s: there is no directory %s in %s", p.Root, name, p.Dir())
+	}
+	// Within .beadm nobody takes it for a guest.
+	next := filepath.Join(p.Dir(), "next")
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot exchange the root %s: %w", p.Root, err)
+	}
+	if err := os.Symlink(p.link(name), next); err != nil {
+		return fmt.Errorf("cannot exchange the root %s: %w", p.Root, err)
+	}
+	if err := os.Rename(next, p.Root); err != nil {
+		return fmt.Errorf("cannot exchange the root %s: %w", p.Root, err)
+	}
+	return syncDirs(filepath.Dir(p.Root))
+}
+
+// CanAdopt says, as an error, why Adopt cannot.
+func (p Place) CanAdopt() error {
+	if _, adopted, err := p.Current(); adopted || err != nil {
+		return err
+	}
+	info, err := os.Lstat(p.Root)
+	if err != nil {
+		return be.E(be.NotFound, "cannot adopt %s: %w", p.Root, err)
+	}
+	if !info.IsDir() {
+		return be.E(be.NoStore, "cannot adopt %s: it is not a directory", p.Root)
+	}
+	return isSubvolume(p.Root)
+}
+
+// Adopt moves the guest's root into Dir as the boot environment name, and puts
+// the link in its place by one exchange of the two: a guest that runs goes on.
+// It may be repeated.
+func (p Place) Adopt(name string) error {
+	if err := p.CanAdopt(); err != nil {
+		return err
+	}
+	for _, dir := range []string{filepath.Join(filepath.Dir(p.Root), ours), p.Dir()} {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
+		}
+		if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+			return be.E(be.InUse, "cannot adopt %s: %s is not a directory", p.Root, dir)
+		}
+	}
+	if err := p.letIn(); err != nil {
+		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
+	}
+	if err := os.Mkdir(p.Loader(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
+	}
+	if _, adopted, err := p.Current(); adopted || err != nil {
+		return err
+	}
+	at := filepath.Join(p.Dir(), RootPrefix+name)
+	// What a cut before the exchange left.
+	if _, err := os.Readlink(at); err == nil {
+		if err := os.Remove(at); err != nil {
+			return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
+		}
+	}
+	if err := os.Symlink(p.link(RootPrefix+name), at); err != nil {
+		return be.E(be.InUse, "cannot adopt %s: %w", p.Root, err)
+	}
+	if err := exchange(p.Root, at); err != nil {
+		return errors.Join(be.E(be.InUse, "cannot adopt %s: %w", p.Root, err), os.Remove(at))
+	}
+	return syncDirs(filepath.Dir(p.Root), p.Dir())
+}
+
+// letIn lets the root of a guest with a user namespace come to what it starts:
+// LXC opens that as this one. Nobody else does.
+func (p Place) letIn() error {
+	info, err := os.Stat(p.Root)
+	if err != nil {
+		return err
+	}
+	gid := groupOf(info)
+	if gid == 0 {
+		return nil
+	}
+	if err := os.Chmod(filepath.Dir(p.Dir()), 0o711); err != nil {
+		return err
+	}
+	if err := os.Lchown(p.Dir(), 0, gid); err != nil {
+		return err
+	}
+	return os.Chmod(p.Dir(), 0o710)
+}
+
+// Release is the reverse of Adopt: the root that the guest starts from comes
+// back to its old place. The rest of Dir stays. It may be repeated.
+func (p Place) Release() error {
+	name, adopted, err := p.Current()
+	if err != nil {
+		return err
+	}
+	if adopted {
+		if err := exchange(p.Root, filepath.Join(p.Dir(), name)); err != nil {
+			return be.E(be.InUse, "cannot put the root back to %s: %w", p.Root, err)
+		}
+		if err := syncDirs(filepath.Dir(p.Root), p.Dir()); err != nil {
+			return err
+		}
+	}
+	// The link, which leads nowhere now.
+	entries, err := os.ReadDir(p.Dir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type()&fs.ModeSymlink != 0 {
+			if err := os.Remove(filepath.Join(p.Dir(), e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Forget removes what Adopt made, once nothing of the guest is in it.
+func (p Place) Forget() error {
+	for _, name := range []string{"loader", "lock", "next"} {
+		if err := os.RemoveAll(filepath.Join(p.Dir(), name)); err != nil {
+			return fmt.Errorf("cannot forget %s: %w", p.Root, err)
+		}
+	}
+	// The store's directories for snapshots, if they are empty.
+	held, _ := filepath.Glob(filepath.Join(p.Dir(), snapshots, "*"))
+	for _, dir := range append(held, filepath.Join(p.Dir(), snapshots)) {
+		os.Remove(dir)
+	}
+	if err := os.Remove(p.Dir()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return be.E(be.InUse, "cannot forget %s: %w", p.Root, err)
+	}
+	os.Remove(filepath.Dir(p.Dir())) // if it was the last
+	return syncDirs(filepath.Dir(p.Root))
+}
+
+func syncDirs(dirs ...string) error {
+	for _, dir := range dirs {
+		d, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		err = d.Sync()
+		d.Close()
+		if err != nil {
+			return fmt.Errorf("cannot make the names in %s durable: %w", dir, err)
+		}
+	}
+	return nil
+}

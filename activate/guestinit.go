@@ -1,0 +1,151 @@
+package activate
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"beadm/activate/guest"
+	"beadm/be"
+	"beadm/be/journal"
+	"beadm/be/state"
+)
+
+// Init makes a guest one of boot environments: its root becomes the first of
+// them, called name, without being copied, and a guest that runs goes on. It
+// may be repeated.
+func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Reporter) error {
+	if err := be.CheckName(name); err != nil {
+		return err
+	}
+	now, adopted, err := m.Place.Current()
+	if err != nil {
+		return err
+	}
+	if err := m.Place.CanAdopt(); err != nil {
+		return err
+	}
+	if l, ok := m.Runtime.(guest.Linker); ok {
+		if err := l.FollowsLink(ctx, m.Guest); err != nil {
+			return err
+		}
+	}
+	if dryRun {
+		if !adopted {
+			say.Would("move " + m.Place.Root + " to " + filepath.Join(m.Place.Dir(), "@be-"+name) + " and leave a link")
+		}
+		return nil
+	}
+	if !adopted {
+		say.Step("move " + m.Place.Root + " to " + m.Place.Dir())
+	}
+	if err := m.Place.Adopt(name); err != nil {
+		return err
+	}
+	unlock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return m.with(ctx, func(t *Target) error {
+		s, err := t.Look(ctx)
+		if err != nil {
+			return err
+		}
+		setUp := s.Dir != nil && s.State.Loader.Kind != ""
+		s.Close()
+		if setUp {
+			say.Note("%s is one of boot environments already, and runs %s", m.Guest.Name, now)
+			return nil
+		}
+		return t.Setup(ctx, SetupOptions{Loader: state.LoaderConfig{Kind: "stub", Dir: m.Place.Loader(), Args: []string{}}})
+	})
+}
+
+// GiveBack gives the guest back as it was before Init, with the root that it
+// runs: nothing of beadm's is left. Its other boot environments are destroyed if
+// others says so, and refused otherwise, as is one whose data is shared.
+func (m *Machine) GiveBack(ctx context.Context, others, dryRun bool, say Reporter) error {
+	unlock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = m.with(ctx, func(t *Target) error { return t.emptyStore(ctx, m.Guest.Name, others, dryRun) })
+	if err != nil || dryRun {
+		if err == nil {
+			say.Would("put its root back to " + m.Place.Root)
+		}
+		return err
+	}
+	say.Step("put its root back to " + m.Place.Root)
+	if err := m.Place.Release(); err != nil {
+		return err
+	}
+	return m.Place.Forget()
+}
+
+// emptyStore takes away everything of a guest but the root that it runs.
+func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun bool) error {
+	s, err := t.write(ctx, dryRun)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := Allow(s.State, "destroy"); err != nil {
+		return err
+	}
+	shared, err := s.hasShare(ctx)
+	if err != nil {
+		return err
+	}
+	if shared {
+		return be.E(be.InUse, "cannot release %s: its directories are shared; give them back first with beadm -g %s share undo and share commit", name, name)
+	}
+	running, err := s.running(ctx)
+	if err != nil {
+		return err
+	}
+	if running.UUID != s.State.Default {
+		return be.E(be.InUse, "cannot release %s: it runs %s, and starts %s next; activate what it is to keep", name, running.Name, s.nameOf(ctx, s.State.Default))
+	}
+	all, err := s.Store.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		switch {
+		case b.Running:
+			continue
+		case !others:
+			return be.E(be.InUse, "cannot release %s: it has another boot environment, %s; give --destroy, or destroy it first", name, b.Name)
+		case dryRun:
+			s.Report.Would("destroy " + b.Name)
+			continue
+		}
+		s.Report.Step("destroy " + b.Name)
+		if _, err := s.Store.Destroy(ctx, b.Name, false); err != nil {
+			return err
+		}
+	}
+	if dryRun {
+		return nil
+	}
+	if rec, err := journal.Open(s.Dir); err != nil || rec != nil {
+		return be.E(be.Recovery, "cannot release %s: an operation was interrupted; run beadm -g %s recover", name, name)
+	}
+	snaps, err := s.Store.Snapshots(ctx, running.Name)
+	if err != nil {
+		return err
+	}
+	for _, sn := range snaps {
+		if err := s.Store.DestroySnapshot(ctx, running.Name, sn.Name); err != nil {
+			return err
+		}
+	}
+	if err := os.RemoveAll(s.Dir.Path("")); err != nil {
+		return fmt.Errorf("cannot remove the state of %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"beadm/be/state"
+)
+
+// startGuests are the units that start guests: each waits for guestUnit. A
+// template in Before= of that would name no unit.
+var startGuests = []string{"systemd-nspawn@.service", "lxc.service", "lxc@.service"}
+
+const afterGuestUnit = "[Unit]\nWants=beadm-guests.service\nAfter=beadm-guests.service\n"
+
+// guestUnit has the host make its guests ready before anything starts them.
+//
+//go:embed units/beadm-guests.service
+var guestUnit string
+
+const unitDir = "/etc/systemd/system"
+
+// putGuestUnit installs it on a host that systemd runs.
+func putGuestUnit() error {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return nil
+	}
+	program := "/usr/sbin/beadm"
+	if _, err := os.Stat(program); err != nil {
+		if program, err = os.Executable(); err != nil {
+			return err
+		}
+	}
+	text := strings.ReplaceAll(guestUnit, "@BEADM@", program)
+	file := filepath.Join(unitDir, "beadm-guests.service")
+	files := map[string]string{file: text}
+	for _, unit := range startGuests {
+		files[filepath.Join(unitDir, unit+".d", "beadm.conf")] = afterGuestUnit
+	}
+	did := false
+	for file, text := range files {
+		if have, err := os.ReadFile(file); err == nil && string(have) == text {
+			continue
+		}
+		did = true
+		err := os.MkdirAll(filepath.Dir(file), 0o755)
+		if err == nil {
+			err = state.WriteFile(file, []byte(text))
+		}
+		if err == nil {
+			err = os.Chmod(file, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot have the host make its guests ready at boot: %w", err)
+		}
+	}
+	if !did {
+		return nil
+	}
+	wants := filepath.Join(unitDir, "multi-user.target.wants")
+	if err := os.MkdirAll(wants, 0o755); err != nil {
+		return err
+	}
+	if err := os.Symlink(file, filepath.Join(wants, "beadm-guests.service")); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if out, err := exec.Command("systemctl", "daemon-reload").CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot have systemd read its units again: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}

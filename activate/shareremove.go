@@ -187,7 +187,8 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 		if data, err := s.openRelocation(); err != nil || data != nil {
 			return true, err
 		}
-		list, err := share.Status(ctx, s.Root, nil)
+		// By name: what is in no profile is not listed any more once it is put back.
+		list, err := share.Status(ctx, s.Root, a.paths())
 		for _, p := range list {
 			if slices.Contains(a.Names, p.Name) && p.State == share.Real {
 				return true, err

@@ -40,6 +40,14 @@ func (s *Session) cloned(ctx context.Context, to, from be.UUID, snapshotRoot str
 	return a.Cloned(ctx, to, from, reconcile.Snapshot{Root: snapshotRoot, AsOf: s.asOf}, running)
 }
 
+func (s *Session) fromTemplate(ctx context.Context, created be.UUID, root string) error {
+	a, err := s.archive()
+	if err != nil {
+		return err
+	}
+	return a.FromTemplate(ctx, created, reconcile.Snapshot{Root: root})
+}
+
 func (s *Session) forget(uuid be.UUID) error {
 	if uuid == "" {
 		return nil

@@ -88,6 +88,11 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	args.UUID, args.Existed = running.UUID, existed
+	seal, err := s.unseal(ctx, running)
+	defer seal()
+	if err != nil {
+		return plan, res, err
+	}
 	// With the command's own context: until the first directory is exchanged it
 	// can be given up, and there may be hours to copy.
 	err = s.run(ctx, s.shareInitPlan(args, func(context.Context) error {

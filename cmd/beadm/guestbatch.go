@@ -159,6 +159,12 @@ func rollbackGuests(c *cli.Context, list []guest.Guest, _ cli.ActionFunc) error 
 // has armed their trials.
 func thenActivate(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
 	good, err := forEachGuest(c, list, action)
+	return switchArmed(c, good, err)
+}
+
+// switchArmed switches those for which a command has succeeded, if it was given
+// -a; err is what became of the others.
+func switchArmed(c *cli.Context, good []guest.Guest, err error) error {
 	if !c.Bool("activate") || c.Bool("dry-run") || len(good) == 0 {
 		return err
 	}
@@ -166,10 +172,6 @@ func thenActivate(c *cli.Context, list []guest.Guest, action cli.ActionFunc) err
 		return berr
 	}
 	return err
-}
-
-func createGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
-	return thenActivate(c, list, action)
 }
 
 func upgradeGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {

@@ -110,10 +110,10 @@ func (h *guests) addContainers(prefix string, n int) {
 
 // root is the directory that the guest is started from.
 func (h *guests) root(name string) string {
-	if h.runtime[name] == h.nspawn {
-		return filepath.Join(h.dir, name)
+	if r := h.runtime[name]; r != nil && r != h.nspawn {
+		return filepath.Join(h.lxc, name, "rootfs")
 	}
-	return filepath.Join(h.lxc, name, "rootfs")
+	return filepath.Join(h.dir, name)
 }
 
 // manyInotify lets root have more inotify instances than the kernel's 128, of
@@ -589,4 +589,27 @@ func TestUnconfirmedGuestReturnsAsTheHostBoots(t *testing.T) {
 	h.run("-g", name, "status", "--acknowledge")
 	h.run("guest", "boot") // of what runs
 	h.healthy(name)
+}
+
+// A package manager works in a root that does not run, as in the guest itself:
+// what it puts into shared directories arrives with the switch.
+func TestGuestIsUpgradedByItsPackageManager(t *testing.T) {
+	h := newGuests(t, "gp", 1)
+	name := h.names[0]
+	h.up()
+	h.run("guest", "init", name)
+	h.run("share", "-g", name, "init", "--stop-all")
+	h.up()
+	h.run("-g", name, "upgrade", "new", "--", "sh", "-c", "apt-get install -y -qq /usr/share/demo/*.deb")
+	spool := filepath.Join(h.share(name), "spool/postfix")
+	if _, err := os.Stat(spool); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the spool of the package is there before the switch: %v", err)
+	}
+	if s := h.switched(0, "-g", name, "activate", "new")[name]; s.Outcome != activate.Confirmed {
+		t.Fatalf("%+v", s)
+	}
+	if pid := strings.TrimSpace(read(t, filepath.Join(spool, "pid/master.pid"))); pid == "" {
+		t.Error("postfix does not run in the new root")
+	}
+	h.nothingLost(name)
 }

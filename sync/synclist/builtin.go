@@ -22,6 +22,11 @@ const builtinLinux = `
 /root/.ssh/authorized_keys2 MERGE
 /etc/ssh/ssh_host_* OVERWRITE
 /etc/beadm MERGE
+/etc/systemd/system/beadm-guests.service MERGE
+/etc/systemd/system/multi-user.target.wants/beadm-guests.service MERGE
+/etc/systemd/system/systemd-nspawn@.service.d/beadm.conf MERGE
+/etc/systemd/system/lxc.service.d/beadm.conf MERGE
+/etc/systemd/system/lxc@.service.d/beadm.conf MERGE
 /etc/machine-id OVERWRITE
 /etc/hostname OVERWRITE
 /etc/hostid OVERWRITE

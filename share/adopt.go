@@ -189,7 +189,7 @@ func setOldAside(r *rooted.Root, p string) error {
 // stageNewer makes names in the staging tree for the files of p that changed
 // since then. They are second names of the same files: nothing is copied.
 func stageNewer(ctx context.Context, r *rooted.Root, p Path, since time.Time, a *Adoption) error {
-	return r.Walk(p.Path, func(at string, info rooted.Info) error {
+	return r.Scan(p.Path, nil, func(at string, info rooted.Info) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

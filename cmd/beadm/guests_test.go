@@ -44,6 +44,7 @@ type guests struct {
 func newGuests(t *testing.T, prefix string, n int) *guests {
 	t.Helper()
 	needBtrfs(t)
+	t.Parallel() // most of it waits for boots
 	if _, err := exec.LookPath("systemd-nspawn"); err != nil {
 		t.Fatalf("this test boots machines: %v; install systemd-container", err)
 	}

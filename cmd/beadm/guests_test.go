@@ -44,7 +44,8 @@ type guests struct {
 func newGuests(t *testing.T, prefix string, n int) *guests {
 	t.Helper()
 	needBtrfs(t)
-	t.Parallel() // most of it waits for boots
+	// Not beside others: a machine holds what is mounted when it starts, and a
+	// disk that another test takes away then stays in use.
 	if _, err := exec.LookPath("systemd-nspawn"); err != nil {
 		t.Fatalf("this test boots machines: %v; install systemd-container", err)
 	}

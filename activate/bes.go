@@ -16,7 +16,8 @@ import (
 
 // CreateOptions are those of beadm create.
 type CreateOptions struct {
-	From        string // name or BE@SNAP; empty: the running boot environment
+	From        string    // name or BE@SNAP; empty: the running boot environment
+	Template    *Template // in place of From
 	Empty       bool
 	Description string
 	Properties  []string
@@ -47,6 +48,7 @@ type createArgs struct {
 	Desc     string   `json:"description,omitempty"`
 	Props    []string `json:"properties,omitempty"`
 	UUID     be.UUID  `json:"uuid"`
+	Template string   `json:"template,omitempty"` // in place of Source
 }
 
 func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (be.BE, error) {
@@ -57,7 +59,13 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	}
 	args := createArgs{Name: name, Token: be.NewToken(), Desc: opts.Description, Props: opts.Properties, UUID: be.NewUUID()}
 	var upTo time.Time
-	if !opts.Empty {
+	switch {
+	case opts.Template != nil:
+		if err := opts.Template.fitsHere(s); err != nil {
+			return be.BE{}, err
+		}
+		args.Template = opts.Template.name
+	case !opts.Empty:
 		from, snap, isSnap := be.SplitSnapshot(opts.From)
 		if opts.From == "" {
 			running, err := s.running(ctx)
@@ -95,10 +103,10 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		return be.BE{}, err
 	}
 	if opts.DryRun {
-		s.printPlan(s.createPlan(args))
+		s.printPlan(s.clonePlan(args, opts.Template))
 		return be.BE{}, nil
 	}
-	if err := s.run(ctx, s.createPlan(args)); err != nil {
+	if err := s.run(ctx, s.clonePlan(args, opts.Template)); err != nil {
 		return be.BE{}, err
 	}
 	b, err := s.find(ctx, name)
@@ -106,14 +114,14 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		return be.BE{}, err
 	}
 	k := s.State.Know(b.UUID)
-	k.Name, k.UpTo = name, upTo
+	k.Name, k.UpTo, k.Template = name, upTo, args.Template
 	if k.Upgrade, err = s.upgradeIn(ctx, args); err != nil {
 		return b, err
 	}
 	if err := s.save(); err != nil {
 		return b, err
 	}
-	s.record("create", name, "from "+args.Source)
+	s.record("create", name, "from "+args.Source+args.Template)
 	return b, nil
 }
 
@@ -133,17 +141,23 @@ func (s *Session) findSnapshot(ctx context.Context, name, snap string) error {
 	return be.E(be.NotFound, "there is no snapshot %s@%s", name, snap)
 }
 
-func (s *Session) createPlan(args createArgs) journal.Plan {
+// createPlan is for undoing what was cut: no template is needed.
+func (s *Session) createPlan(args createArgs) journal.Plan { return s.clonePlan(args, nil) }
+
+func (s *Session) clonePlan(args createArgs, template *Template) journal.Plan {
 	snapDir := s.path("snap")
 	return journal.Plan{Op: "create", Args: args, Commit: -1, Steps: []journal.Step{
 		{
-			Name: "clone " + args.Source + " as " + args.Name,
+			Name: "clone " + args.Source + args.Template + " as " + args.Name,
 			Do: func(ctx context.Context) error {
 				opts := be.CreateOptions{Name: args.Name, UUID: args.UUID, From: args.Source, Description: args.Desc, Properties: args.Props}
 				if args.Auto {
 					opts.AutoSnapshot = args.Snapshot
 				} else {
 					opts.Snapshot = args.Snapshot
+				}
+				if template != nil {
+					return template.create(ctx, s, opts)
 				}
 				if args.Auto {
 					s.asOf = time.Now()
@@ -168,18 +182,25 @@ func (s *Session) createPlan(args createArgs) journal.Plan {
 		{
 			Name: "record what its files are",
 			Do: func(ctx context.Context) error {
-				if args.Source == "" {
+				if args.Source == "" && args.Template == "" {
 					return nil
-				}
-				src, err := s.find(ctx, args.Source)
-				if err != nil {
-					return err
 				}
 				b, err := s.find(ctx, args.Name)
 				if err != nil {
 					return err
 				}
 				if err := s.private(snapDir); err != nil {
+					return err
+				}
+				if args.Template != "" {
+					if err := s.Store.Mount(ctx, args.Name, snapDir, true); err != nil {
+						return err
+					}
+					err := s.fromTemplate(ctx, b.UUID, snapDir)
+					return errors.Join(err, s.Store.UnmountDir(context.WithoutCancel(ctx), snapDir))
+				}
+				src, err := s.find(ctx, args.Source)
+				if err != nil {
 					return err
 				}
 				if err := s.Store.MountSnapshot(ctx, args.Source, args.Snapshot, snapDir); err != nil {

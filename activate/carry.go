@@ -9,6 +9,7 @@ import (
 	"beadm/be/rooted"
 	"beadm/be/state"
 	reconcile "beadm/sync"
+	"beadm/sync/manifest"
 )
 
 // What a switch carries from one boot environment to another, and the records
@@ -21,8 +22,15 @@ func (s *Session) archive() (*reconcile.Archive, error) {
 	}
 	a.Shared = []string{"/" + sharePoint}
 	a.GOOS = runtime.GOOS
+	if s.Guest {
+		a.Most = ofGuest
+	}
 	return a, nil
 }
+
+// ofGuest keeps a guest from filling the host's memory and state with what its
+// synclist names.
+var ofGuest = manifest.Most{File: 1 << 30, Account: 4 << 20, Lines: 20_000, Bytes: 4 << 30, Files: 50_000}
 
 func (s *Session) cloned(ctx context.Context, to, from be.UUID, snapshotRoot string, running bool) error {
 	a, err := s.archive()
@@ -30,6 +38,14 @@ func (s *Session) cloned(ctx context.Context, to, from be.UUID, snapshotRoot str
 		return err
 	}
 	return a.Cloned(ctx, to, from, reconcile.Snapshot{Root: snapshotRoot, AsOf: s.asOf}, running)
+}
+
+func (s *Session) fromTemplate(ctx context.Context, created be.UUID, root string) error {
+	a, err := s.archive()
+	if err != nil {
+		return err
+	}
+	return a.FromTemplate(ctx, created, reconcile.Snapshot{Root: root})
 }
 
 func (s *Session) forget(uuid be.UUID) error {

@@ -3,6 +3,7 @@ package activate
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -10,6 +11,7 @@ import (
 	"beadm/be"
 	"beadm/be/journal"
 	"beadm/be/state"
+	"beadm/share"
 )
 
 // Init makes a guest one of boot environments: its root becomes the first of
@@ -92,6 +94,19 @@ func (m *Machine) GiveBack(ctx context.Context, others, dryRun bool, say Reporte
 	return m.Place.Forget()
 }
 
+// shareIsEmpty says that nothing is shared: no directory leads there, and
+// nothing is in it.
+func (s *Session) shareIsEmpty(ctx context.Context) bool {
+	paths, err := share.Status(ctx, s.Root, nil)
+	live := s.openLive()
+	if err != nil || anyLinked(paths) || live == nil {
+		return false
+	}
+	defer live.Close()
+	names, err := live.Readdirnames(1)
+	return len(names) == 0 && err == io.EOF
+}
+
 // emptyStore takes away everything of a guest but the root that it runs.
 func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun bool) error {
 	s, err := t.Look(ctx)
@@ -114,7 +129,8 @@ func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun boo
 	if err != nil {
 		return err
 	}
-	if shared {
+	// Given back, it is left, empty.
+	if shared && !s.shareIsEmpty(ctx) {
 		return be.E(be.InUse, "cannot release %s: its directories are shared; give them back first with beadm -g %s share undo and share commit", name, name)
 	}
 	running, err := s.running(ctx)
@@ -145,6 +161,11 @@ func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun boo
 	}
 	if dryRun {
 		return nil
+	}
+	if shared {
+		if err := s.dropEmptyShare(ctx); err != nil {
+			return err
+		}
 	}
 	if s.Dir == nil {
 		return s.dropSnapshots(ctx, running.Name)

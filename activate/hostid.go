@@ -89,7 +89,7 @@ func readHostID(dir string) (h systemID, err error) {
 		return h, err
 	}
 	defer root.Close()
-	if h.file, err = root.ReadFile(hostIDFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if h.file, err = root.ReadFileLimit(hostIDFile, 1<<10); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return h, err
 	}
 	files := boot.Modprobe{}
@@ -103,7 +103,7 @@ func readHostID(dir string) (h systemID, err error) {
 			if path.Ext(name) != ".conf" {
 				continue
 			}
-			if files[name], err = root.ReadFile(name); err != nil {
+			if files[name], err = root.ReadFileLimit(name, 1<<20); err != nil {
 				delete(files, name) // modprobe would not read it either
 			}
 		}

@@ -52,7 +52,7 @@ func putKernelHooks(root *rooted.Root) error {
 			return err
 		}
 		path := filepath.Join(hook.dir, "zz-beadm")
-		if old, err := root.ReadFile(path); err == nil && string(old) == kernelHook {
+		if old, err := root.ReadFileLimit(path, 1<<20); err == nil && string(old) == kernelHook {
 			continue
 		}
 		if err := root.WriteFileAtomic(path, []byte(kernelHook), rooted.Attr{Mode: 0o755}); err != nil {

@@ -107,7 +107,13 @@ func (s *Session) checkLeft(ctx context.Context, running, in be.BE, leave bool) 
 	if err != nil {
 		return nil, err
 	}
-	if data := left.Data(places); len(data) > 0 && !leave {
+	data := left.Data(places)
+	if k := s.State.BEs[in.UUID]; len(data) > 0 && !leave && k != nil && k.Template != "" && k.UpTo.IsZero() {
+		return nil, be.E(be.Decision, "cannot activate %s: it was made from %s and lacks data that is in %s alone: %s; "+
+			"share its directory (beadm share add), put it on the synclist, mount it from the host, or give --leave-behind",
+			in.Name, k.Template, running.Name, left.Few(data, 3))
+	}
+	if len(data) > 0 && !leave {
 		return nil, be.E(be.Decision, "cannot activate %s: data that %s wrote would be left behind: %s; "+
 			"give it a dataset of its own, share its directory of /var (beadm share init), put it on the synclist, or give --leave-behind",
 			in.Name, running.Name, left.Few(data, 3))

@@ -62,9 +62,11 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	if err := s.lock(); err != nil {
 		return res, trialError(claimsTrial, err)
 	}
+	seal, trouble := s.unseal(ctx, running)
+	defer seal()
 	// What a command left in the middle says what the trial's end means: a
 	// confirmation that was cut behind its commit is one.
-	trouble := errors.Join(s.keepPrimary(), s.recoverSwitch(ctx))
+	trouble = errors.Join(trouble, s.keepPrimary(), s.recoverSwitch(ctx))
 	st := s.State
 	ls, err := s.Loader.State(ctx)
 	if err != nil {

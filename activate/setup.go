@@ -350,7 +350,7 @@ func putBeadm(dir, binary string, identity []byte) error {
 	if err := root.MkdirAll("/etc/beadm", 0o755); err != nil {
 		return err
 	}
-	if old, err := root.ReadFile("/" + identityFile); err == nil && bytes.Equal(old, identity) {
+	if old, err := root.ReadFileLimit("/"+identityFile, 1<<10); err == nil && bytes.Equal(old, identity) {
 		return nil
 	}
 	return root.WriteFileAtomic("/"+identityFile, identity, rooted.Attr{Mode: 0o600})
@@ -392,5 +392,5 @@ func readInRoot(dir, path string) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	return root.ReadFile(path)
+	return root.ReadFileLimit(path, 1<<20)
 }

@@ -36,7 +36,7 @@ func (t *Target) CommitShare(ctx context.Context, dryRun bool) ([]string, error)
 	}
 	had := []string{}
 	for _, b := range all {
-		if b.Incomplete || b.ReadOnly && !b.Running {
+		if b.Incomplete || b.ReadOnly && !b.Running && !s.opens() {
 			continue
 		}
 		var old bool
@@ -56,7 +56,11 @@ func (t *Target) CommitShare(ctx context.Context, dryRun bool) ([]string, error)
 		case dryRun:
 			continue
 		case b.Running:
-			err = share.Commit(ctx, s.Root, openPath(live))
+			var seal func()
+			if seal, err = s.unseal(ctx, b); err == nil {
+				err = share.Commit(ctx, s.Root, openPath(live))
+			}
+			seal()
 		default:
 			s.Report.Step("delete " + share.OldDir + " of " + b.Name)
 			err = s.writeInto(ctx, b.Name, func(dir string) error { return share.Commit(ctx, dir, "") })

@@ -3,6 +3,9 @@ package activate
 import (
 	"context"
 	"errors"
+	"io"
+	"io/fs"
+	"os"
 	"strings"
 
 	"beadm/be"
@@ -73,6 +76,9 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 	if opts.DryRun {
 		return plan, res, nil
 	}
+	if err := s.roomForShare(); err != nil {
+		return plan, res, err
+	}
 	running, err := s.running(ctx)
 	if err != nil {
 		return plan, res, err
@@ -82,6 +88,11 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		return plan, res, err
 	}
 	args.UUID, args.Existed = running.UUID, existed
+	seal, err := s.unseal(ctx, running)
+	defer seal()
+	if err != nil {
+		return plan, res, err
+	}
 	// With the command's own context: until the first directory is exchanged it
 	// can be given up, and there may be hours to copy.
 	err = s.run(ctx, s.shareInitPlan(args, func(context.Context) error {
@@ -111,6 +122,18 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 		t.Report.Warn("%v", err)
 	}
 	return plan, res, nil
+}
+
+// roomForShare refuses what nothing can be mounted on, before anything is begun.
+func (s *Session) roomForShare() error {
+	d, err := s.openShare()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return be.E(be.Decision, "cannot share anything: %w; nothing was changed", err)
+	}
+	return d.Close()
 }
 
 type shareInitArgs struct {
@@ -176,24 +199,37 @@ func (s *Session) shareInitPlan(a shareInitArgs, move func(context.Context) erro
 
 // dropEmptyShare destroys a shared dataset that holds nothing. One that holds
 // anything is somebody's.
-func (s *Session) dropEmptyShare(ctx context.Context) error {
+func (s *Session) dropEmptyShare(ctx context.Context) (err error) {
 	exists, err := s.hasShare(ctx)
 	if err != nil || !exists {
 		return err
 	}
-	if err := s.mountVolume(ctx); err != nil {
+	at, unmount := (*os.File)(nil), s.unmountVolume
+	if err := s.mountVolume(ctx); err == nil {
+		if at = s.openLive(); at == nil {
+			return errors.New("the shared data is not mounted any more")
+		}
+	} else {
+		// A root that has no place for it keeps nothing from being undone.
+		dir := s.path("look")
+		if err := s.private(dir); err != nil {
+			return err
+		}
+		if err := s.Store.MountVolume(ctx, be.ShareVolume, dir); err != nil {
+			return err
+		}
+		unmount = func(ctx context.Context) error { return s.Store.UnmountDir(ctx, dir) }
+		defer func() { err = errors.Join(err, unmount(context.WithoutCancel(ctx))) }()
+		if at, err = os.Open(dir); err != nil {
+			return err
+		}
+	}
+	names, err := at.Readdirnames(1)
+	at.Close()
+	if err != nil && err != io.EOF || len(names) > 0 {
 		return err
 	}
-	live := s.openLive()
-	if live == nil {
-		return errors.New("the shared data is not mounted any more")
-	}
-	names, err := live.Readdirnames(-1)
-	live.Close()
-	if err != nil || len(names) > 0 {
-		return err
-	}
-	if err := s.unmountVolume(ctx); err != nil {
+	if err := unmount(ctx); err != nil {
 		return err
 	}
 	return s.Store.DestroyVolume(ctx, be.ShareVolume)

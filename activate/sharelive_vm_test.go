@@ -14,13 +14,14 @@ import (
 // sharedDirs are what a Debian has of the profile.
 var sharedDirs = []string{"mail", "log", "spool", "tmp"}
 
-// liveWriter appends, renames over, creates and deletes in /var/NAME. What it has
-// done it counts in /root once it is stopped, and goes on from there. It is one
-// process, and rests: of the emulated processor there is little.
+// liveWriter appends, renames over, creates and deletes in /var/NAME, which may
+// have slashes. What it has done it counts in /root once it is stopped, and goes on
+// from there. It is one process, and rests: of the emulated processor there is
+// little.
 const liveWriter = `#!/usr/bin/perl
 use strict;
 my $d = "/var/$ARGV[0]";
-my $count = "/root/wrote.$ARGV[0]";
+my $count = "/root/wrote." . ($ARGV[0] =~ tr{/}{-}r);
 my ($n, $stop) = (0, 0);
 if (open my $f, '<', $count) { $n = 0 + <$f> }
 $SIG{TERM} = sub { $stop = 1 };
@@ -38,15 +39,17 @@ until ($stop) {
 put($count, "$n\n");
 `
 
-// countLines says, for each directory, how much its writer wrote, and what of it
-// is not there.
-const countLines = `for d in mail log spool tmp; do
-	n=$(cat /root/wrote.$d); seq $n | cmp - /var/$d/w.log; echo $n | cmp - /var/$d/w.last
+// countLines is a script that says of each of the directories how much its writer,
+// which is stopped, wrote, and what of it is not there.
+func countLines(dirs ...string) string {
+	return "for d in " + strings.Join(dirs, " ") + `; do
+	n=$(cat /root/wrote.$(echo $d | tr / -)); seq $n | cmp - /var/$d/w.log; echo $n | cmp - /var/$d/w.last
 	i=$((n - 19)); while [ $i -le $n ]; do read got </var/$d/w.$i; [ "$got" = $i ] || echo $d lacks w.$i; i=$((i + 1)); done
 	[ $(ls /var/$d | grep -c '^w[.]') = 22 ] || echo $d has too many: $(ls /var/$d)
 	[ $n -gt 50 ] || echo $d has hardly any
 	echo $d: $n lines
 done 2>&1`
+}
 
 // A Debian on ZFS whose services write all the while to all that is moved: what
 // is in use is not moved, and nothing is lost when they are stopped for it. It
@@ -128,7 +131,7 @@ systemctl daemon-reload; systemctl start writer@mail writer@log writer@spool wri
 		t.Helper()
 		out := v.Must(2*time.Minute, `for d in mail log spool tmp; do n=$(wc -l </var/$d/w.log); until [ $(wc -l </var/$d/w.log) -gt $n ]; do sleep 1; done; systemctl is-active writer@$d; done
 systemctl stop writer@mail writer@log writer@spool writer@tmp
-`+countLines)
+`+countLines(sharedDirs...))
 		at(when + "\n" + out)
 		if lines := strings.Split(out, "\n"); len(lines) != 8 || strings.Count(out, "active\n") != 4 || strings.Contains(out, "inactive") || strings.Count(out, " lines") != 4 {
 			t.Errorf("%s, the writers' files:\n%s", when, out)

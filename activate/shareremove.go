@@ -6,7 +6,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"beadm/be"
 	"beadm/be/journal"
@@ -23,8 +22,9 @@ type ShareRemoveOptions struct {
 }
 
 // ShareRemove puts shared directories back into every boot environment, each
-// with a copy of what is in them now: first those at rest, then the running
-// one, live. What was shared is kept, hidden, until CommitShare.
+// with a copy of what is in them now: first those at rest, from a snapshot if the
+// store has any, since services write meanwhile; then the running one, live. What
+// was shared is kept, hidden, until CommitShare.
 func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (share.Result, error) {
 	var res share.Result
 	s, err := t.write(ctx, opts.DryRun)
@@ -61,14 +61,15 @@ func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (shar
 	if err != nil {
 		return res, err
 	}
+	var running be.BE
 	for _, b := range all {
 		switch {
 		case b.Running:
-			args.UUID = b.UUID
+			args.UUID, running = b.UUID, b
 		case b.Incomplete:
 		case b.Mountpoint != "":
 			return res, be.E(be.InUse, "cannot put directories back into %s: it is mounted at %s; unmount it first", b.Name, b.Mountpoint)
-		case b.ReadOnly:
+		case b.ReadOnly && !s.opens():
 			return res, be.E(be.InUse, "cannot put directories back into %s: it is read-only", b.Name)
 		default:
 			args.Others = append(args.Others, b.Name)
@@ -88,9 +89,17 @@ func (t *Target) ShareRemove(ctx context.Context, opts ShareRemoveOptions) (shar
 	if free < need+room {
 		return res, be.E(be.Undone, "cannot put directories back: their copies take %d MiB and %s has %d free; make room first; nothing was changed", (need+room)>>20, s.Store.Location(), free>>20)
 	}
+	if len(args.Others) > 0 && s.Store.Caps().Snapshots {
+		args.Snapshot = "beadm-undo-" + be.NewToken()
+	}
 	if opts.DryRun {
 		s.printPlan(s.shareRemovePlan(args, nil))
 		return res, nil
+	}
+	seal, err := s.unseal(ctx, running)
+	defer seal()
+	if err != nil {
+		return res, err
 	}
 	err = s.run(ctx, s.shareRemovePlan(args, func(context.Context) error {
 		res, err = share.Undo(ctx, share.Options{
@@ -135,6 +144,8 @@ type shareRemoveArgs struct {
 	UUID   be.UUID  `json:"uuid"` // of the running boot environment
 	Names  []string `json:"names"`
 	Others []string `json:"others"` // boot environments at rest
+	// Snapshot of the shared data is what those get theirs from.
+	Snapshot string `json:"snapshot,omitempty"`
 }
 
 func (a shareRemoveArgs) paths() []string {
@@ -153,20 +164,31 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 	if move == nil {
 		move = func(ctx context.Context) error { return s.recoverShare(ctx, shareUnits(s.Root)) }
 	}
-	// into works on a boot environment at rest, with the shared data at hand.
-	into := func(ctx context.Context, name string, f func(dir, live string) error) error {
+	drop := func(ctx context.Context) error {
+		return notFoundIsFine(s.Store.DestroyVolumeSnapshot(ctx, be.ShareVolume, a.Snapshot))
+	}
+	// into has a boot environment at rest and the shared data at hand, or a
+	// snapshot of it, which nobody writes to.
+	into := func(ctx context.Context, name string, f func(dir, from string) error) error {
+		with := func(from string) error {
+			return s.writeInto(ctx, name, func(dir string) error { return f(dir, from) })
+		}
+		if a.Snapshot != "" {
+			return s.withSnapshotOf(ctx, sharedData, a.Snapshot, with)
+		}
 		live := s.openLive()
 		if live == nil {
 			return errors.New("the shared data is not mounted")
 		}
 		defer live.Close()
-		return s.writeInto(ctx, name, func(dir string) error { return f(dir, openPath(live)) })
+		return with(openPath(live))
 	}
-	plan := journal.Plan{Op: "share remove", Args: a, Commit: len(a.Others), Committed: func(ctx context.Context) (bool, error) {
+	plan := journal.Plan{Op: "share remove", Args: a, Committed: func(ctx context.Context) (bool, error) {
 		if data, err := s.openRelocation(); err != nil || data != nil {
 			return true, err
 		}
-		list, err := share.Status(ctx, s.Root, nil)
+		// By name: what is in no profile is not listed any more once it is put back.
+		list, err := share.Status(ctx, s.Root, a.paths())
 		for _, p := range list {
 			if slices.Contains(a.Names, p.Name) && p.State == share.Real {
 				return true, err
@@ -174,26 +196,46 @@ func (s *Session) shareRemovePlan(a shareRemoveArgs, move func(context.Context) 
 		}
 		return false, err
 	}}
+	if a.Snapshot != "" {
+		plan.Steps = append(plan.Steps, journal.Step{
+			Name: "snapshot the shared data",
+			Do: func(ctx context.Context) error {
+				_, err := s.Store.SnapshotVolume(ctx, be.ShareVolume, a.Snapshot)
+				return err
+			},
+			Undo: drop,
+		})
+	}
 	for _, name := range a.Others {
 		plan.Steps = append(plan.Steps, journal.Step{
 			Name: "put " + what + " back into " + name,
 			Do: func(ctx context.Context) error {
-				return into(ctx, name, func(dir, live string) error {
-					_, err := share.PutBack(ctx, dir, live, a.Names)
+				return into(ctx, name, func(dir, from string) error {
+					_, err := share.PutBack(ctx, dir, from, a.Names)
 					return err
 				})
 			},
 			Undo: func(ctx context.Context) error {
-				return into(ctx, name, func(dir, live string) error {
-					_, err := share.Adopt(ctx, dir, live, "", time.Time{})
-					return errors.Join(err, share.DropBack(dir, a.Names))
-				})
+				return s.writeInto(ctx, name, func(dir string) error { return share.TakeBack(ctx, dir, a.Names) })
 			},
 		})
 	}
+	plan.Commit = len(plan.Steps)
 	plan.Steps = append(plan.Steps, journal.Step{Name: "put " + what + " back into what runs", Do: move}, journal.Step{
 		Name: "tell what goes by path that they are back",
 		Do:   func(ctx context.Context) error { return s.followShare(ctx, nil) },
 	})
+	if a.Snapshot != "" {
+		plan.Steps = append(plan.Steps, journal.Step{
+			Name: "destroy the snapshot of the shared data",
+			Do: func(ctx context.Context) error {
+				if err := drop(ctx); err != nil {
+					return err
+				}
+				// Nobody looks for it once the journal is closed.
+				return s.Store.Flush(ctx)
+			},
+		})
+	}
 	return plan
 }

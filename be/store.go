@@ -189,6 +189,25 @@ type Rememberer interface {
 	Remember(on bool)
 }
 
+// CrossCreator is a Store that can clone what is in another one without copying
+// it. CanCreateFrom says, as an error of kind NoStore, why it cannot. CreateFrom
+// is Create where From and Snapshot, which is given, name a snapshot in other;
+// nothing in other changes, and the clone lasts without it.
+type CrossCreator interface {
+	CanCreateFrom(other Store) error
+	CreateFrom(ctx context.Context, other Store, opts CreateOptions) (BE, error)
+}
+
+// Sealer is a Store where a boot environment that is read-only is so for
+// whoever reaches it, by whatever mount. Mount makes one writable unless it is
+// to mount it read-only, and Unmount makes it read-only again; in between, and
+// between Unseal and Seal, its ReadOnly stays true. Both may be repeated, and do
+// nothing to one that is not read-only.
+type Sealer interface {
+	Unseal(ctx context.Context, name string) error
+	Seal(ctx context.Context, name string) error
+}
+
 // MountSnapshotter is a Store that can also snapshot what of its kind is mounted
 // elsewhere in its target. VolumeAt is a name for what is mounted at dir, which
 // lasts as long as that is there, mounted or not: SnapshotVolume,

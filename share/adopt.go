@@ -29,7 +29,8 @@ type Adoption struct {
 // its own there. They are kept in OldDir until Commit, and those of their files
 // that changed since the time given are staged, for Arrive: a clone's own, not
 // the mail that was in its source when it was cloned, which the live data has,
-// has delivered, or has deleted since. The zero time stages everything.
+// has delivered, or has deleted since; nor what PutBack or Undo copied there. The
+// zero time stages all but that.
 //
 // Adopt may be killed at any point and called again: a path is a directory of
 // the BE's until, in one step where the file system can, it is a link, and
@@ -108,6 +109,10 @@ func adopt(ctx context.Context, r *rooted.Root, p Path, since time.Time, a *Adop
 	if err := r.MkdirAll(StagedDir, 0o755); err != nil {
 		return err
 	}
+	since, err := laterBack(r, p.Name, since)
+	if err != nil {
+		return err
+	}
 	if err := stageNewer(ctx, r, p, since, a); err != nil {
 		return err
 	}
@@ -184,7 +189,7 @@ func setOldAside(r *rooted.Root, p string) error {
 // stageNewer makes names in the staging tree for the files of p that changed
 // since then. They are second names of the same files: nothing is copied.
 func stageNewer(ctx context.Context, r *rooted.Root, p Path, since time.Time, a *Adoption) error {
-	return r.Walk(p.Path, func(at string, info rooted.Info) error {
+	return r.Scan(p.Path, nil, func(at string, info rooted.Info) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

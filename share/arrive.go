@@ -184,7 +184,7 @@ func (m *merge) entry(src *os.File, name string, path []string) error {
 		default:
 			return err
 		}
-		names, err := sub.Readdirnames(-1)
+		names, err := copier.NamesIn(sub)
 		if err != nil {
 			return err
 		}
@@ -206,7 +206,7 @@ func (m *merge) entry(src *os.File, name string, path []string) error {
 	case !errors.Is(err, fs.ErrExist):
 		return err
 	}
-	if same, err := adds(src, dst, name); err != nil {
+	if same, err := adds(m.ctx, src, dst, name); err != nil {
 		return err
 	} else if same {
 		m.res.Held++
@@ -258,7 +258,7 @@ func (m *merge) collide(src *os.File, name string, at []string, isDir bool) erro
 
 // adds says that the staged file adds nothing to the one of the same name in
 // dst: the same link, or content that is the beginning of the other's.
-func adds(src, dst *os.File, name string) (nothing bool, err error) {
+func adds(ctx context.Context, src, dst *os.File, name string) (nothing bool, err error) {
 	var a, b unix.Stat_t
 	if err := unix.Fstatat(int(src.Fd()), name, &a, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return false, err
@@ -294,27 +294,62 @@ func adds(src, dst *os.File, name string) (nothing bool, err error) {
 		return false, err
 	}
 	defer y.Close()
+	return beginsWith(ctx, y, x, a.Size)
+}
+
+// beginsWith says whether long begins with what the first size bytes of short
+// are. Where both have a hole nothing is read: a file of a few bytes may say
+// that it has an exabyte.
+func beginsWith(ctx context.Context, long, short *os.File, size int64) (bool, error) {
 	p, q := make([]byte, 128<<10), make([]byte, 128<<10)
-	for {
-		n, err := x.Read(p)
+	for at := int64(0); at < size; {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		if skip := min(copier.NextData(short, at, size), copier.NextData(long, at, size)); skip > at {
+			at = skip
+			continue
+		}
+		n, err := short.ReadAt(p[:min(int64(len(p)), size-at)], at)
 		if n > 0 {
-			if _, err := io.ReadFull(y, q[:n]); err != nil || !bytes.Equal(p[:n], q[:n]) {
+			if m, _ := long.ReadAt(q[:n], at); m < n || !bytes.Equal(p[:n], q[:n]) {
 				return false, nil
 			}
 		}
-		if err == io.EOF {
+		at += int64(n)
+		if err == io.EOF { // cut off since
 			return true, nil
 		}
 		if err != nil {
 			return false, err
 		}
 	}
+	return true, nil
 }
 
 func openRegular(dir *os.File, name string) (*os.File, error) {
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	wrong := func(err error) error {
+		return &os.PathError{Op: "open", Path: dir.Name() + "/" + name, Err: err}
+	}
+	// Before, because to open a device can do something, and after, because
+	// another may have its name by then.
+	st, err := lstat(dir, name)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: dir.Name() + "/" + name, Err: err}
+		return nil, wrong(err)
+	}
+	if kindOf(st) != unix.S_IFREG {
+		return nil, wrong(rooted.ErrNotRegular)
+	}
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, wrong(err)
+	}
+	if err = unix.Fstat(fd, &st); err == nil && kindOf(st) != unix.S_IFREG {
+		err = rooted.ErrNotRegular
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, wrong(err)
 	}
 	return os.NewFile(uintptr(fd), name), nil
 }

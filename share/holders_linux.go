@@ -284,6 +284,10 @@ func boundSockets(s *scan) map[string]string {
 // kernel looks for what the kernel itself has open.
 func (s *scan) kernel() {
 	add := func(what, path string) {
+		// In a container these are the host's, and named as the host names them.
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && !strings.HasSuffix(path, "(deleted)") {
+			return
+		}
 		if at, ok := s.in(s.spaces[s.own], path); ok {
 			s.found = append(s.found, Holder{Command: what, Path: at})
 		}

@@ -64,7 +64,7 @@ printf k >var/log/kept; ln var/log/kept var/log/kept2; chattr +i var/log/kept; c
 	if err := Commit(ctx, root, root+"/var/share"); err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := filepath.Glob(root + "/var/.beadm-*"); len(left) > 0 {
+	if left, _ := filepath.Glob(root + "/var/.beadm-*"); len(left) != 1 || left[0] != root+backFile {
 		t.Errorf("left %q", left)
 	}
 	// One that cannot be exchanged at all.

@@ -88,7 +88,7 @@ func (m *move) late(t *tree, live *os.File, path string, was int64) error {
 			m.tails[id] = true
 			return nil
 		}
-		if nothing, err := adds(src, dst, name); err == nil && nothing {
+		if nothing, err := adds(context.Background(), src, dst, name); err == nil && nothing {
 			return nil
 		}
 	} else {
@@ -96,7 +96,7 @@ func (m *move) late(t *tree, live *os.File, path string, was int64) error {
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		if nothing, err := adds(src, dst, name); err == nil && nothing {
+		if nothing, err := adds(context.Background(), src, dst, name); err == nil && nothing {
 			return nil
 		}
 	}

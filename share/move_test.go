@@ -247,7 +247,7 @@ func TestInitAndUndo(t *testing.T) {
 	if err := Commit(ctx, root, root+"/var/share"); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := exec.Command("find", root+"/var", "-name", ".*", "-mindepth", "1").Output(); len(got) > 0 {
+	if got, _ := exec.Command("find", root+"/var", "-name", ".*", "-mindepth", "1", "!", "-name", ".beadm-back").Output(); len(got) > 0 {
 		t.Errorf("left: %s", got)
 	}
 	if res, err = Init(ctx, Options{Root: root, OS: "linux"}); err != nil || len(res.Moved) != 4 {

@@ -414,7 +414,7 @@ func exists(r *rooted.Root, p string) bool {
 
 // weigh counts what a copy of the tree takes.
 func weigh(ctx context.Context, r *rooted.Root, p string) (bytes, files int64, err error) {
-	err = r.Walk(p, func(at string, info rooted.Info) error {
+	err = r.Scan(p, nil, func(at string, info rooted.Info) error {
 		files++
 		// A name takes something too, and so does a directory.
 		bytes += 1024

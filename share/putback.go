@@ -16,7 +16,7 @@ import (
 // directories of its own where it has links to those names of the shared
 // dataset mounted at shareDir: with what is in them now, and with what was
 // staged. The shared dataset is not changed. PutBack may be killed at any point
-// and called again; Adopt takes it back. It returns the paths that it put back.
+// and called again; TakeBack takes it back. It returns the paths that it put back.
 func PutBack(ctx context.Context, root, shareDir string, names []string) ([]string, error) {
 	r, err := rooted.Open(root)
 	if err != nil {
@@ -50,19 +50,103 @@ func PutBack(ctx context.Context, root, shareDir string, names []string) ([]stri
 	return done, nil
 }
 
-// DropBack removes what a PutBack that was cut had copied and not put in place.
-func DropBack(root string, names []string) error {
+// TakeBack undoes a PutBack, one that was cut too: what it had put back is a link
+// again, and what was staged is staged as it was. What was no link before is left
+// alone. TakeBack may be killed at any point and called again.
+func TakeBack(ctx context.Context, root string, names []string) error {
 	r, err := rooted.Open(root)
 	if err != nil {
-		return err
+		return be.E(be.NotFound, "cannot take directories back from %s: %w", root, err)
 	}
 	defer r.Close()
 	for _, name := range names {
-		if err := removeAll(r, backAt(pathOf(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := takeBack(r, name); err != nil {
+			return be.E(be.Other, "cannot make %s%s the link that it was: %w", root, pathOf(name), err)
+		}
+	}
+	for _, dir := range []string{OldDir, OldRootDir} {
+		r.Remove(dir) // if there is nothing in it
+	}
+	if err := sweepPaths(r, names); err != nil {
+		return err
+	}
+	if _, err := Follow(ctx, root, nil); err != nil {
+		return err
+	}
+	return r.SyncFS()
+}
+
+// unlinkedAt has the link that PutBack has taken from p, and unstagedAt what was
+// staged for the name, until Commit or the next PutBack. No name of a path begins
+// with what these begin with.
+func unlinkedAt(p string) string    { return oldDir(p) + "/.%link-" + NameOf(p) }
+func unstagedAt(name string) string { return OldDir + "/.%staged-" + name }
+
+func isLinkAt(r *rooted.Root, p string) bool {
+	info, err := r.Lstat(p)
+	return err == nil && info.IsLink()
+}
+
+func takeBack(r *rooted.Root, name string) error {
+	p := pathOf(name)
+	back, link := backAt(p), unlinkedAt(p)
+	x, err := lookAt(r, p)
+	if err != nil {
+		return err
+	}
+	if isLinkAt(r, link) && (x.State == Real || x.State == Absent) {
+		effect("take back " + p)
+		if err := setLinked(r, name, true); err != nil {
+			return err
+		}
+		if err := relink(r, x, back, link); err != nil {
 			return err
 		}
 	}
-	return sweepPaths(r, names)
+	if isLinked(r, p) {
+		if err := setBack(r, name, false); err != nil {
+			return err
+		}
+	}
+	effect("drop what was put back at " + p)
+	for _, at := range []string{back, link} {
+		if err := removeAll(r, at); err != nil {
+			return err
+		}
+	}
+	if staged := StagedDir + "/" + name; !exists(r, staged) && exists(r, unstagedAt(name)) {
+		return r.Rename(unstagedAt(name), staged)
+	}
+	return nil
+}
+
+// relink exchanges the directory for the link. Where names cannot be exchanged
+// the path is absent between two of them, and so it may be found.
+func relink(r *rooted.Root, x Path, back, link string) error {
+	if x.State == Real {
+		err := exchange(r, x.Path, link)
+		if !cannotExchange(err) {
+			return err
+		}
+		if err := removeAll(r, back); err != nil {
+			return err
+		}
+		if err := r.Rename(x.Path, back); err != nil {
+			return err
+		}
+		effect("removed directory " + x.Path)
+	}
+	return r.Rename(link, x.Path)
+}
+
+// forgetBack removes what an earlier PutBack could be taken back by.
+func forgetBack(r *rooted.Root, name string) error {
+	for _, at := range []string{unlinkedAt(pathOf(name)), unstagedAt(name)} {
+		if err := removeAll(r, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func putBackAtRest(ctx context.Context, r, live *rooted.Root, name string) (bool, error) {
@@ -78,7 +162,17 @@ func putBackAtRest(ctx context.Context, r, live *rooted.Root, name string) (bool
 			return false, err
 		}
 	case x.State == Linked:
+		if err := forgetBack(r, name); err != nil {
+			return false, err
+		}
 		if err := copyBack(ctx, r, live, name, back); err != nil {
+			return false, err
+		}
+		if err := setBack(r, name, true); err != nil {
+			return false, err
+		}
+		effect("keep link of " + x.Path)
+		if err := r.SymlinkAtomic(linkTarget(x.Path), unlinkedAt(x.Path), 0, 0); err != nil {
 			return false, err
 		}
 		effect("put back " + x.Path)
@@ -87,6 +181,9 @@ func putBackAtRest(ctx context.Context, r, live *rooted.Root, name string) (bool
 		}
 	case x.State == Real:
 		if err := removeAll(r, back); err != nil { // the link, of an exchange that was cut
+			return false, err
+		}
+		if err := forgetBack(r, name); err != nil {
 			return false, err
 		}
 	default:
@@ -131,7 +228,8 @@ func copyBack(ctx context.Context, r, live *rooted.Root, name, back string) erro
 	return r.SyncFS()
 }
 
-// unstaged brings what packages staged into the directory itself.
+// unstaged brings what packages staged into the directory itself, and keeps it
+// out of the way.
 func unstaged(ctx context.Context, r *rooted.Root, name string) error {
 	staged, err := copier.OpenDir(r, StagedDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -160,8 +258,11 @@ func unstaged(ctx context.Context, r *rooted.Root, name string) error {
 	if err := r.SyncFS(); err != nil {
 		return err
 	}
+	if err := r.MkdirAll(OldDir, 0o700); err != nil {
+		return err
+	}
 	effect("empty staged " + name)
-	return removeAll(r, StagedDir+"/"+name)
+	return r.Rename(StagedDir+"/"+name, unstagedAt(name))
 }
 
 // Weigh is what a copy of those names of the shared dataset takes, in bytes.

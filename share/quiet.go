@@ -117,7 +117,11 @@ func (m *move) allowed(holders []Holder) ([]string, error) {
 		if slices.ContainsFunc(blocked, func(h Holder) bool { return h.Unit != "" }) {
 			remedy = "--stop UNIT and --stop-all have units stopped meanwhile; end what is in none"
 		}
-		return nil, be.E(be.InUse, "cannot move %s while in use by %s; %s", strings.Join(m.asSeen(), ", "), holdersText(blocked), remedy)
+		what := "move " + strings.Join(m.asSeen(), ", ")
+		if m.rec.Op == "undo" {
+			what = "put " + strings.Join(m.asSeen(), ", ") + " back"
+		}
+		return nil, be.E(be.InUse, "cannot %s while in use by %s; %s", what, holdersText(blocked), remedy)
 	}
 	return unitsOf(holders), nil
 }

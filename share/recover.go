@@ -303,7 +303,7 @@ func holdsMore(r *rooted.Root, final, path string) (bool, error) {
 }
 
 func moreIn(r *rooted.Root, src, dst *os.File, final, path, at string) (bool, error) {
-	names, err := src.Readdirnames(-1)
+	names, err := copier.NamesIn(src)
 	if err != nil {
 		return true, err
 	}
@@ -338,7 +338,7 @@ func moreIn(r *rooted.Root, src, dst *os.File, final, path, at string) (bool, er
 				break // as the copier left it
 			}
 			var nothing bool
-			nothing, err = adds(src, dst, name)
+			nothing, err = adds(context.Background(), src, dst, name)
 			more = !nothing
 		}
 		if more || err != nil {

@@ -198,7 +198,7 @@ func (r *restoring) sweep(dst *os.File) error {
 		return err
 	}
 	defer again.Close()
-	names, err := again.Readdirnames(-1)
+	names, err := copier.NamesIn(again)
 	for _, name := range names {
 		if !strings.HasPrefix(name, rooted.TempPrefix) {
 			continue
@@ -245,7 +245,7 @@ func (r *restoring) entry(src, dst *os.File, name string, at []string) error {
 	case kindOf(was) == kindOf(now) && kindOf(was) == unix.S_IFREG:
 		return r.file(src, dst, name, at)
 	}
-	same, err := adds(src, dst, name)
+	same, err := adds(r.ctx, src, dst, name)
 	if err != nil {
 		return err
 	}
@@ -319,7 +319,7 @@ func makeDir(src, dst *os.File, name string) error {
 
 // file is of two regular files of one name.
 func (r *restoring) file(src, dst *os.File, name string, at []string) error {
-	same, err := adds(src, dst, name)
+	same, err := adds(r.ctx, src, dst, name)
 	if err != nil {
 		return err
 	}
@@ -332,7 +332,10 @@ func (r *restoring) file(src, dst *os.File, name string, at []string) error {
 		return err
 	}
 	if is {
-		return r.mailbox(src, dst, name, at)
+		// One of too many messages is as any other file.
+		if err := r.mailbox(src, dst, name, at); !errors.Is(err, mbox.ErrMany) {
+			return err
+		}
 	}
 	return r.replace(src, dst, name, at)
 }
@@ -459,7 +462,7 @@ func namesIn(dir *os.File) ([]string, error) {
 		return nil, err
 	}
 	defer again.Close()
-	all, err := again.Readdirnames(-1)
+	all, err := copier.NamesIn(again)
 	names := slices.DeleteFunc(all, func(name string) bool {
 		return strings.HasPrefix(name, rooted.TempPrefix) // was never complete
 	})

@@ -403,3 +403,38 @@ func TestRestoreOfFoldersInUse(t *testing.T) {
 		}
 	}
 }
+
+// The spool directory is exchanged for a link at each effect of a restore,
+// between what was looked at and what is done: nothing of what it leads to
+// changes.
+func TestRestoreOfASpoolThatBecomesALink(t *testing.T) {
+	for at := 1; ; at++ {
+		snap, live := keptAndLost(t)
+		outside := t.TempDir()
+		sh(t, outside, "cp -a "+live+"/mail/. .; echo canary >shadow; touch -d @1000000000 *")
+		list := func() string {
+			out, err := exec.Command("sh", "-c", "cd "+outside+" && find . -type f -printf '%p %s %m %T@\\n' | sort; find . -type f | sort | xargs cat | sha256sum").CombinedOutput()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(out)
+		}
+		before, n := list(), 0
+		onEffect = func(string) {
+			if n++; n == at {
+				sh(t, live, "mv mail moved; ln -s "+outside+" mail")
+			}
+		}
+		_, err := Restore(t.Context(), RestoreOptions{Snap: snap, Live: live, Paths: []string{"mail"}, Aside: "x", Patience: time.Millisecond})
+		onEffect = nil
+		if after := list(); after != before {
+			t.Fatalf("at effect %d the restore (%v) wrote through the link:\n%s\nwas\n%s", at, err, after, before)
+		}
+		if n < at {
+			if at < 5 {
+				t.Errorf("only %d effects", n)
+			}
+			return
+		}
+	}
+}

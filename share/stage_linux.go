@@ -160,8 +160,8 @@ func unmountAt(r *rooted.Root, path string) error {
 // shareMounted says whether something is mounted at /var/share.
 func shareMounted(r *rooted.Root) (bool, error) {
 	to, err := copier.OpenDir(r, MountPoint)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return false, nil // nothing can be mounted there
 	}
 	if err != nil {
 		return false, err

@@ -114,7 +114,7 @@ func mirror(ctx context.Context, live, r *rooted.Root, name string) error {
 	if name == "mail" || name == "tmp" || name == "crash" || name == "cores" {
 		depth = 0
 	}
-	err := live.Walk("/"+name, func(p string, info rooted.Info) error {
+	err := live.Scan("/"+name, nil, func(p string, info rooted.Info) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

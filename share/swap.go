@@ -26,6 +26,9 @@ func (m *move) swap(ctx context.Context, t *tree) error {
 		if err := t.copy.Sync(); err != nil {
 			return fail(err)
 		}
+		if err := setBack(m.r, t.name, true); err != nil {
+			return fail(err)
+		}
 		effect("put back " + p.Path)
 		if err := putBack(m.r, t.name); err != nil {
 			return fail(err)

@@ -137,7 +137,7 @@ func (p *planner) stageLink(o *op) *rooted.Staged {
 	if there == nil || there.Links == "" || o.moved != nil || !manifest.Same(there, o.entry) {
 		return nil
 	}
-	t := manifest.Taker{Shared: p.taker.Shared}
+	t := manifest.Taker{Shared: p.taker.Shared, Most: p.taker.Most}
 	for _, other := range p.newest.Entries {
 		if other.Links != there.Links || other.Path == there.Path {
 			continue
@@ -325,7 +325,7 @@ func (p *planner) untouched(o *op) error {
 		return nil
 	}
 	// Its ctime also moves when this sync replaces another name of the file.
-	t := manifest.Taker{Shared: p.taker.Shared}
+	t := manifest.Taker{Shared: p.taker.Shared, Most: p.taker.Most}
 	now, err := t.Entry(p.root, o.path)
 	if err != nil {
 		return err

@@ -38,6 +38,9 @@ type Archive struct {
 	// Shared are the directories of the shared dataset as paths inside a boot
 	// environment; what resolves into them is never carried.
 	Shared []string
+	// Most bounds what is read of a boot environment; nothing does if it is
+	// zero.
+	Most manifest.Most
 	// GOOS chooses the built-in list.
 	GOOS string
 
@@ -278,7 +281,7 @@ func (a *Archive) take(ctx context.Context, store *manifest.Store, from Snapshot
 			list = since[len(since)-1].List
 		}
 	}
-	t := manifest.Taker{Store: store, Shared: a.Shared, Earlier: earlier, AsOf: from.AsOf}
+	t := manifest.Taker{Store: store, Shared: a.Shared, Earlier: earlier, AsOf: from.AsOf, Most: a.Most}
 	m, err := t.Take(ctx, root, uuid, list, since...)
 	if err == nil && listErr != nil {
 		m.Note = listErr.Error()

@@ -137,7 +137,7 @@ func (a *Archive) Sides(c OpenConflict, dir string) (Sides, error) {
 	}
 	defer root.Close()
 	var s Sides
-	t := manifest.Taker{Store: a.store, Shared: a.Shared}
+	t := manifest.Taker{Store: a.store, Shared: a.Shared, Most: a.Most}
 	if s.Incoming.Entry, err = t.Entry(root, string(c.Path)); err != nil {
 		return Sides{}, fmt.Errorf("cannot read %s: %w", rooted.Printable(string(c.Path)), err)
 	}
@@ -244,7 +244,7 @@ func (a *Archive) replace(c OpenConflict, d Decision) (kept string, err error) {
 		return "", err
 	}
 	defer root.Close()
-	t := manifest.Taker{Store: a.store, Shared: a.Shared}
+	t := manifest.Taker{Store: a.store, Shared: a.Shared, Most: a.Most}
 	if shared, err := t.InShared(root, d.Path); err != nil {
 		return "", err
 	} else if shared {

@@ -94,7 +94,7 @@ func (a *Archive) Reconcile(ctx context.Context, sw Switch) (Report, error) {
 
 	p := &planner{
 		ctx: ctx, store: store, sw: sw, to: x.know(sw.To), root: root, newest: newest,
-		taker: manifest.Taker{Store: store, Shared: a.Shared}, moved: map[manifest.Text]*moved{},
+		taker: manifest.Taker{Store: store, Shared: a.Shared, Most: a.Most}, moved: map[manifest.Text]*moved{},
 		goos: a.GOOS, pwdMkdb: a.pwdMkdb, scratch: scratch,
 		seen:    map[string]*manifest.Entry{},
 		temps:   map[string]string{},

@@ -57,4 +57,5 @@ const (
 	descriptionAttr = "trusted.beadm.description"
 	policyAttr      = "trusted.beadm.policy"
 	snapshotAttr    = "trusted.beadm.snapshot" // "SUBVOLUME-UUID" or "SUBVOLUME-UUID auto"
+	openAttr        = "trusted.beadm.open"     // "SUBVOLUME-UUID" of a read-only one that is writable for now
 )

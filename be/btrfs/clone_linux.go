@@ -198,6 +198,8 @@ func (s *Store) setAttr(fd int, attr, value string) error {
 	}, "set %s to %q", attr, value)
 }
 
+const maxFstab = 1 << 20
+
 // fstab reads the fstab of the tree open at fd, as a process chrooted into it
 // would. It is empty where there is none.
 func fstab(fd int) (text string, info rooted.Info, err error) {
@@ -208,7 +210,7 @@ func fstab(fd int) (text string, info rooted.Info, err error) {
 	defer r.Close()
 	if info, err = r.Stat("/etc/fstab"); err == nil {
 		var b []byte
-		b, err = r.ReadFile("/etc/fstab")
+		b, err = r.ReadFileLimit("/etc/fstab", maxFstab)
 		text = string(b)
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, rooted.ErrNotRegular) {

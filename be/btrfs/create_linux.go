@@ -65,14 +65,49 @@ func (s *Store) adopt(e entry) error {
 // Create makes a boot environment under a partial name and renames it when it
 // is whole.
 func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error) {
-	b, err := s.create(ctx, opts)
+	b, err := s.create(ctx, s, opts)
 	if err != nil {
 		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
 	}
 	return b, nil
 }
 
-func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err error) {
+// CanCreateFrom says, as an error, why nothing in other can be cloned here:
+// blocks are shared within one file system only.
+func (s *Store) CanCreateFrom(other be.Store) error {
+	_, err := s.kin(other)
+	return err
+}
+
+func (s *Store) kin(other be.Store) (*Store, error) {
+	o, ok := other.(*Store)
+	if !ok {
+		return nil, be.E(be.NoStore, "%s is no btrfs, and nothing of it can be cloned to %s", other.Location(), s.Location())
+	}
+	if o.fsid != s.fsid {
+		return nil, be.E(be.NoStore, "%s and %s are on two file systems, and nothing can be cloned from the one to the other", other.Location(), s.Location())
+	}
+	return o, nil
+}
+
+// CreateFrom is Create of a snapshot that is in another store.
+func (s *Store) CreateFrom(ctx context.Context, other be.Store, opts be.CreateOptions) (be.BE, error) {
+	from, err := s.kin(other)
+	if err == nil && (opts.From == "" || opts.Snapshot == "") {
+		err = be.E(be.Usage, "no snapshot to clone is named")
+	}
+	var b be.BE
+	if err == nil {
+		b, err = s.create(ctx, from, opts)
+	}
+	if err != nil {
+		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
+	}
+	return b, nil
+}
+
+// create clones what is in source, which may be s itself.
+func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions) (b be.BE, err error) {
 	set, err := parseProperties(opts.Properties)
 	if err != nil {
 		return b, err
@@ -107,7 +142,7 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 		}
 		undo := s.deleteTree(dir, partial)
 		if made != "" {
-			undo = errors.Join(undo, s.destroySnapshot(s.beroot, string(from.uuid), made))
+			undo = errors.Join(undo, source.destroySnapshot(source.beroot, string(from.uuid), made))
 		}
 		if undo != nil {
 			err = be.E(be.Recovery, "%w; and undoing it failed: %w; destroy %s to finish", err, undo, opts.Name)
@@ -119,14 +154,14 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 			return b, err
 		}
 	} else {
-		if from, err = s.findIn(woods, opts.From); err != nil {
+		if from, err = source.findIn(woods, opts.From); err != nil {
 			return b, err
 		}
 		if from.uuid == "" {
-			if err := s.adopt(from); err != nil {
+			if err := source.adopt(from); err != nil {
 				return b, err
 			}
-			if from, err = s.find(opts.From); err != nil {
+			if from, err = source.find(opts.From); err != nil {
 				return b, err
 			}
 		}
@@ -135,12 +170,12 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 			if snap = opts.AutoSnapshot; snap == "" {
 				snap = stamp()
 			}
-			if err := s.snapshot(ctx, from, snap, true); err != nil {
+			if err := source.snapshot(ctx, from, snap, true); err != nil {
 				return b, err
 			}
 			made = snap
 		}
-		src, err := openSnapshot(s.beroot, string(from.uuid), snap)
+		src, err := openSnapshot(source.beroot, string(from.uuid), snap)
 		if err != nil {
 			return b, snapshotProblem(err, opts.From, snap)
 		}
@@ -154,7 +189,7 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 	if uuid == "" {
 		uuid = be.NewUUID()
 	}
-	readOnly := from.subvolume != nil && from.readOnly
+	readOnly := from.subvolume != nil && from.staysReadOnly()
 	if err := s.finish(partial, final, uuid, opts.Description, set, readOnly); err != nil {
 		return b, err
 	}
@@ -172,6 +207,9 @@ func (s *Store) finish(partial, final string, uuid be.UUID, description string, 
 		return err
 	}
 	if err := s.setAttr(fd, snapshotAttr, ""); err != nil {
+		return err
+	}
+	if err := s.setAttr(fd, openAttr, ""); err != nil {
 		return err
 	}
 	if err := s.setAttr(fd, descriptionAttr, description); err != nil {
@@ -239,11 +277,11 @@ func parseProperties(list []string) (properties, error) {
 			return p, be.E(be.Usage, "property %q is not NAME=VALUE", text)
 		case name == "compression":
 			p.compression = &value
-		case name == "ro" && (value == "true" || value == "false"):
-			on := value == "true"
+		case name == "ro" && (value == "true" || value == "false"), name == "readonly" && (value == "on" || value == "off"):
+			on := value == "true" || value == "on"
 			p.readOnly = &on
 		default:
-			return p, be.E(be.Usage, "property %q is none of btrfs: there are compression=zlib|lzo|zstd and ro=true|false", text)
+			return p, be.E(be.Usage, "property %q is none of btrfs: there are compression=zlib|lzo|zstd and readonly=on|off, or ro=true|false", text)
 		}
 	}
 	return p, nil

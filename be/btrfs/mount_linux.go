@@ -35,8 +35,13 @@ func (s *Store) mountBE(name, dir string, readOnly bool) error {
 	if err := checkEmpty(dir); err != nil {
 		return err
 	}
+	if !readOnly {
+		if err := s.unseal(e); err != nil {
+			return err
+		}
+	}
 	if err := s.mount(e.subvolume, dir, readOnly); err != nil {
-		return errors.Join(err, s.UnmountDir(context.Background(), dir))
+		return errors.Join(err, s.UnmountDir(context.Background(), dir), s.reseal(name))
 	}
 	return nil
 }
@@ -70,7 +75,7 @@ func (s *Store) unmountBE(name string, force bool) error {
 			return err
 		}
 	}
-	return nil
+	return s.reseal(name)
 }
 
 // CompleteMounts has nothing to do but to see that the boot environment is

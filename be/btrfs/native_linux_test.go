@@ -133,6 +133,17 @@ func newEnv(t *testing.T) *storetest.Env {
 			run(t, "btrfs", "-q", "subvolume", "create", top+"/@log")
 			return mountAt(t, device, "subvol=@log")
 		},
+		Beside: func(t *testing.T, far bool) be.Store {
+			at := top
+			if far {
+				_, at = newDisk(t)
+			}
+			dir := filepath.Join(at, "beside")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			return openStore(t, Config{BERoot: dir, Root: dir})
+		},
 		Intercept: func(s be.Store, f func(when, what string) error) { s.(*Store).effect = f },
 	}
 }

@@ -18,8 +18,13 @@ type entry struct {
 	*subvolume
 	be      string // its name
 	uuid    be.UUID
+	open    bool // it is read-only, and writable for now
 	partial bool
 }
+
+// staysReadOnly says that it is read-only but for the time that something of
+// beadm's is written to it.
+func (e entry) staysReadOnly() bool { return e.readOnly || e.open }
 
 // scan reads all subvolumes of the file system.
 func (s *Store) scan() (*forest, error) {
@@ -61,30 +66,30 @@ func (s *Store) entries(woods *forest) ([]entry, error) {
 			if be.CheckName(name) != nil {
 				continue
 			}
-			uuid, err := s.uuidOf(sv)
+			uuid, open, err := s.marksOf(sv)
 			if errors.Is(err, unix.ENOENT) {
 				continue
 			}
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, entry{subvolume: sv, be: name, uuid: uuid})
+			list = append(list, entry{subvolume: sv, be: name, uuid: uuid, open: open})
 		case strings.HasPrefix(sv.name, partialPrefix):
 			name := strings.TrimPrefix(sv.name, partialPrefix)
 			if be.CheckName(name) != nil {
 				continue
 			}
-			uuid, err := s.uuidOf(sv)
+			uuid, open, err := s.marksOf(sv)
 			if errors.Is(err, unix.ENOENT) {
 				continue
 			}
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, entry{subvolume: sv, be: name, uuid: uuid, partial: true})
+			list = append(list, entry{subvolume: sv, be: name, uuid: uuid, open: open, partial: true})
 		case sv.name == stateVolume || sv.name == shareVolume:
 		default:
-			uuid, err := s.uuidOf(sv)
+			uuid, open, err := s.marksOf(sv)
 			if errors.Is(err, unix.ENOENT) {
 				continue
 			}
@@ -92,7 +97,7 @@ func (s *Store) entries(woods *forest) ([]entry, error) {
 				return nil, err
 			}
 			if uuid != "" || sv.id == s.nowID {
-				adopted = append(adopted, entry{subvolume: sv, be: shownName(sv.name), uuid: uuid})
+				adopted = append(adopted, entry{subvolume: sv, be: shownName(sv.name), uuid: uuid, open: open})
 			}
 		}
 	}
@@ -146,28 +151,32 @@ func (s *Store) openEntry(name string) (int, error) {
 	return beneath(s.beroot.fd(), name)
 }
 
-// uuidOf reads the UUID of a boot environment, empty if the mark is not there
-// or was copied from another subvolume. The error is ENOENT if it was deleted
-// since the scan.
-func (s *Store) uuidOf(sv *subvolume) (be.UUID, error) {
+// marksOf reads the UUID of a boot environment, empty if the mark is not there
+// or was copied from another subvolume, and whether it is read-only but open.
+// The error is ENOENT if it was deleted since the scan.
+func (s *Store) marksOf(sv *subvolume) (uuid be.UUID, open bool, err error) {
 	fd, err := s.openEntry(sv.name)
 	if err != nil {
-		return "", fmt.Errorf("cannot open subvolume %s: %w", s.beroot.join(sv.name), err)
+		return "", false, fmt.Errorf("cannot open subvolume %s: %w", s.beroot.join(sv.name), err)
 	}
 	defer unix.Close(fd)
 	mark, err := getAttr(fd, markAttr)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	own, uuid, _ := strings.Cut(mark, " ")
-	if own != sv.uuid || own == "" {
-		return "", nil
-	}
-	parsed, err := be.ParseUUID(uuid)
+	opened, err := getAttr(fd, openAttr)
 	if err != nil {
-		return "", nil
+		return "", false, err
 	}
-	return parsed, nil
+	open = opened == sv.uuid && !sv.readOnly
+	own, text, _ := strings.Cut(mark, " ")
+	if own != sv.uuid || own == "" {
+		return "", open, nil
+	}
+	if uuid, err = be.ParseUUID(text); err != nil {
+		return "", open, nil
+	}
+	return uuid, open, nil
 }
 
 // getAttr is empty where the attribute is not there.
@@ -229,7 +238,7 @@ func (s *Store) describe(woods *forest, e entry, table *mounts, held map[uint64]
 	b := be.BE{
 		Name: e.be, UUID: e.uuid, Policy: "static",
 		Location: "/" + s.beroot.join(e.name), Created: e.created,
-		Running: e.id == s.nowID, ReadOnly: e.readOnly, Incomplete: e.partial,
+		Running: e.id == s.nowID, ReadOnly: e.staysReadOnly(), Incomplete: e.partial,
 	}
 	for _, sv := range append(s.snapshotsOf(woods, e.uuid), e.subvolume) {
 		b.Space += held[sv.id]

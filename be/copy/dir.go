@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"sort"
 	"strings"
@@ -71,8 +73,23 @@ func readNames(dirfd int) ([]string, error) {
 	}
 	f := os.NewFile(uintptr(fd), ".")
 	defer f.Close()
-	names, err := f.Readdirnames(-1)
+	names, err := NamesIn(f)
 	sort.Strings(names)
+	return names, err
+}
+
+const maxNames = 2_000_000
+
+// NamesIn are the names that are left to read in an open directory. More than
+// fit in memory are an error.
+func NamesIn(dir *os.File) ([]string, error) {
+	names, err := dir.Readdirnames(maxNames + 1)
+	if err == io.EOF {
+		err = nil
+	}
+	if len(names) > maxNames {
+		return nil, fmt.Errorf("%s holds more than %d names", dir.Name(), maxNames)
+	}
 	return names, err
 }
 

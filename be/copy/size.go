@@ -11,6 +11,22 @@ import (
 // compressed is how much smaller ZFS is taken to make what it holds, at most.
 const compressed = 16
 
+// NextData is where behind at the next bytes are that are not in a hole, as far
+// as the file system says so; size if there are none before that.
+func NextData(f *os.File, at, size int64) int64 {
+	if fsType(f) == zfsMagic { // see DataSize
+		return at
+	}
+	from, err := unix.Seek(int(f.Fd()), at, seekData)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return size
+	case err != nil:
+		return at
+	}
+	return min(from, size)
+}
+
 // DataSize is how many bytes of a file of that size a copy of it writes: all
 // but its holes, where the file system knows them. On ZFS it is an estimate
 // from what the file takes there, and lacks what was written in the last

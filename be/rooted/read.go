@@ -13,7 +13,8 @@ import (
 // ErrNotRegular is what Open says of a FIFO, socket, device or directory.
 var ErrNotRegular = errors.New("not a regular file")
 
-// ErrTooLarge is what ReadFileLimit says of a file beyond its limit.
+// ErrTooLarge is what ReadFile and ReadFileLimit say of a file beyond their
+// limit.
 var ErrTooLarge = errors.New("file is too large")
 
 // Open opens the regular file that path leads to, for reading. It never
@@ -59,28 +60,32 @@ func openRegular(dirfd int, name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// ReadFile returns the content of the regular file that path leads to.
+// maxWhole is what ReadFile reads at most: a hostile tree has files that fill
+// any memory.
+const maxWhole = 64 << 20
+
+// ReadFile returns the content of the regular file that path leads to, of 64
+// MiB at most.
 func (r *Root) ReadFile(path string) ([]byte, error) {
-	return r.ReadFileLimit(path, -1)
+	return r.ReadFileLimit(path, maxWhole)
 }
 
-// ReadFileLimit is ReadFile, but fails with ErrTooLarge instead of reading
-// more than limit bytes. A negative limit is none.
+// ReadFileLimit is ReadFile of at most limit bytes.
 func (r *Root) ReadFileLimit(path string, limit int64) ([]byte, error) {
 	f, err := r.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var in io.Reader = f
-	if limit >= 0 {
-		in = io.LimitReader(f, limit+1)
+	// Before a byte is read, if it has that size already.
+	if info, err := f.Stat(); err == nil && info.Size() > limit {
+		return nil, r.wrap("read", path, ErrTooLarge)
 	}
-	data, err := io.ReadAll(in)
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, r.wrap("read", path, err)
 	}
-	if limit >= 0 && int64(len(data)) > limit {
+	if int64(len(data)) > limit {
 		return nil, r.wrap("read", path, ErrTooLarge)
 	}
 	return data, nil
@@ -95,8 +100,14 @@ func (r *Root) Readlink(path string) (target string, err error) {
 	return target, err
 }
 
+// ErrTooMany is what ReadDir and Walk say of a directory beyond their limit.
+var ErrTooMany = errors.New("the directory holds more than 500000 names")
+
+const maxNames = 500_000
+
 // ReadDir lists the directory that path leads to, sorted by name, each entry
-// with its own Info (links are not followed).
+// with its own Info (links are not followed). One of more than 500000 names is
+// an ErrTooMany: Scan and what knows its names need no such memory.
 func (r *Root) ReadDir(path string) (list []Info, err error) {
 	err = r.at("readdir", path, true, func(dirfd int, name string) error {
 		fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -118,9 +129,12 @@ func readdir(dirfd int) ([]Info, error) {
 	}
 	f := os.NewFile(uintptr(fd), ".")
 	defer f.Close()
-	names, err := f.Readdirnames(-1)
-	if err != nil {
+	names, err := f.Readdirnames(maxNames + 1)
+	if err != nil && err != io.EOF {
 		return nil, err
+	}
+	if len(names) > maxNames {
+		return nil, ErrTooMany
 	}
 	sort.Strings(names)
 	list := make([]Info, 0, len(names))

@@ -417,16 +417,36 @@ func removeAll(dirfd int, name string, depth int) error {
 		return err
 	}
 	defer unix.Close(fd)
-	list, err := readdir(fd)
-	if err != nil {
-		return err
-	}
-	for _, child := range list {
-		if err := removeAll(fd, child.Name, depth+1); err != nil && !errors.Is(err, unix.ENOENT) {
+	for {
+		names, err := someNames(fd)
+		if err != nil {
 			return err
 		}
+		if len(names) == 0 {
+			return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
+		}
+		for _, child := range names {
+			if err := removeAll(fd, child, depth+1); err != nil && !errors.Is(err, unix.ENOENT) {
+				return err
+			}
+		}
 	}
-	return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
+}
+
+// someNames are some of those in a directory, from its beginning: it may hold
+// more than fit in memory.
+func someNames(dirfd int) ([]string, error) {
+	fd, err := openat(dirfd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), ".")
+	defer f.Close()
+	names, err := f.Readdirnames(4096)
+	if err == io.EOF {
+		err = nil
+	}
+	return names, err
 }
 
 // Mkdir makes one directory with exactly this mode, whatever the umask.

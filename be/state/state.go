@@ -108,6 +108,9 @@ type Known struct {
 	ConfirmedAt time.Time    `json:"confirmed_at,omitzero"`
 	Checks      []CheckState `json:"checks,omitempty"` // of its last trial
 	Upgrade     *Upgrade     `json:"upgrade,omitempty"`
+	// Template is the GUEST/BE that it was made from, which had nothing of what
+	// ran here.
+	Template string `json:"template,omitempty"`
 	// Switch is the activation that names the snapshot of the shared data made
 	// when it was last started after another one; not after a failed trial.
 	Switch string `json:"switch,omitempty"`

@@ -51,6 +51,11 @@ type Env struct {
 	// environment, and returns where; nil: the store snapshots no such thing.
 	Elsewhere func(t *testing.T) string
 
+	// Beside opens another, empty store of the kind, of which something can be
+	// cloned to this one or, with far, nothing; nil: the store clones nothing of
+	// others.
+	Beside func(t *testing.T, far bool) be.Store
+
 	// Intercept has f called before ("before") and after ("after") everything
 	// that the store does to the disk or the mount table. An error from it
 	// before stands for a failure of the thing itself. nil: cannot be had.
@@ -73,6 +78,8 @@ func Run(t *testing.T, f Fixture) {
 		{"Adopt", testAdopt},
 		{"Clone", testClone},
 		{"CloneOfSnapshot", testCloneOfSnapshot},
+		{"CloneOfAnother", testCloneOfAnother},
+		{"Sealed", testSealed},
 		{"Empty", testEmpty},
 		{"Refusals", testRefusals},
 		{"Chain", testChain},

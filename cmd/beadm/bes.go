@@ -83,7 +83,7 @@ func createCommand() *cli.Command {
 		Name: "create", Usage: "clone a boot environment", ArgsUsage: "BE",
 		Description: "With all its subordinate datasets and their local properties. The running\none goes on running meanwhile.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "e", Usage: "clone `SOURCE`, a BE or a BE@SNAP, in place of the running one"},
+			&cli.StringFlag{Name: "e", Usage: "clone `SOURCE`, a BE or a BE@SNAP, in place of the running one; with -g also GUEST/BE, a template"},
 			&cli.StringFlag{Name: "d", Usage: "describe it as `TEXT`"},
 			&cli.StringSliceFlag{Name: "o", Usage: "set the property `P=V` on its root"},
 			&cli.BoolFlag{Name: "empty", Usage: "make an empty one"},
@@ -101,7 +101,11 @@ func createCommand() *cli.Command {
 			if c.Bool("empty") && c.IsSet("e") {
 				return be.E(be.Usage, "-e and --empty exclude each other")
 			}
-			if c.IsSet("e") { // an empty name is not the running one
+			template := templateOf(c.Context)
+			if template == nil && strings.Contains(c.String("e"), "/") {
+				return be.E(be.Usage, "%s is a boot environment of a guest, and a template for others: give -g GLOB for which", c.String("e"))
+			}
+			if c.IsSet("e") && template == nil { // an empty name is not the running one
 				from, _, _ := be.SplitSnapshot(c.String("e"))
 				if err := be.CheckName(from); err != nil {
 					return err
@@ -114,9 +118,13 @@ func createCommand() *cli.Command {
 						return err
 					}
 				}
-				_, err := t.Create(c.Context, a[0], activate.CreateOptions{
-					From: c.String("e"), Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"),
-				})
+				opts := activate.CreateOptions{
+					Template: template, Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"),
+				}
+				if template == nil {
+					opts.From = c.String("e")
+				}
+				_, err := t.Create(c.Context, a[0], opts)
 				switch {
 				case err != nil || !c.Bool("activate"):
 					return err

@@ -464,8 +464,8 @@ func (m *machine) nothingLeft(c aCut, where string) {
 		if c.args[0] == "boot" && strings.HasPrefix(rel, "@be-new/") {
 			return err // of a trial that failed; the next reconcile into it tidies up
 		}
-		temporary := strings.HasPrefix(name, "@beadm-partial") || strings.HasPrefix(dir, "@beadm-snapshots") && (strings.HasPrefix(name, "beadm-activate-") || strings.HasPrefix(name, "beadm-sync-")) ||
-			strings.HasPrefix(dir, "@beadm/") && (strings.HasPrefix(name, ".") || name == "journal.json" || name == "share.json") || strings.Contains(name, ".beadm-") && name != ".beadm-staged" && name != ".beadm-old" && name != ".beadm-layout" && !strings.HasPrefix(name, ".beadm-kept-")
+		temporary := strings.HasPrefix(name, "@beadm-partial") || strings.HasPrefix(dir, "@beadm-snapshots") && (strings.HasPrefix(name, "beadm-activate-") || strings.HasPrefix(name, "beadm-sync-") || strings.HasPrefix(name, "beadm-undo-")) ||
+			strings.HasPrefix(dir, "@beadm/") && (strings.HasPrefix(name, ".") || name == "journal.json" || name == "share.json") || strings.Contains(name, ".beadm-") && name != ".beadm-staged" && name != ".beadm-old" && name != ".beadm-layout" && name != ".beadm-back" && !strings.HasPrefix(name, ".beadm-kept-")
 		if temporary && !(strings.HasPrefix(c.name, "share undo") && rel == "@varshare/.beadm-undone") {
 			m.t.Errorf("%s: left over: %s", where, rel)
 		}

@@ -170,8 +170,15 @@ func rollbackGuests(c *cli.Context, list []guest.Guest, _ cli.ActionFunc) error 
 // thenActivate switches those for which a command with -a has succeeded, which
 // has armed their trials.
 func thenActivate(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
+	return andActivate(c, list, func() (map[guest.Guest]error, error) { return forEachGuest(c, list, action) })
+}
+
+// andActivate switches those guests for which do has succeeded, if the command
+// was given -a; do returns why it failed for others.
+func andActivate(c *cli.Context, list []guest.Guest, do func() (map[guest.Guest]error, error)) error {
 	if !c.Bool("activate") || c.Bool("dry-run") {
-		return eachGuest(c, list, action)
+		_, err := do()
+		return err
 	}
 	if _, err := batchOptions(c, list); err != nil { // before anything is done
 		return err
@@ -180,8 +187,11 @@ func thenActivate(c *cli.Context, list []guest.Guest, action cli.ActionFunc) err
 	if c.Bool("json") {
 		c.App.Writer = io.Discard // what became of each is in the batch's own
 	}
-	why, err := forEachGuest(c, list, action)
+	why, err := do()
 	c.App.Writer = out
+	if why == nil {
+		return err // nothing was begun
+	}
 	if len(why) == len(list) {
 		if c.Bool("json") {
 			return orError(err, batch(c, list, failed(why), nil))
@@ -201,10 +211,6 @@ func confirmGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) er
 		return be.E(be.Usage, "--auto is for the host: a guest's trial is watched by the activate that began it, or by recover")
 	}
 	return eachGuest(c, list, action)
-}
-
-func createGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
-	return thenActivate(c, list, action)
 }
 
 func upgradeGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {

@@ -44,6 +44,8 @@ type guests struct {
 func newGuests(t *testing.T, prefix string, n int) *guests {
 	t.Helper()
 	needBtrfs(t)
+	// Not beside others: a machine holds what is mounted when it starts, and a
+	// disk that another test takes away then stays in use.
 	if _, err := exec.LookPath("systemd-nspawn"); err != nil {
 		t.Fatalf("this test boots machines: %v; install systemd-container", err)
 	}
@@ -110,10 +112,10 @@ func (h *guests) addContainers(prefix string, n int) {
 
 // root is the directory that the guest is started from.
 func (h *guests) root(name string) string {
-	if h.runtime[name] == h.nspawn {
-		return filepath.Join(h.dir, name)
+	if r := h.runtime[name]; r != nil && r != h.nspawn {
+		return filepath.Join(h.lxc, name, "rootfs")
 	}
-	return filepath.Join(h.lxc, name, "rootfs")
+	return filepath.Join(h.dir, name)
 }
 
 // manyInotify lets root have more inotify instances than the kernel's 128, of

@@ -192,6 +192,13 @@ func (m *liveMachine) busy() {
 // are moved, and put back: nothing is lost, and without leave nothing is done.
 func TestShareOfALiveSystem(t *testing.T) {
 	m := newLiveMachine(t)
+	// The machine sees it, and what it calls /var/tmp is another.
+	theirs, err := os.MkdirTemp("/var/tmp", "beadm-test-")
+	check(t, err)
+	t.Cleanup(func() { os.RemoveAll(theirs) })
+	sh(t, "truncate", "-s", "1M", theirs+"/disk")
+	loop := strings.TrimSpace(sh(t, "losetup", "-f", "--show", theirs+"/disk"))
+	t.Cleanup(func() { exec.Command("losetup", "-d", loop).Run() })
 	m.inside("mkdir", "-p", "/root/loader")
 	m.inside("beadm", "setup", "--loader", "stub", "--loader-dir", "/root/loader")
 	m.writers("start")
@@ -250,7 +257,25 @@ func TestShareOfALiveSystem(t *testing.T) {
 
 	m.writers("start")
 	m.inside("beadm", "share", "commit")
+	// One that does not run has its copy made while they write.
+	m.inside("beadm", "create", "rest")
+	r := m.run("beadm", "share", "undo")
+	if r.code != 4 || !strings.Contains(r.err, "cannot put /var/log, /var/mail, /var/spool, /var/tmp back while in use by ") || !strings.HasSuffix(r.err, "; nothing was changed\n") {
+		t.Errorf("share undo beside writers: %v", r)
+	}
+	for _, dir := range liveDirs {
+		to, _ := os.Readlink(filepath.Join(m.top, "@be-rest/var", dir))
+		if !strings.Contains(r.err, "writer@"+dir+".service: writer (pid ") || to != "share/"+dir {
+			t.Errorf("of %s, which is a link to %q in the one that does not run: %v", dir, to, r)
+		}
+	}
 	m.inside("beadm", "share", "undo", "--stop-all")
+	for _, dir := range liveDirs {
+		lines := strings.Fields(read(t, filepath.Join(m.top, "@be-rest/var", dir, "w.log")))
+		if len(lines) < 100 || lines[len(lines)-1] != strconv.Itoa(len(lines)) {
+			t.Errorf("of %s the one that does not run has %d lines", dir, len(lines))
+		}
+	}
 	for _, dir := range liveDirs {
 		if info, err := os.Lstat(filepath.Join(m.root, "var", dir)); err != nil || !info.IsDir() {
 			t.Errorf("/var/%s is not put back: %v %v", dir, info, err)

@@ -74,6 +74,7 @@ func TestShareUndo(t *testing.T) {
 	m.ok("activate", "before")
 	m.refused(4, "while a trial is armed", "share", "undo")
 	m.ok("activate", "-T")
+	m.ok("share", "snapshot", "kept")
 	before := m.snapshotWorld()
 	m.refused(3, "is not shared", "share", "remove", "/var/lib")
 	out := m.ok("share", "undo", "-n")
@@ -81,6 +82,14 @@ func TestShareUndo(t *testing.T) {
 		if !strings.Contains(out, "back into "+name) {
 			t.Errorf("share undo -n does not name %s:\n%s", name, out)
 		}
+	}
+	// It comes to this one last.
+	held, err := os.Open(filepath.Join(m.root, "var/mail/bob"))
+	check(t, err)
+	r := m.run("share", "undo")
+	check(t, held.Close())
+	if r.code != 4 || !strings.HasPrefix(r.err, "beadm: cannot put /var/log, /var/mail, /var/spool, /var/tmp back while in use by ") || !strings.HasSuffix(r.err, " at /var/share/mail/bob; end these first; nothing was changed\n") {
+		t.Error(r)
 	}
 	if after := m.snapshotWorld(); after != before {
 		t.Errorf("what was refused or a dry run changed\n%s", differ(before, after))

@@ -10,6 +10,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"hash"
 	"io"
 )
@@ -28,8 +29,14 @@ var separator = []byte("From ")
 // in it.
 func Is(head []byte) bool { return bytes.HasPrefix(head, separator) }
 
+// ErrMany is what Scan says of a file with more messages than it keeps entries
+// of: whoever owns the file could fill any memory.
+var ErrMany = errors.New("it holds more than 500000 messages")
+
+const maxMessages = 500_000
+
 // Scan reads the messages of a file; ok is false if it is no mailbox. What
-// stands in memory is an entry a message.
+// stands in memory is an entry a message, of ErrMany's number at most.
 func Scan(r io.Reader) (list []Message, ok bool, err error) {
 	in := bufio.NewReaderSize(r, 256<<10)
 	var at int64
@@ -43,6 +50,9 @@ func Scan(r io.Reader) (list []Message, ok bool, err error) {
 		}
 		if len(line) > 0 {
 			if empty && bytes.HasPrefix(line, separator) {
+				if len(list) == maxMessages {
+					return nil, false, ErrMany
+				}
 				if cur != nil {
 					list = append(list, cur.end(at))
 				}

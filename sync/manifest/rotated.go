@@ -193,7 +193,11 @@ func (t *Taker) storePart(root *rooted.Root, p string, from int64) (string, erro
 	if err != nil {
 		return "", err
 	}
-	n, err := io.Copy(blob, in)
+	var rest io.Reader = in
+	if t.Most.File > 0 {
+		rest = io.LimitReader(in, t.Most.File)
+	}
+	n, err := io.Copy(blob, rest)
 	if n == 0 || err != nil {
 		blob.Abort()
 		if err != nil {

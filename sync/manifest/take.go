@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,7 +39,30 @@ type Taker struct {
 	// AsOf is a moment before which the tree was as it is read: now for a live
 	// one, when a snapshot was asked for. Zero is not known.
 	AsOf time.Time
+	// Most bounds what a tree that somebody else controls may have read and
+	// stored. Zero is no bound.
+	Most Most
 }
+
+// Most is how much the files on a synclist may be.
+type Most struct {
+	File    int64 // bytes of one
+	Account int64 // bytes of an account file
+	Lines   int   // of an account file
+	Bytes   int64 // of all together
+	Files   int   // how many
+}
+
+// of is how many bytes the file at path may have, 0 for any number.
+func (m Most) of(p string) int64 {
+	if _, is := account.KindOf(path.Clean(p)); is {
+		return m.Account
+	}
+	return m.File
+}
+
+// ErrMost is what Take and Entry say of a tree that is beyond its bounds.
+var ErrMost = errors.New("more than a guest may have on its synclist")
 
 // Take reads the files on the list in root. Whatever differs in content from
 // one of the manifests since is stored, whatever its size; besides them
@@ -48,6 +72,7 @@ type Taker struct {
 // described as it was read.
 func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list synclist.List, since ...*Manifest) (*Manifest, error) {
 	m := &Manifest{Version: Version, BE: uuid, Taken: time.Now().UTC(), List: list}
+	size := int64(0)
 	if !t.AsOf.IsZero() {
 		m.AsOf, m.Boot = t.AsOf.UTC(), bootID()
 	}
@@ -57,7 +82,7 @@ func (t *Taker) Take(ctx context.Context, root *rooted.Root, uuid be.UUID, list 
 		return nil, fmt.Errorf("cannot read the files on the synclist: %w", err)
 	}
 	for _, start := range starts {
-		if err := t.takeFrom(ctx, root, m, start, seen, since); err != nil {
+		if err := t.takeFrom(ctx, root, m, start, seen, &size, since); err != nil {
 			return nil, fmt.Errorf("cannot read the files on the synclist: %w", err)
 		}
 	}
@@ -139,7 +164,7 @@ func (t *Taker) IsShared(real string) bool {
 	return slices.ContainsFunc(t.Shared, func(dir string) bool { return real == dir || strings.HasPrefix(real, dir+"/") })
 }
 
-func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, start string, seen map[string]bool, since []*Manifest) error {
+func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, start string, seen map[string]bool, size *int64, since []*Manifest) error {
 	// start is as the list writes it, and so are the paths below it; where
 	// its directories are links is resolved as in a chroot.
 	shared, err := t.InShared(root, start)
@@ -185,6 +210,12 @@ func (t *Taker) takeFrom(ctx context.Context, root *rooted.Root, m *Manifest, st
 				return err
 			}
 			m.Entries = append(m.Entries, e)
+			if most := t.Most.Files; most > 0 && len(m.Entries) > most {
+				return fmt.Errorf("%w: %d files", ErrMost, most)
+			}
+			if *size += e.Size; t.Most.Bytes > 0 && *size > t.Most.Bytes {
+				return fmt.Errorf("%w: %d MiB together", ErrMost, t.Most.Bytes>>20)
+			}
 		}
 		if info.IsDir() && !m.List.Descend(p) {
 			return rooted.SkipDir
@@ -232,6 +263,9 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 		if info.Nlink > 1 {
 			e.Links = fmt.Sprintf("%x.%x", info.Dev, info.Ino)
 		}
+		if most := t.Most.of(p); most > 0 && info.Size > most {
+			return nil, tooMuch(p, most)
+		}
 		if old := t.unchanged(e, info.Size, action, uuid, since); old != nil {
 			return old, nil
 		}
@@ -239,6 +273,9 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 			if errors.Is(err, rooted.ErrNotRegular) { // changed between
 				return &Entry{Path: e.Path, Type: Special, Kind: "not a file when it was opened"}, nil
 			}
+			return nil, err
+		}
+		if err := t.lines(root, e); err != nil {
 			return nil, err
 		}
 		return e, nil
@@ -249,6 +286,26 @@ func (t *Taker) entry(root *rooted.Root, p string, info rooted.Info, action sync
 	attrs, err := root.Xattrs(p)
 	e.Xattrs = attrs
 	return e, err
+}
+
+// lines bounds the records of an account file, each of which takes far more
+// memory than its bytes.
+func (t *Taker) lines(root *rooted.Root, e *Entry) error {
+	if _, is := account.KindOf(path.Clean(string(e.Path))); !is || t.Most.Lines == 0 {
+		return nil
+	}
+	data, err := root.ReadFileLimit(string(e.Path), t.Most.Account)
+	if err != nil {
+		return err
+	}
+	if bytes.Count(data, []byte{'\n'}) > t.Most.Lines {
+		return fmt.Errorf("%s: %w: %d lines in an account file", rooted.Printable(string(e.Path)), ErrMost, t.Most.Lines)
+	}
+	return nil
+}
+
+func tooMuch(p string, most int64) error {
+	return fmt.Errorf("%s: %w: %d MiB in one file of its kind", rooted.Printable(p), ErrMost, most>>20)
 }
 
 // settled says whether a file had been touched last so long before it was read
@@ -349,8 +406,16 @@ func (t *Taker) content(root *rooted.Root, e *Entry, action synclist.Action, sin
 	if appends && t.Store != nil {
 		begins = &Begins{Step: Inline}
 	}
-	if err := hashHeads(f, sum, heads, begins, e); err != nil {
+	var in io.Reader = f
+	most := t.Most.of(string(e.Path))
+	if most > 0 { // it may grow as it is read, without end
+		in = io.LimitReader(f, most+1)
+	}
+	if err := hashHeads(in, sum, heads, begins, e); err != nil {
 		return err
+	}
+	if most > 0 && e.Size > most {
+		return tooMuch(string(e.Path), most)
 	}
 	e.Hash = hex.EncodeToString(sum.Sum(nil))
 	if begins != nil {

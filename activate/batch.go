@@ -17,7 +17,7 @@ type BatchOptions struct {
 	// Prepare is called for each while all run, for several at a time; those that
 	// it refuses are left out. May be nil.
 	Prepare func(context.Context, *Machine) error
-	// Begin is called for each right before it is switched. May be nil.
+	// Begin is called for each by its Switch. May be nil.
 	Begin func(context.Context, *Machine) error
 }
 
@@ -42,17 +42,25 @@ func Batch(ctx context.Context, machines []*Machine, opts BatchOptions, progress
 		}
 	}
 	ready := make([]bool, len(machines))
+	failures, over := 0, ""
 	each(preparing, indices(machines, nil), func(i int) {
-		err := ctx.Err()
-		if err == nil && opts.Prepare != nil {
-			err = opts.Prepare(ctx, machines[i])
+		// Their trials may be armed already: interrupted, they are taken back below.
+		if opts.Prepare == nil || ctx.Err() != nil {
+			ready[i] = true
+			return
 		}
+		err := opts.Prepare(ctx, machines[i])
 		ready[i] = err == nil
-		if err != nil {
-			said(i, Switched{Guest: machines[i].Guest.Name, Outcome: Refused, Why: err.Error(), err: err})
+		if err == nil {
+			return
+		}
+		said(i, Switched{Guest: machines[i].Guest.Name, Outcome: Refused, Why: err.Error(), err: err})
+		if opts.Canary[machines[i].Guest.Name] {
+			mu.Lock()
+			defer mu.Unlock()
+			over = "the canary " + machines[i].Guest.Name + " was refused"
 		}
 	})
-	failures, over := 0, ""
 	wave := func(canaries bool, parallel int) {
 		list := indices(machines, func(m *Machine) bool { return opts.Canary[m.Guest.Name] == canaries })
 		each(parallel, list, func(i int) {
@@ -71,7 +79,7 @@ func Batch(ctx context.Context, machines []*Machine, opts BatchOptions, progress
 				said(i, r)
 				return
 			}
-			r := opts.one(ctx, machines[i])
+			r := machines[i].Switch(ctx, opts.Begin)
 			said(i, r)
 			if r.err == nil {
 				return
@@ -90,15 +98,6 @@ func Batch(ctx context.Context, machines []*Machine, opts BatchOptions, progress
 	wave(true, 1)
 	wave(false, max(1, opts.Parallel))
 	return results
-}
-
-func (o BatchOptions) one(ctx context.Context, m *Machine) Switched {
-	if o.Begin != nil {
-		if err := o.Begin(ctx, m); err != nil {
-			return Switched{Guest: m.Guest.Name, Outcome: Refused, Why: err.Error(), err: err}
-		}
-	}
-	return m.Switch(ctx)
 }
 
 // BatchError is the error of a whole batch, or nil: that of a single guest, that

@@ -42,7 +42,7 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 	if !adopted {
 		say.Step("move " + m.Place.Root + " to " + m.Place.Dir())
 	}
-	if err := m.Place.Adopt(name); err != nil {
+	if err := m.Place.Make(); err != nil {
 		return err
 	}
 	unlock, err := m.lock()
@@ -50,6 +50,9 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 		return err
 	}
 	defer unlock()
+	if err := m.Place.Adopt(name); err != nil {
+		return err
+	}
 	return m.with(ctx, func(t *Target) error {
 		s, err := t.Look(ctx)
 		if err != nil {
@@ -67,14 +70,17 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 
 // GiveBack gives the guest back as it was before Init, with the root that it
 // runs: nothing of beadm's is left. Its other boot environments are destroyed if
-// others says so, and refused otherwise, as is one whose data is shared.
+// others says so, and refused otherwise, as is one whose data is shared. It may
+// be repeated.
 func (m *Machine) GiveBack(ctx context.Context, others, dryRun bool, say Reporter) error {
 	unlock, err := m.lock()
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	err = m.with(ctx, func(t *Target) error { return t.emptyStore(ctx, m.Guest.Name, others, dryRun) })
+	if !m.Place.Released() { // not cut behind the exchange
+		err = m.with(ctx, func(t *Target) error { return t.emptyStore(ctx, m.Guest.Name, others, dryRun) })
+	}
 	if err != nil || dryRun {
 		if err == nil {
 			say.Would("put its root back to " + m.Place.Root)
@@ -103,9 +109,17 @@ func (s *Session) shareIsEmpty(ctx context.Context) bool {
 
 // emptyStore takes away everything of a guest but the root that it runs.
 func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun bool) error {
-	s, err := t.write(ctx, dryRun)
+	s, err := t.Look(ctx)
 	if err != nil {
 		return err
+	}
+	// An earlier release, or init, was cut: then only what is there counts.
+	half := s.Dir == nil || s.State.Loader.Kind == ""
+	if !half {
+		s.Close()
+		if s, err = t.write(ctx, dryRun); err != nil {
+			return err
+		}
 	}
 	defer s.Close()
 	if err := Allow(s.State, "destroy"); err != nil {
@@ -123,7 +137,7 @@ func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun boo
 	if err != nil {
 		return err
 	}
-	if running.UUID != s.State.Default {
+	if !half && running.UUID != s.State.Default {
 		return be.E(be.InUse, "cannot release %s: it runs %s, and starts %s next; activate what it is to keep", name, running.Name, s.nameOf(ctx, s.State.Default))
 	}
 	all, err := s.Store.List(ctx)
@@ -153,20 +167,30 @@ func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun boo
 			return err
 		}
 	}
+	if s.Dir == nil {
+		return s.dropSnapshots(ctx, running.Name)
+	}
 	if rec, err := journal.Open(s.Dir); err != nil || rec != nil {
 		return be.E(be.Recovery, "cannot release %s: an operation was interrupted; run beadm -g %s recover", name, name)
 	}
-	snaps, err := s.Store.Snapshots(ctx, running.Name)
+	if err := s.dropSnapshots(ctx, running.Name); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.Dir.Path("")); err != nil {
+		return fmt.Errorf("cannot remove the state of %s: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Session) dropSnapshots(ctx context.Context, name string) error {
+	snaps, err := s.Store.Snapshots(ctx, name)
 	if err != nil {
 		return err
 	}
 	for _, sn := range snaps {
-		if err := s.Store.DestroySnapshot(ctx, running.Name, sn.Name); err != nil {
+		if err := s.Store.DestroySnapshot(ctx, name, sn.Name); err != nil {
 			return err
 		}
-	}
-	if err := os.RemoveAll(s.Dir.Path("")); err != nil {
-		return fmt.Errorf("cannot remove the state of %s: %w", name, err)
 	}
 	return nil
 }

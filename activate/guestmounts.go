@@ -2,6 +2,7 @@ package activate
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -10,27 +11,46 @@ import (
 )
 
 // mountedBelow refuses a guest in whose root the host has mounted something that
-// is not its shared data: it would be unmounted with that, and not be in the new
-// root.
+// is not its shared data: it would not be in the new root.
 func (m *Machine) mountedBelow() error {
+	_, others, err := m.mountsBelow()
+	if err != nil || len(others) == 0 {
+		return err
+	}
+	return be.E(be.InUse, "the host has %s mounted in the root of %s: have its runtime bind it there, or unmount it", others[0], m.Guest.Name)
+}
+
+// mountsBelow are the places below the guest's root where the host has mounted
+// its shared data, or what stands in for that, last first, and in words what
+// else is mounted there.
+func (m *Machine) mountsBelow() (shared, others []string, err error) {
 	root, err := filepath.EvalSymlinks(m.Place.Root)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(root))
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	for _, at := range mounts {
 		below, ok := strings.CutPrefix(at.Mountpoint, root+"/")
+		switch {
+		case !ok:
 		// Wherever the guest has moved the directory to.
-		if ok && filepath.Base(at.Root) != sharedDirectory {
-			return be.E(be.InUse, "the host has %s mounted at /%s in the root of %s: have its runtime bind it there, or unmount it", at.Source, below, m.Guest.Name)
+		case filepath.Base(at.Root) == sharedDirectory, at.FSType == "tmpfs" && at.Source == standIn:
+			shared = append(shared, at.Mountpoint)
+		default:
+			others = append(others, at.Source+" at /"+below)
 		}
 	}
-	return nil
+	slices.Reverse(shared)
+	return shared, others, nil
 }
 
 // sharedDirectory is what of its file system is mounted as the shared data, as
-// package btrfs has it.
-const sharedDirectory = "@varshare"
+// package btrfs has it; standIn is the source of what stands in for it, as
+// package share has it.
+const (
+	sharedDirectory = "@varshare"
+	standIn         = "beadm-skeleton"
+)

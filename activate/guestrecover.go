@@ -3,6 +3,7 @@ package activate
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -11,19 +12,27 @@ import (
 	"beadm/be/state"
 )
 
-// lock keeps other beadms from switching the guest at the same time. The kernel
-// releases it.
-func (m *Machine) lock() (unlock func(), err error) {
+// lock makes this the only beadm at work on the guest. The kernel releases it.
+func (m *Machine) lock() (unlock func(), err error) { return m.locked(exclusiveNow) }
+
+// Hold is for a command that changes boot environments of the guest: nobody
+// switches it until release, and it is refused while somebody does.
+func (m *Machine) Hold() (release func(), err error) { return m.locked(sharedNow) }
+
+func (m *Machine) locked(kind lockKind) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(m.Place.Dir(), "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, be.E(be.NoStore, "guest %s has no boot environments yet: run beadm guest init %s", m.Guest.Name, m.Guest.Name)
+	}
 	if err != nil {
 		return nil, be.E(be.NoStore, "cannot lock guest %s: %w", m.Guest.Name, err)
 	}
-	if err := lockFile(f, exclusiveNow); err != nil {
+	if err := lockFile(f, kind); err != nil {
 		f.Close()
 		if !lockedByAnother(err) {
 			return nil, err
 		}
-		return nil, be.E(be.Locked, "another beadm switches guest %s: wait until it has ended", m.Guest.Name)
+		return nil, be.E(be.Locked, "another beadm is at work on guest %s: wait until it has ended", m.Guest.Name)
 	}
 	return func() { f.Close() }, nil
 }
@@ -70,10 +79,22 @@ func (m *Machine) Recover(ctx context.Context) (did []string, err error) {
 			err = m.with(ctx, func(t *Target) error {
 				return errors.Join(t.Confirm(ctx, ConfirmOptions{}), t.keepStopped(ctx, nil))
 			})
+			if err != nil {
+				return did, err
+			}
 			return append(did, st.running+", which was on trial, is healthy and confirmed"), err
 		}
 		runs, _, berr := m.back(ctx, state.ReasonCheck, err.Error(), before)
 		return append(did, st.running+", which was on trial, is not healthy ("+err.Error()+"): "+runs+" runs again"), berr
+	case g.Running && st.stopped != nil && m.withoutShare(ctx):
+		// Somebody has started it while it was being switched.
+		if err := m.Runtime.Stop(ctx, g); err != nil {
+			return did, err
+		}
+		again, err := m.startAgain(ctx, before)
+		if did = append(did, again...); err != nil {
+			return did, err
+		}
 	case g.Running && (st.stopped != nil || st.trial != nil):
 		// Cut before it was stopped, or behind its start. No trial of a guest
 		// stays armed: the batch that armed it would have gone on.
@@ -84,19 +105,15 @@ func (m *Machine) Recover(ctx context.Context) (did []string, err error) {
 		if err := m.with(ctx, func(t *Target) error { return t.keepStopped(ctx, nil) }); err != nil {
 			return did, err
 		}
-	case !g.Running:
-		back, err := m.settle(ctx)
-		did = append(did, back...)
-		if err != nil {
+	case !g.Running && st.stopped != nil:
+		again, err := m.startAgain(ctx, before)
+		if did = append(did, again...); err != nil {
 			return did, err
 		}
-		if st.stopped != nil {
-			_, err := m.start(ctx, before.Failed)
-			err = errors.Join(err, m.with(ctx, func(t *Target) error { return t.keepStopped(ctx, nil) }))
-			did = append(did, "it was stopped for a switch, and is started again")
-			if err != nil {
-				return did, err
-			}
+	case !g.Running:
+		back, err := m.settle(ctx)
+		if did = append(did, back...); err != nil {
+			return did, err
 		}
 	}
 	err = m.with(ctx, func(t *Target) error {
@@ -105,6 +122,32 @@ func (m *Machine) Recover(ctx context.Context) (did []string, err error) {
 		return err
 	})
 	return did, err
+}
+
+// startAgain starts a guest that was stopped for a switch, in its default.
+func (m *Machine) startAgain(ctx context.Context, before guest.Health) (did []string, err error) {
+	did, err = m.settle(ctx)
+	if err != nil {
+		return did, errors.Join(err, m.again(ctx))
+	}
+	_, err = m.start(ctx, before.Failed)
+	return append(did, "it was stopped for a switch, and is started again"), errors.Join(err, m.unmark(ctx))
+}
+
+// withoutShare says that the guest shares directories, and that nothing is
+// mounted for them.
+func (m *Machine) withoutShare(ctx context.Context) (without bool) {
+	err := m.with(ctx, func(t *Target) error {
+		s := &Session{Target: t}
+		exists, err := s.hasShare(ctx)
+		if err != nil || !exists {
+			return err
+		}
+		mounted, err := s.shareMounted()
+		without = err == nil && !mounted
+		return err
+	})
+	return err == nil && without
 }
 
 // BootHost makes a guest that does not run ready for its runtime to start it, as
@@ -137,11 +180,17 @@ func (m *Machine) settle(ctx context.Context) (did []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := m.leave(ctx); err != nil {
+	st, err := m.stand(ctx)
+	if err != nil {
 		return nil, err
 	}
-	res, err := m.load(ctx)
-	if err != nil {
+	if st.trial != nil || st.running != st.def {
+		if err := m.leave(ctx); err != nil {
+			return nil, err
+		}
+	}
+	res, passed, err := m.load(ctx)
+	if err = errors.Join(passed, err); err != nil {
 		return nil, err
 	}
 	if now, _, err := m.Place.Current(); err == nil && now != was {

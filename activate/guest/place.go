@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"beadm/be"
@@ -107,10 +108,8 @@ func (p Place) CanAdopt() error {
 	return isSubvolume(p.Root)
 }
 
-// Adopt moves the guest's root into Dir as the boot environment name, and puts
-// the link in its place by one exchange of the two: a guest that runs goes on.
-// It may be repeated.
-func (p Place) Adopt(name string) error {
+// Make makes Dir, for a guest that CanAdopt lets be adopted. It may be repeated.
+func (p Place) Make() error {
 	if err := p.CanAdopt(); err != nil {
 		return err
 	}
@@ -128,16 +127,22 @@ func (p Place) Adopt(name string) error {
 	if err := os.Mkdir(p.Loader(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
 	}
+	return nil
+}
+
+// Adopt moves the guest's root into Dir, which Make made, as the boot environment
+// name, and puts the link in its place by one exchange of the two: a guest that
+// runs goes on. It may be repeated, by one at a time: a second exchange would
+// undo the first.
+func (p Place) Adopt(name string) error {
 	if _, adopted, err := p.Current(); adopted || err != nil {
 		return err
 	}
-	at := filepath.Join(p.Dir(), RootPrefix+name)
-	// What a cut before the exchange left.
-	if _, err := os.Readlink(at); err == nil {
-		if err := os.Remove(at); err != nil {
-			return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
-		}
+	// What a cut before the exchange left, whatever name that was for.
+	if err := p.dropLinks(); err != nil {
+		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
 	}
+	at := filepath.Join(p.Dir(), RootPrefix+name)
 	if err := os.Symlink(p.link(RootPrefix+name), at); err != nil {
 		return be.E(be.InUse, "cannot adopt %s: %w", p.Root, err)
 	}
@@ -145,6 +150,25 @@ func (p Place) Adopt(name string) error {
 		return errors.Join(be.E(be.InUse, "cannot adopt %s: %w", p.Root, err), os.Remove(at))
 	}
 	return syncDirs(filepath.Dir(p.Root), p.Dir())
+}
+
+// dropLinks removes the links in Dir, which lead nowhere.
+func (p Place) dropLinks() error {
+	entries, err := os.ReadDir(p.Dir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Type()&fs.ModeSymlink != 0 {
+			if err := os.Remove(filepath.Join(p.Dir(), e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // letIn lets the root of a guest with a user namespace come to what it starts:
@@ -182,22 +206,19 @@ func (p Place) Release() error {
 			return err
 		}
 	}
-	// The link, which leads nowhere now.
+	return p.dropLinks()
+}
+
+// Released says that Release and Forget were begun, and everything of the guest
+// but its root is gone: they can be repeated.
+func (p Place) Released() bool {
+	if _, adopted, err := p.Current(); adopted || err != nil {
+		return false
+	}
 	entries, err := os.ReadDir(p.Dir())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.Type()&fs.ModeSymlink != 0 {
-			if err := os.Remove(filepath.Join(p.Dir(), e.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return e.IsDir() && e.Name() != "loader" && e.Name() != snapshots
+	})
 }
 
 // Forget removes what Adopt made, once nothing of the guest is in it.

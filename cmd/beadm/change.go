@@ -83,6 +83,11 @@ func change(c *cli.Context, name string, do func(t *activate.Target, out *outcom
 		return err
 	}
 	defer done()
+	release, err := holdGuest(c)
+	if err != nil {
+		return err
+	}
+	defer release()
 	out := t.Report.(talk).outcome
 	out.Command, out.BE, out.DryRun = commandName(c), name, c.Bool("dry-run")
 	if err := do(t, out); err != nil {

@@ -95,7 +95,11 @@ func guestInitCommand() *cli.Command {
 				if c.Bool("dry-run") {
 					return nil
 				}
-				return putGuestUnit()
+				conf, err := hostConf(c)
+				if err != nil {
+					return err
+				}
+				return putGuestUnit(conf)
 			})
 		},
 	}
@@ -157,6 +161,9 @@ func guestBootCommand() *cli.Command {
 				return err
 			}
 			if err := mustBeRoot(c); err != nil {
+				return err
+			}
+			if err := markGuestsReady(); err != nil {
 				return err
 			}
 			all, err := allGuests(c)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/urfave/cli/v2"
 
@@ -110,7 +112,17 @@ func activateGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) e
 			})
 		})
 	}
-	opts.Permanent = c.Bool("permanent")
+	if opts.Permanent = c.Bool("permanent"); opts.Permanent {
+		// It takes no way back: only for a guest whose turn it is.
+		return batch(c, list, nil, func(ctx context.Context, m *activate.Machine) error {
+			t, done, err := m.Open(ctx)
+			if err != nil {
+				return err
+			}
+			defer done()
+			return t.Activate(ctx, a[0], opts)
+		})
+	}
 	return batch(c, list, func(ctx context.Context, m *activate.Machine) error { return m.Prepare(ctx, a[0], opts) }, nil)
 }
 
@@ -158,20 +170,47 @@ func rollbackGuests(c *cli.Context, list []guest.Guest, _ cli.ActionFunc) error 
 // thenActivate switches those for which a command with -a has succeeded, which
 // has armed their trials.
 func thenActivate(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
-	good, err := forEachGuest(c, list, action)
-	return switchArmed(c, good, err)
+	return andActivate(c, list, func() (map[guest.Guest]error, error) { return forEachGuest(c, list, action) })
 }
 
-// switchArmed switches those for which a command has succeeded, if it was given
-// -a; err is what became of the others.
-func switchArmed(c *cli.Context, good []guest.Guest, err error) error {
-	if !c.Bool("activate") || c.Bool("dry-run") || len(good) == 0 {
+// andActivate switches those guests for which do has succeeded, if the command
+// was given -a; do returns why it failed for others.
+func andActivate(c *cli.Context, list []guest.Guest, do func() (map[guest.Guest]error, error)) error {
+	if !c.Bool("activate") || c.Bool("dry-run") {
+		_, err := do()
 		return err
 	}
-	if berr := batch(c, good, nil, nil); berr != nil {
-		return berr
+	if _, err := batchOptions(c, list); err != nil { // before anything is done
+		return err
 	}
-	return err
+	out := c.App.Writer
+	if c.Bool("json") {
+		c.App.Writer = io.Discard // what became of each is in the batch's own
+	}
+	why, err := do()
+	c.App.Writer = out
+	if why == nil {
+		return err // nothing was begun
+	}
+	if len(why) == len(list) {
+		if c.Bool("json") {
+			return orError(err, batch(c, list, failed(why), nil))
+		}
+		return err
+	}
+	return orError(batch(c, list, failed(why), nil), err)
+}
+
+// failed refuses those guests for which a command before the batch has failed.
+func failed(why map[guest.Guest]error) func(context.Context, *activate.Machine) error {
+	return func(_ context.Context, m *activate.Machine) error { return why[m.Guest] }
+}
+
+func confirmGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
+	if c.Bool("auto") {
+		return be.E(be.Usage, "--auto is for the host: a guest's trial is watched by the activate that began it, or by recover")
+	}
+	return eachGuest(c, list, action)
 }
 
 func upgradeGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
@@ -226,12 +265,38 @@ func shareGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) erro
 				return err
 			}
 		}
-		if !g.Running || c.Bool("dry-run") {
+		if c.Bool("dry-run") {
 			return action(c)
 		}
-		if !c.Bool("stop-all") {
+		// It may have been started since the list was made.
+		now, err := m.Running(c.Context)
+		if err != nil {
+			return err
+		}
+		if now && !c.Bool("stop-all") {
 			return be.E(be.InUse, "it runs, and its directories are in use: give --stop-all to have it stopped and started again; nothing was changed")
 		}
-		return m.Stopped(c.Context, func() error { return action(c) })
+		if now {
+			if err := wouldDo(c, action); err != nil {
+				return err
+			}
+		}
+		return m.Stopped(c.Context, func() error {
+			c.Context = context.WithValue(c.Context, heldKey{}, true)
+			return action(c)
+		})
 	})
+}
+
+// wouldDo says, as an error, why the command would be refused: a guest is not
+// stopped for nothing.
+func wouldDo(c *cli.Context, action cli.ActionFunc) error {
+	out, errs := c.App.Writer, c.App.ErrWriter
+	c.App.Writer, c.App.ErrWriter = io.Discard, io.Discard
+	defer func() { c.App.Writer, c.App.ErrWriter = out, errs }()
+	if err := c.Set("dry-run", "true"); err != nil {
+		return err
+	}
+	err := action(c)
+	return errors.Join(err, c.Set("dry-run", "false"))
 }

@@ -105,6 +105,9 @@ func TestBadInputForGuests(t *testing.T) {
 		{"-g gb01 activate -t default", 2, "-t is for the host"},
 		{"-g gb01 activate --reboot default", 2, "--reboot is for the host"},
 		{"-g gb01 rollback", 3, "no previous"},
+		{"-g gb01 confirm --auto", 2, "--auto is for the host"},
+		{"-g gb01 create -a --canary other more", 3, "--canary"},
+		{"-g gb02 rollback", 10, "beadm guest init gb02"},
 		{"-g gb01 rollback --reboot", 2, "--reboot is for the host"},
 		{"-g gb01 destroy -F default", 4, "default"},
 		{"-g gb01 share init --stop x.service", 2, "--stop-all"},
@@ -124,4 +127,47 @@ func TestBadInputForGuests(t *testing.T) {
 	if after := listing(); after != before {
 		t.Errorf("something was changed:\n%s\n%s", before, after)
 	}
+}
+
+// A guest is not stopped for a command that is refused, and -a prints one
+// document.
+func TestGuestIsNotStoppedForNothing(t *testing.T) {
+	h := newGuests(t, "gn", 1)
+	name := h.names[0]
+	h.up()
+	h.run("guest", "init", name)
+	leader := h.guest(name).Leader
+	for argv, code := range map[string]int{"add --stop-all": 2, "add --stop-all var/www": 2, "add --stop-all /var/lib/dpkg": 5, "undo --stop-all extra": 2} {
+		out, got := h.try(append([]string{"-g", name, "share"}, strings.Fields(argv)...)...)
+		if now := h.guest(name); got != code || now.Leader != leader {
+			t.Errorf("share %s: exit %d, process 1 was %d and is %d:\n%s", argv, got, leader, now.Leader, out)
+		}
+	}
+	h.run("-g", name, "share", "init", "--stop-all")
+	h.up()
+	of := h.switched(0, "-g", name, "create", "-a", "new")
+	if s := of[name]; s.Outcome != activate.Confirmed || s.Runs != "new" {
+		t.Errorf("%+v", s)
+	}
+	of = h.switched(4, "-g", name, "create", "-a", "new")
+	if s := of[name]; s.Outcome != activate.Refused {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A new root whose systemd hangs before its system bus is there has not come up.
+func TestGuestThatHangsEarly(t *testing.T) {
+	h := newGuests(t, "gh", 1)
+	name := h.names[0]
+	h.up()
+	h.run("guest", "init", name)
+	h.run("-g", name, "share", "init", "--stop-all")
+	h.up()
+	h.run("-g", name, "create", "new")
+	h.run("-g", name, "run", "new", "--", "sh", "-c", `printf '[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=sysinit.target\n' >/etc/systemd/system/hang.service && systemctl -q enable hang.service`)
+	write(t, h.conf, strings.ReplaceAll(read(t, h.conf), "guest.within = 60s", "guest.within = 12s"))
+	if s := h.switched(15, "-g", name, "activate", "new")[name]; s.Outcome != activate.FellBack || s.Runs != "default" {
+		t.Errorf("%+v", s)
+	}
+	h.healthy(name)
 }

@@ -43,7 +43,7 @@ func guestFlags() []cli.Flag {
 var forGuest = map[string]func(c *cli.Context, list []guest.Guest, rest cli.ActionFunc) error{
 	"list": eachGuest, "create": createGuests, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
 	"rename": eachGuest, "describe": eachGuest, "upgrade": upgradeGuests, "run": eachGuest,
-	"activate": activateGuests, "rollback": rollbackGuests, "confirm": eachGuest, "recover": recoverGuests,
+	"activate": activateGuests, "rollback": rollbackGuests, "confirm": confirmGuests, "recover": recoverGuests,
 	"status": eachGuest, "history": eachGuest, "sync": eachGuest, "share": shareGuests,
 }
 
@@ -99,12 +99,29 @@ func wrapForGuests(cmd *cli.Command, with func(*cli.Context, []guest.Guest, cli.
 	}
 }
 
-type guestKey struct{}
+type (
+	guestKey struct{}
+	heldKey  struct{}
+)
 
 // guestOf is the guest that a command is run for; nil for the host.
 func guestOf(ctx context.Context) *guest.Guest {
 	g, _ := ctx.Value(guestKey{}).(*guest.Guest)
 	return g
+}
+
+// holdGuest keeps others from switching the guest that a command is about to
+// change; the host is held by its state alone.
+func holdGuest(c *cli.Context) (release func(), err error) {
+	g := guestOf(c.Context)
+	if held, _ := c.Context.Value(heldKey{}).(bool); g == nil || held {
+		return func() {}, nil
+	}
+	m, err := guestMachine(c, *g)
+	if err != nil {
+		return nil, err
+	}
+	return m.Hold()
 }
 
 // runtimes are those that this host may have.
@@ -226,6 +243,10 @@ func guestTarget(c *cli.Context, g guest.Guest) (t *activate.Target, done func()
 	if err != nil {
 		return nil, nil, err
 	}
+	return guestTargetOf(c, conf, g)
+}
+
+func guestTargetOf(c *cli.Context, conf activate.Conf, g guest.Guest) (t *activate.Target, done func(), err error) {
 	place := guest.Place{Root: g.Root}
 	_, adopted, err := place.Current()
 	if err != nil {
@@ -275,7 +296,8 @@ func guestMachine(c *cli.Context, g guest.Guest) (*activate.Machine, error) {
 		Open: func(ctx context.Context) (*activate.Target, func(), error) {
 			one := *c
 			one.Context = ctx
-			return guestTarget(&one, g)
+			// Not read anew: what is written to it meanwhile stops no switch.
+			return guestTargetOf(&one, conf, g)
 		},
 	}, nil
 }
@@ -296,16 +318,18 @@ func eachGuest(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error 
 	return err
 }
 
-// forEachGuest is eachGuest that returns for which the command succeeded.
-func forEachGuest(c *cli.Context, list []guest.Guest, action cli.ActionFunc) (good []guest.Guest, err error) {
+// forEachGuest is eachGuest that returns for which the command failed, and why.
+func forEachGuest(c *cli.Context, list []guest.Guest, action cli.ActionFunc) (why map[guest.Guest]error, err error) {
+	why = map[guest.Guest]error{}
 	out, ctx := c.App.Writer, c.Context
 	defer func() { c.App.Writer, c.Context = out, ctx }()
 	var results []ofGuest
 	var errs []error
 	for _, g := range list {
 		if ctx.Err() != nil {
+			why[g] = ctx.Err()
 			errs = append(errs, fmt.Errorf("%s: %w", g.Name, ctx.Err()))
-			break
+			continue
 		}
 		c.Context = context.WithValue(ctx, guestKey{}, &g)
 		var said bytes.Buffer
@@ -323,21 +347,21 @@ func forEachGuest(c *cli.Context, list []guest.Guest, action cli.ActionFunc) (go
 		}
 		err := action(c)
 		if exit, ran := err.(activate.ExitStatus); ran && len(list) == 1 {
-			return good, exit
+			why[g] = exit
+			return why, exit
 		}
 		r := ofGuest{Guest: g.Name, Runtime: g.Runtime}
 		if json.Valid(said.Bytes()) {
 			r.Result = bytes.TrimSpace(said.Bytes())
 		}
 		if err != nil {
+			why[g] = err
 			err = fmt.Errorf("%s: %w", g.Name, err)
 			r.Error, r.Exit = err.Error(), be.KindOf(err).ExitCode()
 			errs = append(errs, err)
 			if len(list) > 1 {
 				fmt.Fprintf(c.App.ErrWriter, "beadm: %v\n", err)
 			}
-		} else {
-			good = append(good, g)
 		}
 		results = append(results, r)
 	}
@@ -347,13 +371,13 @@ func forEachGuest(c *cli.Context, list []guest.Guest, action cli.ActionFunc) (go
 	}
 	switch {
 	case len(errs) == 0:
-		return good, err
+		return why, err
 	case len(list) == 1, ctx.Err() != nil:
-		return good, errs[len(errs)-1]
+		return why, errs[len(errs)-1]
 	case len(errs) == len(list):
-		return good, be.E(be.KindOf(errs[0]), "none of %d guests came through, as said above", len(list))
+		return why, be.E(be.KindOf(errs[0]), "none of %d guests came through, as said above", len(list))
 	}
-	return good, be.E(be.Batch, "%d of %d guests did not come through, as said above", len(errs), len(list))
+	return why, be.E(be.Batch, "%d of %d guests did not come through, as said above", len(errs), len(list))
 }
 
 // lines puts before at the beginning of each line.

@@ -46,15 +46,16 @@ func createGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) err
 		return err
 	}
 	defer done()
-	var good []guest.Guest
-	err = t.WithTemplate(c.Context, template.Name, source, template.Running, c.Bool("dry-run"), func(tm *activate.Template) (err error) {
-		ctx := c.Context
-		defer func() { c.Context = ctx }()
-		c.Context = context.WithValue(ctx, templateKey{}, tm)
-		good, err = forEachGuest(c, list, action)
-		return err
+	return andActivate(c, list, func() (why map[guest.Guest]error, err error) {
+		err = t.WithTemplate(c.Context, template.Name, source, template.Running, c.Bool("dry-run"), func(tm *activate.Template) (err error) {
+			ctx := c.Context
+			defer func() { c.Context = ctx }()
+			c.Context = context.WithValue(ctx, templateKey{}, tm)
+			why, err = forEachGuest(c, list, action)
+			return err
+		})
+		return why, err
 	})
-	return switchArmed(c, good, err)
 }
 
 // guestCalled is the one of that name, or RUNTIME:NAME.

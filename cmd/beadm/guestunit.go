@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -9,8 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 
+	"beadm/activate"
+	"beadm/activate/guest/nspawn"
 	"beadm/be/state"
 )
 
@@ -27,8 +31,28 @@ var guestUnit string
 
 const unitDir = "/etc/systemd/system"
 
+// guestsReady says that this boot's guests were made ready, or were running when
+// the unit was installed. What starts a guest asks for the unit again: from then
+// on that must not take the trials of others in the same batch back.
+const guestsReady = runtimeDir + "/guests-ready"
+
+func markGuestsReady() error {
+	if err := os.MkdirAll(runtimeDir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(guestsReady, nil, 0o600)
+}
+
+// guestUnitText is the unit for guests in these directories.
+func guestUnitText(program string, dirs ...string) string {
+	for i, dir := range dirs {
+		dirs[i] = strconv.Quote(strings.ReplaceAll(dir, "%", "%%"))
+	}
+	return strings.NewReplacer("@BEADM@", program, "@DONE@", guestsReady, "@DIRS@", strings.Join(dirs, " ")).Replace(guestUnit)
+}
+
 // putGuestUnit installs it on a host that systemd runs.
-func putGuestUnit() error {
+func putGuestUnit(conf activate.Conf) error {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return nil
 	}
@@ -38,7 +62,10 @@ func putGuestUnit() error {
 			return err
 		}
 	}
-	text := strings.ReplaceAll(guestUnit, "@BEADM@", program)
+	if err := markGuestsReady(); err != nil {
+		return err
+	}
+	text := guestUnitText(program, cmp.Or(conf.GuestDir, nspawn.DefaultDir), cmp.Or(conf.LXCPath, "/var/lib/lxc"))
 	file := filepath.Join(unitDir, "beadm-guests.service")
 	files := map[string]string{file: text}
 	for _, unit := range startGuests {

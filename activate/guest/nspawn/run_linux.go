@@ -116,11 +116,19 @@ func lastLine(said []byte) string {
 // Stop has it shut down: systemd-nspawn that gets SIGTERM tells the machine.
 func (r *Runtime) Stop(ctx context.Context, g guest.Guest) error {
 	p, running, err := r.process(g)
-	if err != nil || !running {
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopTime)
 	defer cancel()
+	if !running {
+		if r.cfg.Systemd && hasUnit(g.Name) {
+			// A machine that reboots has no process for a moment: its service is
+			// about to start it again.
+			return systemctl(ctx, "stop", "systemd-nspawn@"+g.Name+".service")
+		}
+		return nil
+	}
 	handle, err := unix.PidfdOpen(p.pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -158,6 +166,14 @@ func (r *Runtime) Stop(ctx context.Context, g guest.Guest) error {
 		return nil
 	}
 	return fmt.Errorf("cannot stop %s: systemd-nspawn (pid %d) does not end", g.Name, p.pid)
+}
+
+// hasUnit says whether systemd has a service of the machine in memory that is
+// not at rest (org.freedesktop.systemd1(5)); in doubt it has.
+func hasUnit(name string) bool {
+	out, err := exec.Command("systemctl", "is-active", "--", "systemd-nspawn@"+name+".service").Output()
+	state := strings.TrimSpace(string(out))
+	return err == nil || state != "inactive" && state != "failed" && state != "unknown"
 }
 
 // gone waits until the process of the handle has ended.

@@ -31,13 +31,16 @@ const (
 )
 
 // Systemd says how the guest whose process 1 is leader is. It is an error while
-// there is no systemd that answers. One that has no system bus at all counts as
-// up five seconds after its start: nobody can ask it.
+// there is no systemd that answers. One that is to have no system bus counts as up
+// five seconds after its start: nobody can ask it.
 func Systemd(ctx context.Context, leader int) (guest.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	socket, err := busOf(leader)
 	if errors.Is(err, unix.ENOENT) {
+		if expectsBus(leader) {
+			return guest.Health{Why: "it has no system bus yet"}, nil
+		}
 		age, aerr := ageOf(leader)
 		if aerr != nil || age < blind {
 			return guest.Health{Why: "it has no system bus yet"}, aerr
@@ -59,6 +62,26 @@ func Systemd(ctx context.Context, leader int) (guest.Health, error) {
 		return h, fmt.Errorf("cannot ask the guest's systemd: %w", err)
 	}
 	return h, nil
+}
+
+// expectsBus says that the guest will have a system bus once its systemd has come
+// so far: one that hangs before that is not up.
+func expectsBus(leader int) bool {
+	root, err := unix.Open("/proc/"+strconv.Itoa(leader)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(root)
+	has := func(name string) bool {
+		fd, err := unix.Openat2(root, name, &unix.OpenHow{
+			Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err == nil
+	}
+	return has("run/systemd/system") && (has("usr/lib/systemd/system/dbus.socket") || has("lib/systemd/system/dbus.socket"))
 }
 
 // nobody is what root is in a user namespace that does not know it

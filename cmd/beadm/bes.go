@@ -102,8 +102,8 @@ func createCommand() *cli.Command {
 				return be.E(be.Usage, "-e and --empty exclude each other")
 			}
 			template := templateOf(c.Context)
-			if template == nil && strings.Contains(c.String("e"), "/") {
-				return be.E(be.Usage, "%s is a boot environment of a guest, and a template for others: give -g GLOB for which", c.String("e"))
+			if of, _, snap := strings.Cut(c.String("e"), "@"); template == nil && strings.Contains(of, "/") && !snap {
+				return be.E(be.Usage, "%q is no name of a boot environment: one of a guest, GUEST/BE, is a template for other guests; give -g GLOB for which", c.String("e"))
 			}
 			if c.IsSet("e") && template == nil { // an empty name is not the running one
 				from, _, _ := be.SplitSnapshot(c.String("e"))

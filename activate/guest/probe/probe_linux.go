@@ -156,7 +156,7 @@ func ask(ctx context.Context, socket *os.File, uid int) (guest.Health, error) {
 		if t, ok := ctx.Deadline(); ok {
 			c.SetDeadline(t)
 		}
-		b, err := dbus.NewConn(limited{c, io.LimitReader(c, manyUnits)}, dbus.WithContext(ctx))
+		b, err := dbus.NewConn(&limited{Conn: c, r: io.LimitReader(c, manyUnits)}, dbus.WithContext(ctx))
 		if err != nil {
 			c.Close()
 			return nil, err
@@ -193,11 +193,3 @@ func ask(ctx context.Context, socket *os.File, uid int) (guest.Health, error) {
 	slices.Sort(h.Failed)
 	return h, nil
 }
-
-// limited is a connection of which no more is read than a guest has to say.
-type limited struct {
-	net.Conn
-	r io.Reader
-}
-
-func (l limited) Read(p []byte) (int, error) { return l.r.Read(p) }

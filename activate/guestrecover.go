@@ -86,6 +86,21 @@ func (m *Machine) Recover(ctx context.Context) (did []string, err error) {
 		}
 		runs, _, berr := m.back(ctx, state.ReasonCheck, err.Error(), before)
 		return append(did, st.running+", which was on trial, is not healthy ("+err.Error()+"): "+runs+" runs again"), berr
+	case g.Running && st.trial == nil && st.runs != st.next:
+		// A rollback, or an activation for good, was cut behind its commit.
+		if before, err = m.Runtime.Health(ctx, g); err != nil {
+			before = guest.Health{}
+		}
+		if err := m.mark(ctx, before); err != nil {
+			return did, err
+		}
+		if err := m.stop(ctx); err != nil {
+			return did, errors.Join(err, m.again(ctx))
+		}
+		again, err := m.startAgain(ctx, before)
+		if did = append(did, again...); err != nil {
+			return did, err
+		}
 	case g.Running && st.stopped != nil && m.withoutShare(ctx):
 		// Somebody has started it while it was being switched.
 		if err := m.Runtime.Stop(ctx, g); err != nil {

@@ -453,6 +453,31 @@ func TestBatchIsInterruptedBeforeItBegins(t *testing.T) {
 	}
 }
 
+// A rollback that was killed when the default was changed, and nothing else yet,
+// is finished: asked for again, it would go back and forth.
+func TestRollbackIsCutBehindItsCommit(t *testing.T) {
+	m, p := newPaper(t)
+	armed(t, m, "new")
+	if s := m.Switch(t.Context(), nil); s.Outcome != Confirmed {
+		t.Fatalf("%+v", s)
+	}
+	must(t, m.with(t.Context(), func(target *Target) error {
+		_, err := target.Rollback(t.Context(), RollbackOptions{})
+		return err
+	}))
+	if p.from != "new" {
+		t.Fatalf("a rollback alone restarts nothing, and it runs %s", p.from)
+	}
+	_, err := m.Recover(t.Context())
+	must(t, err)
+	p.runs(t, m, "default")
+	did, err := m.Recover(t.Context())
+	must(t, err)
+	if len(did) > 0 {
+		t.Errorf("there was more to do: %q", did)
+	}
+}
+
 // A switch is cut before each of its steps. Whatever comes next, the guest runs
 // in a root that is its default, with what it shares, and nothing is left open.
 func TestSwitchIsCutAnywhere(t *testing.T) {

@@ -5,11 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"beadm/activate/boot/stub"
@@ -75,64 +71,6 @@ func (m *Machine) with(ctx context.Context, do func(t *Target) error) error {
 	}
 	defer done()
 	return do(t)
-}
-
-// standing is what the state says of a guest.
-type standing struct {
-	running, def string // names
-	runs, next   be.UUID
-	trial        *state.Trial
-	stopped      *state.Stopped
-}
-
-// stand reads it.
-func (m *Machine) stand(ctx context.Context) (st standing, err error) {
-	err = m.with(ctx, func(t *Target) error {
-		s, err := t.Look(ctx)
-		if err != nil {
-			return err
-		}
-		defer s.Close()
-		if s.Dir == nil {
-			return be.E(be.NoStore, "beadm is not set up for %s: run beadm guest init %s", m.Guest.Name, m.Guest.Name)
-		}
-		b, err := s.running(ctx)
-		if err != nil {
-			return err
-		}
-		st = standing{b.Name, s.nameOf(ctx, s.State.Default), b.UUID, s.State.Default, s.State.Trial, s.State.Stopped}
-		return nil
-	})
-	return st, err
-}
-
-// GuestStanding is one guest as guest list and guest status show it.
-type GuestStanding struct {
-	guest.Guest
-	Managed bool           `json:"managed"`
-	Runs    string         `json:"be,omitempty"` // the boot environment that it is started from
-	Default string         `json:"default,omitempty"`
-	State   string         `json:"state,omitempty"` // idle, armed, trying, failed
-	Failure *state.Failure `json:"failure,omitempty"`
-	Error   string         `json:"error,omitempty"` // it could not be looked at
-}
-
-// Standing looks at the guest.
-func (m *Machine) Standing(ctx context.Context) GuestStanding {
-	g := GuestStanding{Guest: m.Guest}
-	_, adopted, err := m.Place.Current()
-	g.Managed = adopted
-	if err == nil && adopted {
-		err = m.with(ctx, func(t *Target) error {
-			st, err := t.Status(ctx)
-			g.Runs, g.Default, g.State, g.Failure = st.Running, st.Default, st.State, st.Failure
-			return err
-		})
-	}
-	if err != nil {
-		g.Error = err.Error()
-	}
-	return g
 }
 
 // now is the guest as it is: it is looked up anew.
@@ -261,84 +199,6 @@ func (m *Machine) start(ctx context.Context, before []string) (up time.Time, err
 		return up, err
 	}
 	return m.watch(ctx, before)
-}
-
-const (
-	watchEvery = 50 * time.Millisecond
-	checkTime  = 30 * time.Second
-)
-
-// watch waits until the guest has been up, with no service failed that had not
-// failed before, for the time that the checks must hold.
-func (m *Machine) watch(ctx context.Context, before []string) (up time.Time, err error) {
-	deadline := time.Now().Add(m.Conf.Within)
-	var good, bad time.Time
-	var why error
-	for {
-		h, herr := m.Runtime.Health(ctx, m.Guest)
-		now := time.Now()
-		switch fresh := newlyFailed(h.Failed, before); {
-		case herr != nil:
-			if g, err := m.now(ctx); err == nil && !g.Running {
-				return up, fmt.Errorf("%s ended while it started", m.Guest.Name)
-			}
-			why, good = herr, time.Time{}
-		case !h.Up:
-			why, good = errors.New(h.Why), time.Time{}
-		case len(fresh) > 0:
-			why, good = fmt.Errorf("these services failed: %s", strings.Join(fresh, ", ")), time.Time{}
-			if bad.IsZero() {
-				bad = now
-			}
-			if now.Sub(bad) >= m.Conf.Hold {
-				return up, why
-			}
-		default:
-			bad = time.Time{}
-			if up.IsZero() {
-				up = now
-			}
-			if good.IsZero() {
-				good = now
-			}
-			if now.Sub(good) >= m.Conf.Hold {
-				return up, m.check(ctx)
-			}
-		}
-		if now.After(deadline) {
-			return up, fmt.Errorf("it was not healthy after %s: %w", m.Conf.Within, why)
-		}
-		select {
-		case <-ctx.Done():
-			return up, ctx.Err()
-		case <-time.After(watchEvery):
-		}
-	}
-}
-
-func newlyFailed(failed, before []string) (fresh []string) {
-	for _, unit := range failed {
-		if !slices.Contains(before, unit) {
-			fresh = append(fresh, unit)
-		}
-	}
-	return fresh
-}
-
-// check makes the administrator's own checks.
-func (m *Machine) check(ctx context.Context) error {
-	for _, command := range m.Conf.Checks {
-		ctx, cancel := context.WithTimeout(ctx, checkTime)
-		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-		cmd.Env = append(os.Environ(), "BEADM_GUEST_NAME="+m.Guest.Name, "BEADM_GUEST_ROOT="+m.Place.Root, "BEADM_GUEST_RUNTIME="+m.Runtime.Name())
-		cmd.WaitDelay = time.Second
-		out, err := cmd.CombinedOutput()
-		cancel()
-		if err != nil {
-			return fmt.Errorf("the check %q failed: %w: %s", command, err, inBrief(strings.TrimSpace(string(out))))
-		}
-	}
-	return nil
 }
 
 // Prepare does what can be done while the guest runs: the new root is made

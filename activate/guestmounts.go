@@ -8,6 +8,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 
 	"beadm/be"
+	"beadm/share"
 )
 
 // mountedBelow refuses a guest in whose root the host has mounted something that
@@ -37,7 +38,7 @@ func (m *Machine) mountsBelow() (shared, others []string, err error) {
 		switch {
 		case !ok:
 		// Wherever the guest has moved the directory to.
-		case filepath.Base(at.Root) == sharedDirectory, at.FSType == "tmpfs" && at.Source == standIn:
+		case filepath.Base(at.Root) == sharedDirectory, at.FSType == "tmpfs" && at.Source == share.StandIn:
 			shared = append(shared, at.Mountpoint)
 		default:
 			others = append(others, at.Source+" at /"+below)
@@ -48,9 +49,5 @@ func (m *Machine) mountsBelow() (shared, others []string, err error) {
 }
 
 // sharedDirectory is what of its file system is mounted as the shared data, as
-// package btrfs has it; standIn is the source of what stands in for it, as
-// package share has it.
-const (
-	sharedDirectory = "@varshare"
-	standIn         = "beadm-skeleton"
-)
+// package btrfs has it.
+const sharedDirectory = "@varshare"

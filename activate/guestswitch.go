@@ -44,7 +44,6 @@ const (
 	NotBegun  = "not begun" // the batch ended before it
 	Down      = "down"      // it does not run
 	Wrong     = "unhealthy" // it runs, and not as it should
-	Would     = "would"     // a dry run
 )
 
 // Switched is how one guest came out of a batch.
@@ -57,11 +56,8 @@ type Switched struct {
 	Seconds float64       `json:"down_seconds"`
 	Why     string        `json:"why,omitempty"`
 
-	err error
+	err error // why the guest does not run what it was to run
 }
-
-// Err is why the guest does not run what it was to run, or nil.
-func (s Switched) Err() error { return s.err }
 
 // with opens the target, for one phase.
 func (m *Machine) with(ctx context.Context, do func(t *Target) error) error {

@@ -227,7 +227,7 @@ func TestGuestWhoseStateIsHeld(t *testing.T) {
 	arm(t, m)
 	p.on.stop = hold
 	res := m.Switch(t.Context(), nil)
-	if res.Err() == nil || !p.running || p.from != "default" || !p.shares {
+	if res.err == nil || !p.running || p.from != "default" || !p.shares {
 		t.Errorf("it runs: %v, from %s, with its shared data: %v: %+v", p.running, p.from, p.shares, res)
 	}
 	p.on.stop = nil
@@ -264,7 +264,7 @@ func TestGuestWhoseTrialCannotBePrepared(t *testing.T) {
 		must(t, os.RemoveAll(at))
 		must(t, os.Symlink("/etc", at))
 		res := m.Switch(t.Context(), nil)
-		if res.Outcome != FellBack || res.Err() == nil || res.Runs != "default" {
+		if res.Outcome != FellBack || res.err == nil || res.Runs != "default" {
 			t.Errorf("%+v", res)
 		}
 		if !running {
@@ -333,7 +333,7 @@ func TestGuestThatDoesNotStop(t *testing.T) {
 	m, p := newPaper(t)
 	arm(t, m)
 	p.on.stop = func() error { return errors.New("it does not end") }
-	if res := m.Switch(t.Context(), nil); res.Err() == nil || res.Outcome == Down {
+	if res := m.Switch(t.Context(), nil); res.err == nil || res.Outcome == Down {
 		t.Errorf("%+v", res)
 	}
 	p.on.stop = nil
@@ -348,7 +348,7 @@ func TestGuestWhoseShareIsInUse(t *testing.T) {
 	f, err := os.Open(filepath.Join(p.root, "var/share/mail"))
 	must(t, err)
 	defer f.Close()
-	if res := m.Switch(t.Context(), nil); res.Err() == nil || res.Outcome == Down || !strings.Contains(res.Why, "in use") {
+	if res := m.Switch(t.Context(), nil); res.err == nil || res.Outcome == Down || !strings.Contains(res.Why, "in use") {
 		t.Errorf("%+v", res)
 	}
 	p.runs(t, m, "default")

@@ -363,6 +363,12 @@ func (s *Session) failbackSnapshot(ctx context.Context, name, activation string)
 
 // dropFailbackSnapshots destroys those of all boot environments but keep.
 func (s *Session) dropFailbackSnapshots(ctx context.Context, keep string) error {
+	return s.dropSnapshotsNamed(ctx, failbackPrefix, keep)
+}
+
+// dropSnapshotsNamed destroys those of all boot environments whose names begin
+// with prefix, but keep.
+func (s *Session) dropSnapshotsNamed(ctx context.Context, prefix, keep string) error {
 	if !s.Store.Caps().Snapshots {
 		return nil
 	}
@@ -379,7 +385,7 @@ func (s *Session) dropFailbackSnapshots(ctx context.Context, keep string) error 
 			return err
 		}
 		for _, sn := range snaps {
-			if !strings.HasPrefix(sn.Name, failbackPrefix) || sn.Name == keep {
+			if !strings.HasPrefix(sn.Name, prefix) || sn.Name == keep {
 				continue
 			}
 			// One that somebody made a boot environment of stays.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"syscall"
 
 	"beadm/be"
@@ -55,7 +54,7 @@ func (t *Target) WithTemplate(ctx context.Context, name, source string, runs, dr
 		return do(tm)
 	}
 	// This is the one writer: what there is of them, a cut left.
-	if err := s.dropTemplateSnapshots(ctx); err != nil {
+	if err := s.dropSnapshotsNamed(ctx, templatePrefix, ""); err != nil {
 		return fmt.Errorf("template %s: %w", name, err)
 	}
 	if !isSnap {
@@ -71,31 +70,6 @@ func (t *Target) WithTemplate(ctx context.Context, name, source string, runs, dr
 		}()
 	}
 	return do(tm)
-}
-
-func (s *Session) dropTemplateSnapshots(ctx context.Context) error {
-	all, err := s.Store.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, b := range all {
-		if b.Incomplete {
-			continue
-		}
-		snaps, err := s.Store.Snapshots(ctx, b.Name)
-		if err != nil {
-			return err
-		}
-		for _, sn := range snaps {
-			if !strings.HasPrefix(sn.Name, templatePrefix) {
-				continue
-			}
-			if err := s.Store.DestroySnapshot(ctx, b.Name, sn.Name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // fitsHere says, as an error, why nothing of s can be made from it.

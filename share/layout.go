@@ -10,6 +10,10 @@ import (
 	"beadm/be/rooted"
 )
 
+// StandIn is the source of the file systems in memory that Skeleton, and a
+// relocation, mount where the shared data is not.
+const StandIn = "beadm-skeleton"
+
 // layoutFile names directories that are shared, a line each. At the top of the
 // shared dataset it has those that are in no profile: what else lies there is
 // somebody's. In /var of a boot environment it has those whose links are not in

@@ -201,7 +201,7 @@ func Skeleton(ctx context.Context, root string) error {
 		if err != nil {
 			return err
 		}
-		err = unix.Mount("beadm-skeleton", fdPath(to), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=10%")
+		err = unix.Mount(StandIn, fdPath(to), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=10%")
 		to.Close()
 		if err != nil {
 			return err
@@ -231,7 +231,7 @@ func refuseMail(r *rooted.Root, paths []Path) error {
 		if err != nil {
 			return err
 		}
-		err = unix.Mount("beadm-skeleton", fdPath(d), "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=4k")
+		err = unix.Mount(StandIn, fdPath(d), "tmpfs", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=4k")
 		d.Close()
 		if err != nil {
 			return err

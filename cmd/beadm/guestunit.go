@@ -88,15 +88,17 @@ func putGuestUnit(conf activate.Conf) error {
 			return fmt.Errorf("cannot have the host make its guests ready at boot: %w", err)
 		}
 	}
-	if !did {
-		return nil
-	}
+	// Also when all files were there: whoever wrote them may have been cut here.
 	wants := filepath.Join(unitDir, "multi-user.target.wants")
 	if err := os.MkdirAll(wants, 0o755); err != nil {
 		return err
 	}
-	if err := os.Symlink(file, filepath.Join(wants, "beadm-guests.service")); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	err := os.Symlink(file, filepath.Join(wants, "beadm-guests.service"))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot have the host make its guests ready at boot: %w", err)
+	}
+	if !did && err != nil {
+		return nil
 	}
 	if out, err := exec.Command("systemctl", "daemon-reload").CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot have systemd read its units again: %w: %s", err, bytes.TrimSpace(out))

@@ -97,6 +97,7 @@ func TestBadInputForGuests(t *testing.T) {
 		{"-g gb01 --parallel 0 activate new", 2, "at least 1"},
 		{"-g gb01 --max-failures 0 activate new", 2, "at least 1"},
 		{"-g gb01 --canary other activate new", 3, "--canary"},
+		{"-g gb* --canary gb01 activate new", 5, "the canary gb01 does not run"},
 		{"-g gb01 --root /mnt list", 2, "exclude each other"},
 		{"-g gb01 setup", 2, "not for guests"},
 		{"-g gb01 boot", 2, "not for guests"},

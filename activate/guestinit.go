@@ -167,6 +167,9 @@ func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun boo
 			return err
 		}
 	}
+	if err := share.RemoveMountPoint(s.Root); err != nil {
+		return err
+	}
 	if s.Dir == nil {
 		return s.dropSnapshots(ctx, running.Name)
 	}

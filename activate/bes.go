@@ -125,22 +125,6 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	return b, nil
 }
 
-func (s *Session) findSnapshot(ctx context.Context, name, snap string) error {
-	if err := be.CheckName(snap); err != nil {
-		return be.E(be.Usage, "the name of a snapshot of %s is wrong: %w", name, err)
-	}
-	all, err := s.Store.Snapshots(ctx, name)
-	if err != nil {
-		return err
-	}
-	for _, sn := range all {
-		if sn.Name == snap {
-			return nil
-		}
-	}
-	return be.E(be.NotFound, "there is no snapshot %s@%s", name, snap)
-}
-
 // createPlan is for undoing what was cut: no template is needed.
 func (s *Session) createPlan(args createArgs) journal.Plan { return s.clonePlan(args, nil) }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -35,7 +34,7 @@ var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 // Run runs the command in a container of its own, which has of the guest's
 // configuration what confines it, and neither its network, its hooks nor what
-// it has mounted from the host. The command has no terminal.
+// it has mounted from the host. It keeps guest.Keeps, and has no terminal.
 func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) error {
 	if len(c.Argv) == 0 {
 		return be.E(be.Usage, "cannot run nothing in a root of %s", g.Name)
@@ -73,10 +72,8 @@ func (r *Runtime) run(ctx context.Context, g guest.Guest, c guest.Command) error
 	args = append(append(args, "--"), c.Argv...)
 	cmd := exec.CommandContext(ctx, "lxc-start", args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	// The guest's root could open again, for writing, a file that it is handed
-	// as a descriptor, and push characters into a terminal. It gets pipes.
-	cmd.Stdout, cmd.Stderr = relay(c.Stdout), relay(c.Stderr)
-	input, err := feed(cmd, c.Stdin)
+	cmd.Stdout, cmd.Stderr = guest.Relay(c.Stdout), guest.Relay(c.Stderr)
+	input, err := guest.Feed(cmd, c.Stdin)
 	if err != nil {
 		return err
 	}
@@ -96,7 +93,7 @@ func (r *Runtime) run(ctx context.Context, g guest.Guest, c guest.Command) error
 		return nil
 	}
 	cmd.WaitDelay = killTime
-	err = cmd.Start()
+	err = guest.StartScoped(cmd)
 	ours.Close()
 	if err != nil {
 		input()
@@ -148,7 +145,7 @@ func (r *Runtime) confined(ctx context.Context, owner container, g guest.Guest, 
 		"lxc.net =",
 		"lxc.net.0.type = none",
 	}
-	// It is in the host's network, and must not change that.
+	lines = append(lines, procEntries()...)
 	caps, err := r.capabilities(ctx, owner)
 	if err != nil {
 		return "", err
@@ -164,18 +161,30 @@ func (r *Runtime) confined(ctx context.Context, owner container, g guest.Guest, 
 	return strings.Join(lines, "\n") + "\n", nil
 }
 
-// overNetwork are the capabilities over the network that a command loses.
-var overNetwork = []string{"net_admin", "net_raw"}
-
-// capabilities are the lines that take overNetwork from what the guest has.
-// LXC takes either a list to keep or one to drop.
+// capabilities are the lines that leave, of what the guest has, guest.Keeps. LXC
+// takes either a list to keep or one to drop.
 func (r *Runtime) capabilities(ctx context.Context, owner container) ([]string, error) {
 	keeps, err := keepsCapabilities(owner.config, 0)
 	if err != nil {
 		return nil, err
 	}
 	if !keeps {
-		return []string{"lxc.cap.drop = " + strings.Join(overNetwork, " ")}, nil
+		// By number: LXC does not know the names of all that the kernel has.
+		data, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+		if err != nil {
+			return nil, err
+		}
+		last, err := strconv.Atoi(strings.TrimSpace(string(data)))
+		if err != nil {
+			return nil, err
+		}
+		line := "lxc.cap.drop ="
+		for n := range last + 1 {
+			if !slices.ContainsFunc(guest.Keeps, func(c guest.Capability) bool { return c.Number == n }) {
+				line += " " + strconv.Itoa(n)
+			}
+		}
+		return []string{line}, nil
 	}
 	said, err := r.ask(ctx, "lxc-info", "-P", owner.path, "--name="+filepath.Base(filepath.Dir(owner.config)), "-c", "lxc.cap.keep")
 	if err != nil {
@@ -184,7 +193,8 @@ func (r *Runtime) capabilities(ctx context.Context, owner container) ([]string, 
 	_, list, _ := strings.Cut(said, "=")
 	lines := []string{"lxc.cap.keep ="}
 	for _, word := range strings.Fields(list) {
-		if !slices.Contains(overNetwork, strings.TrimPrefix(word, "cap_")) {
+		name := strings.TrimPrefix(word, "cap_")
+		if slices.ContainsFunc(guest.Keeps, func(c guest.Capability) bool { return c.Name == name || strconv.Itoa(c.Number) == name }) {
 			lines = append(lines, "lxc.cap.keep = "+word)
 		}
 	}
@@ -192,6 +202,27 @@ func (r *Runtime) capabilities(ctx context.Context, owner container) ([]string, 
 		lines = append(lines, "lxc.cap.keep = none")
 	}
 	return lines, nil
+}
+
+// ofHost are files of /proc that are the whole host's. What a privileged guest's
+// root may write there, or read, a command may not.
+var (
+	readOnly = []string{"acpi", "apm", "asound", "bus", "fs", "irq", "scsi", "sys/net"}
+	hidden   = []string{"kallsyms", "kcore", "keys", "kmsg", "latency_stats", "mtrr", "sysrq-trigger", "timer_list"}
+)
+
+func procEntries() (lines []string) {
+	for _, name := range readOnly {
+		if _, err := os.Stat("/proc/" + name); err == nil {
+			lines = append(lines, fmt.Sprintf("lxc.mount.entry = /proc/%s proc/%s none bind,ro 0 0", name, name))
+		}
+	}
+	for _, name := range hidden {
+		if _, err := os.Stat("/proc/" + name); err == nil {
+			lines = append(lines, fmt.Sprintf("lxc.mount.entry = /dev/null proc/%s none bind,ro 0 0", name))
+		}
+	}
+	return lines
 }
 
 // keepsCapabilities says whether a configuration, or one that it includes, has
@@ -260,35 +291,6 @@ func resolver(root, work string) (string, error) {
 		return "", err
 	}
 	return strings.TrimPrefix(name, "/"), os.Chmod(file, 0o644)
-}
-
-// relay hides from exec what f is, so that it makes a pipe.
-func relay(f *os.File) io.Writer {
-	if f == nil {
-		return nil
-	}
-	return struct{ io.Writer }{f}
-}
-
-// feed gives the command in through a pipe; a terminal is not read. The
-// returned function ends that; a read of in that waits is left to itself.
-func feed(cmd *exec.Cmd, in *os.File) (func(), error) {
-	if in == nil {
-		return func() {}, nil
-	}
-	if _, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS); err == nil {
-		return func() {}, nil
-	}
-	theirs, ours, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stdin = theirs
-	go func() {
-		_, _ = io.Copy(ours, in)
-		ours.Close()
-	}()
-	return func() { theirs.Close(); ours.Close() }, nil
 }
 
 // statusOf is the exit status that script wrote. Someone of the guest may still

@@ -18,10 +18,10 @@ import (
 // A good guest that runs goes through every batch beside hostile ones: one whose
 // directories have more entries than fit a screen, or with BEADM_LONG 200000, and one whose root leads to the host's files.
 func TestGoodGuestBesideHostileOnes(t *testing.T) {
-	h := newGuests(t, "gb", 3)
-	const good, many, links = "gb01", "gb02", "gb03"
+	h := newGuests(t, "gs", 3)
+	const good, many, links = "gs01", "gs02", "gs03"
 	h.up()
-	h.run("guest", "init", "gb*")
+	h.run("guest", "init", "gs*")
 	outside := filepath.Join(t.TempDir(), "host")
 	write(t, outside, secret)
 	lead := func(paths ...string) {
@@ -39,7 +39,7 @@ func TestGoodGuestBesideHostileOnes(t *testing.T) {
 		watched := make(chan struct{})
 		go func() { defer close(watched); most.Store(memoryOf(ctx, h.beadm)) }()
 		began := time.Now()
-		r := start(t, h.command(append([]string{"--config", h.conf, "--json", "-g", "gb*"}, argv...)...))
+		r := start(t, h.command(append([]string{"--config", h.conf, "--json", "-g", "gs*"}, argv...)...))
 		t.Logf("%q: exit %d, %.1f s", argv, r.code, time.Since(began).Seconds())
 		cancel()
 		<-watched

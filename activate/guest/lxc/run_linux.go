@@ -54,20 +54,19 @@ func (r *Runtime) run(ctx context.Context, g guest.Guest, c guest.Command) error
 	if err != nil {
 		return err
 	}
-	defer removeWork(work)
-	// What is mounted from here, a guest with ids of its own mounts by itself.
-	if err := os.Chmod(work, 0o711); err != nil {
-		return err
-	}
+	// LXC's own path has to be within reach, too. It knows a container by it, and
+	// it is no other call's.
+	own := filepath.Join(reach, filepath.Base(work))
+	defer removeWork(work, own)
 	config, log := filepath.Join(work, "config"), filepath.Join(work, "log")
-	text, err := r.confined(ctx, owner, g, c.Root, work)
+	text, resolver, err := r.confined(ctx, owner, c.Root)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
-	args := []string{"-F", "-P", work, "--name=" + g.Name, "-f", config, "-q", "-o", log, "-l", "NOTICE", "--", "/bin/sh", "-c", script, "sh"}
+	args := []string{"-F", "-P", own, "--name=" + g.Name, "-f", config, "-q", "-o", log, "-l", "NOTICE", "--", "/bin/sh", "-c", script, "sh"}
 	args = append(append(args, environment...), c.Env...)
 	args = append(append(args, "--"), c.Argv...)
 	cmd := exec.CommandContext(ctx, "lxc-start", args...)
@@ -87,13 +86,13 @@ func (r *Runtime) run(ctx context.Context, g guest.Guest, c guest.Command) error
 	cmd.Cancel = func() error {
 		killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTime)
 		defer cancel()
-		if _, err := r.ask(killing, "lxc-stop", "-P", work, "--name="+g.Name, "-k"); err != nil {
+		if _, err := r.ask(killing, "lxc-stop", "-P", own, "--name="+g.Name, "-k"); err != nil {
 			return cmd.Process.Kill()
 		}
 		return nil
 	}
 	cmd.WaitDelay = killTime
-	err = guest.StartScoped(cmd)
+	err = guest.StartScoped(cmd, func() error { return within(c.Root, own, resolver) })
 	ours.Close()
 	if err != nil {
 		input()
@@ -119,15 +118,14 @@ func (r *Runtime) run(ctx context.Context, g guest.Guest, c guest.Command) error
 }
 
 // confined is the configuration of the container that a command runs in.
-func (r *Runtime) confined(ctx context.Context, owner container, g guest.Guest, root, work string) (string, error) {
-	// LXC follows no link at the end of the path.
-	root = filepath.Clean(root)
-	if !filepath.IsAbs(root) || strings.ContainsAny(owner.config+root+work, "\n\r\x00") {
-		return "", be.E(be.Usage, "cannot run anything in %q", root)
+// The bytes are those of a resolv.conf that within makes.
+func (r *Runtime) confined(ctx context.Context, owner container, root string) (text string, resolver []byte, err error) {
+	if !filepath.IsAbs(root) || strings.ContainsAny(owner.config, "\n\r\x00") {
+		return "", nil, be.E(be.Usage, "cannot run anything in %q", root)
 	}
 	lines := []string{
 		"lxc.include = " + owner.config,
-		"lxc.rootfs.path = dir:" + root,
+		"lxc.rootfs.path = dir:" + filepath.Join(reach, "root"),
 		"lxc.hook =",
 		"lxc.mount.entry =",
 		"lxc.mount.fstab = /dev/null",
@@ -148,17 +146,59 @@ func (r *Runtime) confined(ctx context.Context, owner container, g guest.Guest, 
 	lines = append(lines, procEntries()...)
 	caps, err := r.capabilities(ctx, owner)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	lines = append(lines, caps...)
-	name, err := resolver(root, work)
+	resolver, name, err := resolverOf(root)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if name != "" {
-		lines = append(lines, fmt.Sprintf("lxc.mount.entry = %s %s none bind,ro,optional,create=file 0 0", filepath.Join(work, "resolv.conf"), name))
+		lines = append(lines, fmt.Sprintf("lxc.mount.entry = %s %s none bind,ro,optional,create=file 0 0", filepath.Join(reach, "resolv.conf"), name))
 	}
-	return strings.Join(lines, "\n") + "\n", nil
+	return strings.Join(lines, "\n") + "\n", resolver, nil
+}
+
+// reach is where a command's root is mounted for LXC alone: one with ids of its own
+// goes there by itself, as nobody on this host, and what it is mounted on is
+// root's.
+const reach = "/run/beadm-lxc"
+
+// within makes, in a mount name space of this thread's own, root and a copy of how
+// the host finds names come into reach.
+func within(root, own string, resolver []byte) error {
+	// It stays, empty: others may be about to mount on it.
+	if err := os.Mkdir(reach, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	at := filepath.Join(reach, "root")
+	// None without those before it: what is mounted here must not get out.
+	for _, do := range []func() error{
+		func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") },
+		func() error {
+			return unix.Mount("tmpfs", reach, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=711,size=1m")
+		},
+		func() error { return unix.Mkdir(own, 0o711) },
+		func() error { return unix.Mkdir(at, 0o700) },
+		func() error {
+			return unix.Mount(fmt.Sprintf("/proc/thread-self/fd/%d", dir), at, "", unix.MS_BIND|unix.MS_REC, "")
+		},
+		func() error { return os.WriteFile(filepath.Join(reach, "resolv.conf"), resolver, 0o644) },
+		func() error { return os.Chmod(filepath.Join(reach, "resolv.conf"), 0o644) },
+	} {
+		if err := do(); err != nil {
+			return fmt.Errorf("cannot mount %s for LXC: %w", root, err)
+		}
+	}
+	return nil
 }
 
 // capabilities are the lines that leave, of what the guest has, guest.Keeps. LXC
@@ -266,31 +306,27 @@ func keepsCapabilities(path string, depth int) (bool, error) {
 	return false, nil
 }
 
-// resolver copies how the host finds names into work, and returns where in the
-// root it is to be seen; empty: nowhere. It is a copy because the guest's root
-// may be able to write to what is mounted.
-func resolver(root, work string) (string, error) {
-	data, err := os.ReadFile("/etc/resolv.conf")
+// resolverOf is how the host finds names, and where in the root it is to be seen;
+// empty: nowhere. It is a copy because the guest's root may be able to write to
+// what is mounted.
+func resolverOf(root string) (data []byte, name string, err error) {
+	data, err = os.ReadFile("/etc/resolv.conf")
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	in, err := rooted.Open(root)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	defer in.Close()
-	name, err := in.Resolve("/etc/resolv.conf")
-	if err != nil || name == "/" || strings.ContainsAny(name+work, " \t\n\r\\") {
-		return "", nil
+	name, err = in.Resolve("/etc/resolv.conf")
+	if err != nil || name == "/" || strings.ContainsAny(name, " \t\n\r\\") {
+		return nil, "", nil
 	}
-	file := filepath.Join(work, "resolv.conf")
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		return "", err
-	}
-	return strings.TrimPrefix(name, "/"), os.Chmod(file, 0o644)
+	return data, strings.TrimPrefix(name, "/"), nil
 }
 
 // statusOf is the exit status that script wrote. Someone of the guest may still
@@ -320,8 +356,8 @@ func exitError(code int) error {
 
 // removeWork takes away what a call left, also where LXC keeps a lock for each
 // directory of containers that it ever saw.
-func removeWork(work string) {
-	_ = os.RemoveAll(filepath.Join(lockDir, work))
+func removeWork(work, own string) {
+	_ = os.RemoveAll(filepath.Join(lockDir, own))
 	for range 5 {
 		if os.RemoveAll(work) == nil {
 			return

@@ -246,7 +246,7 @@ func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) error
 	// It ends what it runs; killed, it could not.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
-	if err = guest.StartScoped(cmd); err == nil {
+	if err = guest.StartScoped(cmd, nil); err == nil {
 		err = cmd.Wait()
 	}
 	if err != nil {

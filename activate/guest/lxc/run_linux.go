@@ -182,7 +182,7 @@ func within(root, own string, resolver []byte) error {
 	at := filepath.Join(reach, "root")
 	// None without those before it: what is mounted here must not get out.
 	for _, do := range []func() error{
-		func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") },
+		func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "") },
 		func() error {
 			return unix.Mount("tmpfs", reach, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=711,size=1m")
 		},

@@ -22,6 +22,7 @@ import (
 	"beadm/activate/guest/jail"
 	"beadm/activate/guest/lxc"
 	"beadm/activate/guest/nspawn"
+	"beadm/activate/guest/zone"
 	"beadm/be"
 	"beadm/be/btrfs"
 	"beadm/cmd/beadm/render"
@@ -41,8 +42,8 @@ func guestFlags() []cli.Flag {
 // forGuest are the commands that -g changes; those that switch guests have a way
 // of their own to do so.
 var forGuest = map[string]func(c *cli.Context, list []guest.Guest, rest cli.ActionFunc) error{
-	"list": eachGuest, "create": createGuests, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
-	"rename": eachGuest, "describe": eachGuest, "upgrade": upgradeGuests, "run": eachGuest,
+	"list": eachGuest, "create": createGuests, "snapshot": eachGuest, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
+	"rename": eachGuest, "describe": eachGuest, "prune": eachGuest, "upgrade": upgradeGuests, "run": eachGuest,
 	"activate": activateGuests, "rollback": rollbackGuests, "confirm": confirmGuests, "recover": recoverGuests,
 	"status": eachGuest, "history": eachGuest, "sync": eachGuest, "share": shareGuests,
 }
@@ -137,6 +138,7 @@ func runtimes(conf activate.Conf) []guest.Runtime {
 		lxc.New(lxc.Config{Path: conf.LXCPath, Dir: dir}),
 		command.New(command.Config{Guests: configured}),
 		jail.New(),
+		zone.New(),
 	}
 }
 

@@ -16,9 +16,9 @@ import (
 // packages that bring some of their own, and go forth and back.
 func TestGuestsWithIdsOfTheirOwn(t *testing.T) {
 	t.Setenv("PATH", withoutNewuidmap(t))
-	h := newGuests(t, "gm", 1)
-	h.addContainers("gmlxc", 1)
-	const machine, container = "gm01", "gmlxc01"
+	h := newGuests(t, "gy", 1)
+	h.addContainers("gylxc", 1)
+	const machine, container = "gy01", "gylxc01"
 	// systemd-nspawn gives the files to these ids when it first starts it.
 	write(t, "/run/systemd/nspawn/"+machine+".nspawn", "[Exec]\nPrivateUsers="+strconv.Itoa(guesttest.FirstID)+":65536\n[Files]\nPrivateUsersOwnership=chown\n[Network]\nPrivate=yes\nVirtualEthernet=no\n")
 	guesttest.Shift(t, h.root(container))
@@ -28,12 +28,12 @@ func TestGuestsWithIdsOfTheirOwn(t *testing.T) {
 		check(t, os.Chmod(up, 0o711))
 	}
 	h.up()
-	h.run("guest", "init", "gm*")
-	h.run("share", "-g", "gm*", "init", "--stop-all")
+	h.run("guest", "init", "gy*")
+	h.run("share", "-g", "gy*", "init", "--stop-all")
 	h.up()
-	h.run("upgrade", "-g", "gm*", "new", "--", "sh", "-c", "apt-get install -y -qq /usr/share/demo/*.deb && echo patched >/etc/motd")
+	h.run("upgrade", "-g", "gy*", "new", "--", "sh", "-c", "apt-get install -y -qq /usr/share/demo/*.deb && echo patched >/etc/motd")
 	worst := h.poll()
-	for name, s := range h.switched(0, "activate", "-g", "gm*", "new") {
+	for name, s := range h.switched(0, "activate", "-g", "gy*", "new") {
 		if s.Outcome != activate.Confirmed || s.Runs != "new" || h.file(name, "etc/motd") != "patched\n" {
 			t.Errorf("%s: %+v", name, s)
 		}
@@ -50,13 +50,13 @@ func TestGuestsWithIdsOfTheirOwn(t *testing.T) {
 		}
 	}
 	worst()
-	for name, s := range h.switched(0, "rollback", "-g", "gm*") {
+	for name, s := range h.switched(0, "rollback", "-g", "gy*") {
 		if s.Outcome != activate.Returned || s.Runs != "default" {
 			t.Errorf("%s: %+v", name, s)
 		}
 		h.nothingLost(name)
 	}
-	h.run("share", "-g", "gm*", "undo", "--stop-all")
+	h.run("share", "-g", "gy*", "undo", "--stop-all")
 	h.up()
 }
 

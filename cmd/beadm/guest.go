@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 
 	"beadm/activate"
 	"beadm/activate/guest"
+	"beadm/activate/guest/datasets"
+	"beadm/activate/guest/nspawn"
 	"beadm/be"
 	"beadm/cmd/beadm/render"
 )
@@ -125,6 +128,13 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 		return err
 	}
 	if err := mustBeRoot(c); err != nil {
+		return err
+	}
+	conf, err := hostConf(c)
+	if err != nil {
+		return err
+	}
+	if err := datasets.Mend(cmp.Or(conf.GuestDir, nspawn.DefaultDir)); err != nil {
 		return err
 	}
 	all, err := allGuests(c)

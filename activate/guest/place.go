@@ -89,10 +89,11 @@ func (p Place) Point(name string) error {
 	if err := p.keeper().Detach(p, now); err != nil {
 		return fmt.Errorf("cannot exchange the root %s: %w", p.Root, err)
 	}
-	if err := p.point(now, name); err != nil {
-		return errors.Join(err, p.keeper().Attach(p, now))
+	err = p.point(now, name)
+	if is, _, lerr := p.Current(); err != nil && lerr == nil && is == now {
+		err = errors.Join(err, p.keeper().Detach(p, name), p.keeper().Attach(p, now))
 	}
-	return nil
+	return err
 }
 
 func (p Place) point(now, name string) error {

@@ -280,7 +280,7 @@ func guestTargetOf(c *cli.Context, conf activate.Conf, g guest.Guest) (t *activa
 // placeOf is where the boot environments of a guest are.
 func placeOf(g guest.Guest) guest.Place {
 	place := guest.Place{Root: g.Root}
-	if k := datasets.For(place, logrus.StandardLogger()); k != nil {
+	if k := datasets.For(place, g.Runtime, logrus.StandardLogger()); k != nil {
 		place.Keeper = k
 	}
 	return place

@@ -30,17 +30,18 @@ import (
 
 // Keeper is the one of one guest.
 type Keeper struct {
-	taken  *zfs.Taken // nil: it is as its administrator has it
-	broken error      // nobody can know
-	log    zfs.Logger
+	taken   *zfs.Taken // nil: it is as its administrator has it
+	broken  error      // nobody can know
+	runtime string     // guest.Runtime.Name
+	log     zfs.Logger
 }
 
 var _ guest.Keeper = (*Keeper)(nil)
 
 // For is the Keeper of a guest whose root is on ZFS, or was taken in; nil for any
 // other guest.
-func For(p guest.Place, log zfs.Logger) *Keeper {
-	k := &Keeper{log: log}
+func For(p guest.Place, runtime string, log zfs.Logger) *Keeper {
+	k := &Keeper{runtime: runtime, log: log}
 	data, err := os.ReadFile(record(p))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !onZFS(p.Root):
@@ -96,6 +97,10 @@ func (k *Keeper) CanAdopt(p guest.Place) error {
 }
 
 func (k *Keeper) look(p guest.Place) (zfs.Taken, error) {
+	if k.runtime == "lxc" {
+		// It tells how to mount a root by what it finds there (lxc.container.conf(5)).
+		return zfs.Taken{}, be.E(be.NoStore, "cannot adopt %s: LXC containers can have boot environments on btrfs only", p.Root)
+	}
 	tk, err := zfs.LookAt(context.Background(), p.Root, k.log)
 	if err != nil {
 		return tk, fmt.Errorf("cannot adopt %s: %w", p.Root, err)

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"sync"
 
+	"beadm/activate/guest"
 	"beadm/be"
 )
 
 // BatchOptions are those of a command for many guests.
 type BatchOptions struct {
-	Parallel    int             // switched at a time; at least one
-	Canary      map[string]bool // guests that go first; any failure among them ends the batch
-	MaxFailures int             // failures after which no other is begun; 0: any number
+	Parallel    int                  // switched at a time; at least one
+	Canary      map[guest.Guest]bool // Machine.Guest of those that go first; any failure among them, or one that does not run, ends the batch
+	MaxFailures int                  // failures after which no other is begun; 0: any number
 	// Prepare is called for each while all run, for several at a time; those that
 	// it refuses are left out. May be nil.
 	Prepare func(context.Context, *Machine) error
@@ -55,14 +56,14 @@ func Batch(ctx context.Context, machines []*Machine, opts BatchOptions, progress
 			return
 		}
 		said(i, Switched{Guest: machines[i].Guest.Name, Outcome: Refused, Why: err.Error(), err: err})
-		if opts.Canary[machines[i].Guest.Name] {
+		if opts.Canary[machines[i].Guest] {
 			mu.Lock()
 			defer mu.Unlock()
 			over = "the canary " + machines[i].Guest.Name + " was refused"
 		}
 	})
 	wave := func(canaries bool, parallel int) {
-		list := indices(machines, func(m *Machine) bool { return opts.Canary[m.Guest.Name] == canaries })
+		list := indices(machines, func(m *Machine) bool { return opts.Canary[m.Guest] == canaries })
 		each(parallel, list, func(i int) {
 			if !ready[i] {
 				return
@@ -81,11 +82,14 @@ func Batch(ctx context.Context, machines []*Machine, opts BatchOptions, progress
 			}
 			r := machines[i].Switch(ctx, opts.Begin)
 			said(i, r)
+			mu.Lock()
+			defer mu.Unlock()
+			if canaries && r.Outcome == Unwatched {
+				over = "the canary " + r.Guest + " does not run, and shows nothing"
+			}
 			if r.err == nil {
 				return
 			}
-			mu.Lock()
-			defer mu.Unlock()
 			failures++
 			switch {
 			case canaries:

@@ -431,7 +431,7 @@ func TestBatchEndsWithItsCanary(t *testing.T) {
 		}
 		return nil
 	}
-	got := Batch(t.Context(), []*Machine{bad, m}, BatchOptions{Parallel: 1, Canary: map[string]bool{"bad": true}, Prepare: prepare}, nil)
+	got := Batch(t.Context(), []*Machine{bad, m}, BatchOptions{Parallel: 1, Canary: map[guest.Guest]bool{bad.Guest: true}, Prepare: prepare}, nil)
 	if got[0].Outcome != Refused || got[1].Outcome != NotBegun {
 		t.Errorf("%+v", got)
 	}

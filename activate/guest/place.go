@@ -25,18 +25,18 @@ import (
 //
 // Nobody but root, and the mapped root of a guest with a user namespace, may
 // enter there: what does not run holds old setuid programs. All of it is on one
-// file system; where a Keeper mounts the roots, their mount points are.
+// file system; where a Storage mounts the roots, their mount points are.
 type Place struct {
 	Root string
-	// Keeper is how the roots are stored; nil: as subvolumes of a btrfs.
-	Keeper Keeper
+	// Storage is how the roots are stored; nil: as subvolumes of a btrfs.
+	Storage Storage
 }
 
 // RootPrefix begins the name of a boot environment's directory in a Place, as
 // package btrfs has it.
 const RootPrefix = "@be-"
 
-// Record is a Keeper's own file in a Place.
+// Record is a Storage's own file in a Place.
 const Record = "kept"
 
 const (
@@ -86,18 +86,18 @@ func (p Place) Point(name string) error {
 		return nil
 	}
 	// What does not run is not left mounted: one that is in use keeps the link.
-	if err := p.keeper().Detach(p, now); err != nil {
+	if err := p.storage().Detach(p, now); err != nil {
 		return fmt.Errorf("cannot exchange the root %s: %w", p.Root, err)
 	}
 	err = p.point(now, name)
 	if is, _, lerr := p.Current(); err != nil && lerr == nil && is == now {
-		err = errors.Join(err, p.keeper().Detach(p, name), p.keeper().Attach(p, now))
+		err = errors.Join(err, p.storage().Detach(p, name), p.storage().Attach(p, now))
 	}
 	return err
 }
 
 func (p Place) point(now, name string) error {
-	if err := p.keeper().Attach(p, name); err != nil {
+	if err := p.storage().Attach(p, name); err != nil {
 		return fmt.Errorf("cannot exchange the root %s: %w", p.Root, err)
 	}
 	if info, err := os.Lstat(filepath.Join(p.Dir(), name)); err != nil || !info.IsDir() {
@@ -117,7 +117,7 @@ func (p Place) point(now, name string) error {
 	if err := syncDirs(filepath.Dir(p.Root)); err != nil {
 		return err
 	}
-	p.keeper().Left(p, now)
+	p.storage().Left(p, now)
 	return nil
 }
 
@@ -128,24 +128,24 @@ func (p Place) Ready() error {
 	if err != nil || !adopted {
 		return err
 	}
-	return p.keeper().Attach(p, now)
+	return p.storage().Attach(p, now)
 }
 
 // Live says that a guest can be adopted and released while it runs.
-func (p Place) Live() bool { return p.keeper().Live() }
+func (p Place) Live() bool { return p.storage().Live() }
 
 // Directory is where in Dir the root is that a loader's entry names.
-func (p Place) Directory(ref be.RootRef) string { return p.keeper().Directory(ref) }
+func (p Place) Directory(ref be.RootRef) string { return p.storage().Directory(ref) }
 
 // Belongs says whether what is mounted below the root is the guest's shared data,
 // or part of the boot environment itself.
-func (p Place) Belongs(m *mountinfo.Info) (shared, part bool) { return p.keeper().Belongs(p, m) }
+func (p Place) Belongs(m *mountinfo.Info) (shared, part bool) { return p.storage().Belongs(p, m) }
 
-func (p Place) keeper() Keeper {
-	if p.Keeper == nil {
+func (p Place) storage() Storage {
+	if p.Storage == nil {
 		return subvolumes{}
 	}
-	return p.Keeper
+	return p.Storage
 }
 
 // CanAdopt says, as an error, why Adopt cannot.
@@ -160,7 +160,7 @@ func (p Place) CanAdopt() error {
 	if !info.IsDir() {
 		return be.E(be.NoStore, "cannot adopt %s: it is not a directory", p.Root)
 	}
-	return p.keeper().CanAdopt(p)
+	return p.storage().CanAdopt(p)
 }
 
 // Make makes Dir, for a guest that CanAdopt lets be adopted. It may be repeated.
@@ -197,20 +197,20 @@ func (p Place) Adopt(name string) error {
 	if err := p.dropLinks(); err != nil {
 		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
 	}
-	if err := p.keeper().TakeIn(p, name); err != nil {
+	if err := p.storage().TakeIn(p, name); err != nil {
 		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
 	}
 	at := filepath.Join(p.Dir(), RootPrefix+name)
 	if err := os.Symlink(p.link(RootPrefix+name), at); err != nil {
 		return be.E(be.InUse, "cannot adopt %s: %w", p.Root, err)
 	}
-	if err := p.keeper().Exchange(p, at); err != nil {
+	if err := p.storage().Exchange(p, at); err != nil {
 		return errors.Join(be.E(be.InUse, "cannot adopt %s: %w", p.Root, err), os.Remove(at))
 	}
 	if err := syncDirs(filepath.Dir(p.Root), p.Dir()); err != nil {
 		return err
 	}
-	return p.keeper().Attach(p, RootPrefix+name)
+	return p.storage().Attach(p, RootPrefix+name)
 }
 
 // dropLinks removes the links in Dir, which lead nowhere.
@@ -260,10 +260,10 @@ func (p Place) Release() error {
 		return err
 	}
 	if adopted {
-		if err := p.keeper().Detach(p, name); err != nil {
+		if err := p.storage().Detach(p, name); err != nil {
 			return fmt.Errorf("cannot put the root back to %s: %w", p.Root, err)
 		}
-		if err := p.keeper().Exchange(p, filepath.Join(p.Dir(), name)); err != nil {
+		if err := p.storage().Exchange(p, filepath.Join(p.Dir(), name)); err != nil {
 			return be.E(be.InUse, "cannot put the root back to %s: %w", p.Root, err)
 		}
 		if err := syncDirs(filepath.Dir(p.Root), p.Dir()); err != nil {
@@ -273,7 +273,7 @@ func (p Place) Release() error {
 	if err := p.dropLinks(); err != nil {
 		return err
 	}
-	return p.keeper().GiveOut(p)
+	return p.storage().GiveOut(p)
 }
 
 // Released says that Release and Forget were begun, and everything of the guest

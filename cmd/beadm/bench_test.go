@@ -28,25 +28,28 @@ type measured struct {
 	Ratio           float64    `json:"ratio"`
 	RatioSpread     [2]float64 `json:"ratio_spread"` // the smallest and the largest
 	BoundRatio      float64    `json:"bound_ratio"`
+	AddedSeconds    float64    `json:"added_seconds"` // the median of the differences
+	BoundAdded      float64    `json:"bound_added_seconds,omitempty"`
 	OK              bool       `json:"ok"`
 }
 
 // pairs measures the baseline and ours in turn; the first pair is not counted.
 func (m *measured) pairs(prepare func(), baseline, ours func() time.Duration) {
-	var a, b, ratios []float64
+	var a, b, ratios, added []float64
 	for i := range m.Pairs + 1 {
 		prepare()
 		was, is := baseline().Seconds(), ours().Seconds()
 		if i > 0 {
-			a, b, ratios = append(a, is), append(b, was), append(ratios, is/was)
+			a, b, ratios, added = append(a, is), append(b, was), append(ratios, is/was), append(added, is-was)
 		}
 	}
-	for _, list := range [][]float64{a, b, ratios} {
+	for _, list := range [][]float64{a, b, ratios, added} {
 		slices.Sort(list)
 	}
 	m.Seconds, m.BestSeconds, m.BaselineSeconds = a[len(a)/2], a[0], b[len(b)/2]
 	m.Ratio, m.RatioSpread = ratios[len(ratios)/2], [2]float64{ratios[0], ratios[len(ratios)-1]}
-	m.OK = m.Ratio <= m.BoundRatio && (m.BoundSeconds == 0 || m.BestSeconds <= m.BoundSeconds)
+	m.AddedSeconds = added[len(added)/2]
+	m.OK = m.Ratio <= m.BoundRatio && (m.BoundAdded == 0 || m.AddedSeconds <= m.BoundAdded) && (m.BoundSeconds == 0 || m.BestSeconds <= m.BoundSeconds)
 }
 
 func took(f func()) time.Duration {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
@@ -14,6 +15,7 @@ import (
 	"beadm/activate/guest/datasets"
 	"beadm/activate/guest/nspawn"
 	"beadm/be"
+	"beadm/be/rooted"
 	"beadm/cmd/beadm/render"
 )
 
@@ -39,6 +41,12 @@ func guestListCommand() *cli.Command {
 			}
 			if c.Bool("json") {
 				return render.JSON(c.App.Writer, list)
+			}
+			for _, g := range list {
+				// guest status, which would say why, is for the others.
+				if g.Error != "" && !g.Managed {
+					logrus.Warn(rooted.Printable(g.Error))
+				}
 			}
 			return render.GuestList(c.App.Writer, list)
 		},

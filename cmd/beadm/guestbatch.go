@@ -27,7 +27,7 @@ func machines(c *cli.Context, list []guest.Guest) ([]*activate.Machine, error) {
 }
 
 func batchOptions(c *cli.Context, list []guest.Guest) (activate.BatchOptions, error) {
-	opts := activate.BatchOptions{Parallel: c.Int("parallel"), MaxFailures: c.Int("max-failures"), Canary: map[string]bool{}}
+	opts := activate.BatchOptions{Parallel: c.Int("parallel"), MaxFailures: c.Int("max-failures"), Canary: map[guest.Guest]bool{}}
 	canaries, err := namedBy("canary", c.StringSlice("canary"), list)
 	if be.KindOf(err) == be.NotFound {
 		return opts, be.E(be.NotFound, "--canary names none of the guests that -g does: %w", err)
@@ -36,7 +36,10 @@ func batchOptions(c *cli.Context, list []guest.Guest) (activate.BatchOptions, er
 		return opts, err
 	}
 	for _, g := range canaries {
-		opts.Canary[g.Name] = true
+		if !g.Running {
+			return opts, be.E(be.Decision, "the canary %s does not run, and would show nothing: start it, or name another", g.Name)
+		}
+		opts.Canary[g] = true
 	}
 	return opts, nil
 }

@@ -4,6 +4,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +65,11 @@ func TestCommandsForGuests(t *testing.T) {
 	if h.file("gc02", "var/mail/alice") == "" {
 		t.Error("the mail of gc02 did not come back")
 	}
+	h.run("guest", "release", "gc02", "--destroy")
+	if _, err := os.Lstat(filepath.Join(h.root("gc02"), "var/share")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a guest that was given back has an empty /var/share: %v", err)
+	}
+	h.run("guest", "init", "gc02")
 	var said struct {
 		Guests []ofGuest `json:"guests"`
 	}
@@ -97,6 +104,7 @@ func TestBadInputForGuests(t *testing.T) {
 		{"-g gb01 --parallel 0 activate new", 2, "at least 1"},
 		{"-g gb01 --max-failures 0 activate new", 2, "at least 1"},
 		{"-g gb01 --canary other activate new", 3, "--canary"},
+		{"-g gb* --canary gb01 activate new", 5, "the canary gb01 does not run"},
 		{"-g gb01 --root /mnt list", 2, "exclude each other"},
 		{"-g gb01 setup", 2, "not for guests"},
 		{"-g gb01 boot", 2, "not for guests"},

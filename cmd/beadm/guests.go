@@ -23,6 +23,7 @@ import (
 	"beadm/activate/guest/jail"
 	"beadm/activate/guest/lxc"
 	"beadm/activate/guest/nspawn"
+	"beadm/activate/guest/zone"
 	"beadm/be"
 	"beadm/be/btrfs"
 	"beadm/cmd/beadm/render"
@@ -42,8 +43,8 @@ func guestFlags() []cli.Flag {
 // forGuest are the commands that -g changes; those that switch guests have a way
 // of their own to do so.
 var forGuest = map[string]func(c *cli.Context, list []guest.Guest, rest cli.ActionFunc) error{
-	"list": eachGuest, "create": createGuests, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
-	"rename": eachGuest, "describe": eachGuest, "upgrade": upgradeGuests, "run": eachGuest,
+	"list": eachGuest, "create": createGuests, "snapshot": eachGuest, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
+	"rename": eachGuest, "describe": eachGuest, "prune": eachGuest, "upgrade": upgradeGuests, "run": eachGuest,
 	"activate": activateGuests, "rollback": rollbackGuests, "confirm": confirmGuests, "recover": recoverGuests,
 	"status": eachGuest, "history": eachGuest, "sync": eachGuest, "share": shareGuests,
 }
@@ -138,6 +139,7 @@ func runtimes(conf activate.Conf) []guest.Runtime {
 		lxc.New(lxc.Config{Path: conf.LXCPath, Dir: dir}),
 		command.New(command.Config{Guests: configured}),
 		jail.New(),
+		zone.New(),
 	}
 }
 
@@ -280,8 +282,8 @@ func guestTargetOf(c *cli.Context, conf activate.Conf, g guest.Guest) (t *activa
 // placeOf is where the boot environments of a guest are.
 func placeOf(g guest.Guest) guest.Place {
 	place := guest.Place{Root: g.Root}
-	if k := datasets.For(place, g.Runtime, logrus.StandardLogger()); k != nil {
-		place.Keeper = k
+	if d := datasets.For(place, g.Runtime, logrus.StandardLogger()); d != nil {
+		place.Storage = d
 	}
 	return place
 }
@@ -292,8 +294,8 @@ type closer interface {
 }
 
 func guestStore(ctx context.Context, place guest.Place) (closer, error) {
-	if k, ok := place.Keeper.(*datasets.Keeper); ok {
-		return k.Open(ctx, place)
+	if d, ok := place.Storage.(*datasets.Storage); ok {
+		return d.Open(ctx, place)
 	}
 	return btrfs.Open(ctx, btrfs.Config{BERoot: place.Dir(), Root: place.Root, Logger: logrus.StandardLogger()})
 }

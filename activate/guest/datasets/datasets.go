@@ -28,37 +28,37 @@ import (
 	"beadm/be/zfs"
 )
 
-// Keeper is the one of one guest.
-type Keeper struct {
+// Storage is the one of one guest.
+type Storage struct {
 	taken   *zfs.Taken // nil: it is as its administrator has it
 	broken  error      // nobody can know
 	runtime string     // guest.Runtime.Name
 	log     zfs.Logger
 }
 
-var _ guest.Keeper = (*Keeper)(nil)
+var _ guest.Storage = (*Storage)(nil)
 
-// For is the Keeper of a guest whose root is on ZFS, or was taken in; nil for any
+// For is the Storage of a guest whose root is on ZFS, or was taken in; nil for any
 // other guest.
-func For(p guest.Place, runtime string, log zfs.Logger) *Keeper {
-	k := &Keeper{runtime: runtime, log: log}
+func For(p guest.Place, runtime string, log zfs.Logger) *Storage {
+	d := &Storage{runtime: runtime, log: log}
 	data, err := os.ReadFile(record(p))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !onZFS(p.Root):
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		return k
+		return d
 	case err != nil:
-		k.broken = fmt.Errorf("cannot read what the root %s was: %w", p.Root, err)
-		return k
+		d.broken = fmt.Errorf("cannot read what the root %s was: %w", p.Root, err)
+		return d
 	}
 	var tk zfs.Taken
 	if err := json.Unmarshal(data, &tk); err != nil || !strings.Contains(tk.Dataset, "/") || tk.At == "" {
-		k.broken = be.E(be.Recovery, "cannot read what the root %s was: %s is not whole", p.Root, record(p))
-		return k
+		d.broken = be.E(be.Recovery, "cannot read what the root %s was: %s is not whole", p.Root, record(p))
+		return d
 	}
-	k.taken = &tk
-	return k
+	d.taken = &tk
+	return d
 }
 
 func record(p guest.Place) string { return filepath.Join(p.Dir(), guest.Record) }
@@ -68,40 +68,40 @@ func record(p guest.Place) string { return filepath.Join(p.Dir(), guest.Record) 
 func base(p guest.Place) string { return filepath.Join(p.Dir(), "root") }
 
 // Open is the store of a guest that was taken in.
-func (k *Keeper) Open(ctx context.Context, p guest.Place) (*zfs.Store, error) {
-	return k.open(ctx, p.Root)
+func (d *Storage) Open(ctx context.Context, p guest.Place) (*zfs.Store, error) {
+	return d.open(ctx, p.Root)
 }
 
 // open has a store of which root is the running one's.
-func (k *Keeper) open(ctx context.Context, root string) (*zfs.Store, error) {
-	if k.broken != nil {
-		return nil, k.broken
+func (d *Storage) open(ctx context.Context, root string) (*zfs.Store, error) {
+	if d.broken != nil {
+		return nil, d.broken
 	}
-	if k.taken == nil {
+	if d.taken == nil {
 		return nil, be.E(be.NoStore, "%s was not taken in: run beadm guest init", root)
 	}
-	return zfs.Open(ctx, zfs.Config{BERoot: k.taken.BERoot(), Root: root, Logger: k.log})
+	return zfs.Open(ctx, zfs.Config{BERoot: d.taken.BERoot(), Root: root, Logger: d.log})
 }
 
 // Live is false: its root is unmounted to be moved.
-func (k *Keeper) Live() bool { return false }
+func (d *Storage) Live() bool { return false }
 
 // CanAdopt is for a root that the host's own boot environments do not hold: it,
 // and the loader beside it, would come and go with them.
-func (k *Keeper) CanAdopt(p guest.Place) error {
-	if k.taken != nil || k.broken != nil {
-		return k.broken
+func (d *Storage) CanAdopt(p guest.Place) error {
+	if d.taken != nil || d.broken != nil {
+		return d.broken
 	}
-	_, err := k.look(p)
+	_, err := d.look(p)
 	return err
 }
 
-func (k *Keeper) look(p guest.Place) (zfs.Taken, error) {
-	if k.runtime == "lxc" {
+func (d *Storage) look(p guest.Place) (zfs.Taken, error) {
+	if d.runtime == "lxc" {
 		// It tells how to mount a root by what it finds there (lxc.container.conf(5)).
 		return zfs.Taken{}, be.E(be.NoStore, "cannot adopt %s: LXC containers can have boot environments on btrfs only", p.Root)
 	}
-	tk, err := zfs.LookAt(context.Background(), p.Root, k.log)
+	tk, err := zfs.LookAt(context.Background(), p.Root, d.log)
 	if err != nil {
 		return tk, fmt.Errorf("cannot adopt %s: %w", p.Root, err)
 	}
@@ -121,12 +121,12 @@ func (k *Keeper) look(p guest.Place) (zfs.Taken, error) {
 // TakeIn leaves an empty directory at p.Root, or none. A cut between the first change and
 // the link leaves a guest that is mounted there, or one that cannot be started:
 // it is repeated.
-func (k *Keeper) TakeIn(p guest.Place, name string) error {
-	if k.broken != nil {
-		return k.broken
+func (d *Storage) TakeIn(p guest.Place, name string) error {
+	if d.broken != nil {
+		return d.broken
 	}
-	if k.taken == nil {
-		tk, err := k.look(p)
+	if d.taken == nil {
+		tk, err := d.look(p)
 		if err != nil {
 			return err
 		}
@@ -137,9 +137,9 @@ func (k *Keeper) TakeIn(p guest.Place, name string) error {
 		if err := state.WriteFile(record(p), append(data, '\n')); err != nil {
 			return err
 		}
-		k.taken = &tk
+		d.taken = &tk
 	}
-	if err := zfs.TakeIn(context.Background(), *k.taken, name, base(p), k.log); err != nil {
+	if err := zfs.TakeIn(context.Background(), *d.taken, name, base(p), d.log); err != nil {
 		return err
 	}
 	// ZFS has removed it if it had made it.
@@ -155,7 +155,7 @@ func (k *Keeper) TakeIn(p guest.Place, name string) error {
 
 // Exchange takes two steps: ZFS before 2.2 cannot exchange two names. After a cut
 // between them there is nothing at p.Root, and Mend has to be called.
-func (k *Keeper) Exchange(p guest.Place, at string) error {
+func (d *Storage) Exchange(p guest.Place, at string) error {
 	if err := os.Remove(p.Root); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -186,22 +186,22 @@ func Mend(dir string) error {
 }
 
 // GiveOut mounts it at p.Root again.
-func (k *Keeper) GiveOut(p guest.Place) error {
-	if k.taken == nil {
-		return k.broken
+func (d *Storage) GiveOut(p guest.Place) error {
+	if d.taken == nil {
+		return d.broken
 	}
-	return zfs.GiveOut(context.Background(), *k.taken, base(p), k.log)
+	return zfs.GiveOut(context.Background(), *d.taken, base(p), d.log)
 }
 
 // Attach mounts the boot environment, with the datasets below it.
-func (k *Keeper) Attach(p guest.Place, name string) error {
+func (d *Storage) Attach(p guest.Place, name string) error {
 	dir := filepath.Join(p.Dir(), name)
 	called, ok := strings.CutPrefix(name, guest.RootPrefix)
 	if !ok {
 		return be.E(be.NotFound, "%s is no boot environment of beadm's", dir)
 	}
 	ctx := context.Background()
-	s, err := k.open(ctx, p.Dir()) // where nothing runs, to it
+	s, err := d.open(ctx, p.Dir()) // where nothing runs, to it
 	if err != nil {
 		return err
 	}
@@ -221,10 +221,10 @@ func (k *Keeper) Attach(p guest.Place, name string) error {
 }
 
 // Detach unmounts it, and what is mounted in it.
-func (k *Keeper) Detach(p guest.Place, name string) error {
+func (d *Storage) Detach(p guest.Place, name string) error {
 	dir := filepath.Join(p.Dir(), name)
 	ctx := context.Background()
-	s, err := k.open(ctx, p.Dir())
+	s, err := d.open(ctx, p.Dir())
 	if err != nil {
 		return err
 	}
@@ -241,22 +241,22 @@ func (k *Keeper) Detach(p guest.Place, name string) error {
 }
 
 // Left removes the mount point.
-func (k *Keeper) Left(p guest.Place, name string) {
+func (d *Storage) Left(p guest.Place, name string) {
 	os.Remove(filepath.Join(p.Dir(), name)) // else it is there the next time
 }
 
 // Directory is named for the boot environment.
-func (k *Keeper) Directory(ref be.RootRef) string {
+func (d *Storage) Directory(ref be.RootRef) string {
 	return guest.RootPrefix + path.Base(strings.TrimSuffix(ref.Prefix, "@"))
 }
 
 // Belongs goes by the dataset that is mounted.
-func (k *Keeper) Belongs(p guest.Place, m *mountinfo.Info) (shared, part bool) {
+func (d *Storage) Belongs(p guest.Place, m *mountinfo.Info) (shared, part bool) {
 	switch {
 	case m.FSType != "zfs":
 		return false, false
-	case k.taken != nil:
-		return m.Source == path.Dir(k.taken.BERoot())+"/VARSHARE", zfs.IsPartOf(m.Source, k.taken.BERoot())
+	case d.taken != nil:
+		return m.Source == path.Dir(d.taken.BERoot())+"/VARSHARE", zfs.IsPartOf(m.Source, d.taken.BERoot())
 	}
 	root, err := zfs.DatasetAt(p.Root)
 	return false, err == nil && root != "" && zfs.IsPartOf(m.Source, root)

@@ -8,10 +8,10 @@ import (
 	"beadm/be"
 )
 
-// Keeper is what of a Place depends on how the roots of the boot environments
+// Storage is what of a Place depends on how the roots of the boot environments
 // are stored. All but Live, Directory and Belongs may be repeated after a cut. A
 // name is that of a directory in Place.Dir.
-type Keeper interface {
+type Storage interface {
 	// Live says that TakeIn and GiveOut are for guests that run, too.
 	Live() bool
 
@@ -42,7 +42,7 @@ type Keeper interface {
 	Belongs(p Place, m *mountinfo.Info) (shared, part bool)
 }
 
-// subvolumes are the Keeper of package btrfs' boot environments, which are in
+// subvolumes are the Storage of package btrfs' boot environments, which are in
 // their directories without being mounted there.
 type subvolumes struct{}
 

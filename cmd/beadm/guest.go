@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/gobwas/glob"
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
@@ -142,8 +143,17 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 	if err != nil {
 		return err
 	}
-	if err := datasets.Mend(cmp.Or(conf.GuestDir, nspawn.DefaultDir)); err != nil {
+	want, err := globs("guest", a)
+	if err != nil {
 		return err
+	}
+	asked := func(name string) bool {
+		return slices.ContainsFunc(want, func(p *glob.Pattern) bool { return matches(p, guest.Guest{Name: name, Runtime: "nspawn"}) })
+	}
+	if !c.Bool("dry-run") {
+		if err := datasets.Mend(cmp.Or(conf.GuestDir, nspawn.DefaultDir), asked); err != nil {
+			return err
+		}
 	}
 	all, err := allGuests(c)
 	if err != nil {

@@ -162,16 +162,16 @@ func (d *Storage) Exchange(p guest.Place, at string) error {
 	return os.Rename(at, p.Root)
 }
 
-// Mend makes the directories of guests in dir that a cut has left without one, so
-// that what was cut can be repeated.
-func Mend(dir string) error {
+// Mend makes the directories of those guests in dir that a cut has left without
+// one, so that what was cut can be repeated.
+func Mend(dir string, asked func(name string) bool) error {
 	records, err := filepath.Glob(filepath.Join(dir, ".beadm", "*", guest.Record))
 	if err != nil {
 		return err
 	}
 	for _, file := range records {
 		p := guest.Place{Root: filepath.Join(dir, filepath.Base(filepath.Dir(file)))}
-		if _, err := os.Lstat(p.Root); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(p.Root); !errors.Is(err, fs.ErrNotExist) || !asked(filepath.Base(p.Root)) {
 			continue
 		}
 		left, _ := filepath.Glob(filepath.Join(p.Dir(), guest.RootPrefix+"*"))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"beadm/activate/guest"
 	"beadm/be"
@@ -38,8 +39,13 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 		}
 	}
 	plain := m.Place.IsPlain()
-	if plain {
+	switch {
+	case plain:
 		if err := m.mayCopy(ctx); err != nil {
+			return err
+		}
+	case !adopted:
+		if err := m.atRest(ctx, "make boot environments of"); err != nil {
 			return err
 		}
 	}
@@ -111,6 +117,22 @@ func (m *Machine) mayCopy(ctx context.Context) error {
 	return m.mountedBelow()
 }
 
+// atRest refuses a guest that runs, where its root has to be unmounted to be
+// moved.
+func (m *Machine) atRest(ctx context.Context, verb string) error {
+	if m.Place.Live() {
+		return nil
+	}
+	runs, err := m.Running(ctx)
+	if err != nil {
+		return err
+	}
+	if runs {
+		return be.E(be.InUse, "cannot %s %s: it runs, and its root is to be unmounted and moved; stop it first", verb, m.Guest.Name)
+	}
+	return m.mountedBelow()
+}
+
 // GiveBack gives the guest back as it was before Init, with the root that it
 // runs: nothing of beadm's is left. Its other boot environments are destroyed if
 // others says so, and refused otherwise, as is one whose data is shared. It may
@@ -121,6 +143,9 @@ func (m *Machine) GiveBack(ctx context.Context, others, dryRun bool, say Reporte
 		return err
 	}
 	defer unlock()
+	if err := m.atRest(ctx, "release"); err != nil {
+		return err
+	}
 	if !m.Place.Released() { // not cut behind the exchange
 		err = m.with(ctx, func(t *Target) error { return t.emptyStore(ctx, m.Guest.Name, others, dryRun) })
 	}
@@ -234,6 +259,10 @@ func (s *Session) dropSnapshots(ctx context.Context, name string) error {
 		return err
 	}
 	for _, sn := range snaps {
+		// Where they are the root's own, they come along with it.
+		if s.Store.Caps().Promote && !strings.HasPrefix(sn.Name, "beadm-") {
+			continue
+		}
 		if err := s.Store.DestroySnapshot(ctx, name, sn.Name); err != nil {
 			return err
 		}

@@ -1,16 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"slices"
 
+	"github.com/gobwas/glob"
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
 	"beadm/activate/guest"
+	"beadm/activate/guest/datasets"
+	"beadm/activate/guest/nspawn"
 	"beadm/be"
 	"beadm/be/rooted"
 	"beadm/cmd/beadm/render"
@@ -134,6 +138,22 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 	}
 	if err := mustBeRoot(c); err != nil {
 		return err
+	}
+	conf, err := hostConf(c)
+	if err != nil {
+		return err
+	}
+	want, err := globs("guest", a)
+	if err != nil {
+		return err
+	}
+	asked := func(name string) bool {
+		return slices.ContainsFunc(want, func(p *glob.Pattern) bool { return matches(p, guest.Guest{Name: name, Runtime: "nspawn"}) })
+	}
+	if !c.Bool("dry-run") {
+		if err := datasets.Mend(cmp.Or(conf.GuestDir, nspawn.DefaultDir), asked); err != nil {
+			return err
+		}
 	}
 	all, err := allGuests(c)
 	if err != nil {

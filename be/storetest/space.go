@@ -65,6 +65,7 @@ func (e *Env) crowd(t *testing.T) {
 	_, err := e.store.Snapshot(bg(), "c", "s1")
 	must(t, "Snapshot", err)
 	with(t, e.store, "c", false, func(dir string) { must(t, "remove", os.Remove(filepath.Join(dir, "gone"))) })
+	must(t, "Flush", e.store.Flush(bg()))
 }
 
 // settled is what can be written, and what is in use where that is known, once
@@ -167,7 +168,12 @@ func testSpaceOfSets(t *testing.T, e *Env) {
 	}
 	e.crowd(t)
 	create(t, e.store, "d", "b")
-	e.comesBack(t, "a", "c")
+	with(t, e.store, "d", false, func(dir string) {
+		blob(t, filepath.Join(dir, "own"), 8*mib)
+		must(t, "remove", os.Remove(filepath.Join(dir, e.Subordinates[0], "own")))
+	})
+	e.comesBack(t, "a", "b", "c") // d was cloned from b
 	create(t, e.store, "f", "d")
-	e.comesBack(t, "b", "d", "f")
+	with(t, e.store, "f", false, func(dir string) { must(t, "remove", os.Remove(filepath.Join(dir, "own"))) })
+	e.comesBack(t, "f", "d")
 }

@@ -1,0 +1,358 @@
+package dir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/be"
+)
+
+// machines is a store with one boot environment, web, which is at Root by name.
+func machines(t *testing.T, d disk) (beroot, web string) {
+	t.Helper()
+	beroot = filepath.Join(d.top, "machines")
+	web = filepath.Join(beroot, "web")
+	write(t, filepath.Join(web, "etc/hostname"), "web\n")
+	return beroot, web
+}
+
+func clone(t *testing.T, s *Store, from, name string) {
+	t.Helper()
+	_, err := s.Create(context.Background(), be.CreateOptions{Name: name, UUID: be.NewUUID(), From: from, AutoSnapshot: "auto-" + name})
+	must(t, err)
+}
+
+func list(t *testing.T, s *Store) map[string]be.BE {
+	t.Helper()
+	all, err := s.List(context.Background())
+	must(t, err)
+	m := map[string]be.BE{}
+	for _, b := range all {
+		m[b.Name] = b
+	}
+	return m
+}
+
+func junk(t *testing.T, path string, mib int) {
+	t.Helper()
+	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	run(t, "dd", "if=/dev/urandom", "of="+path, "bs=1M", fmt.Sprintf("count=%d", mib), "status=none")
+}
+
+// TestMountsInsideStayOut: what is mounted in a root that is in use belongs to
+// no boot environment, and is never copied or deleted.
+func TestMountsInsideStayOut(t *testing.T) {
+	beroot, web := machines(t, newExt4(t))
+	proc := filepath.Join(web, "mnt")
+	must(t, os.Mkdir(proc, 0o755))
+	must(t, unix.Mount("tmpfs", proc, "tmpfs", 0, ""))
+	defer unix.Unmount(proc, unix.MNT_DETACH)
+	write(t, filepath.Join(proc, "file"), "live")
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	clone(t, s, "web", "new")
+	if names, err := os.ReadDir(filepath.Join(beroot, "@be-new/mnt")); err != nil || len(names) > 0 {
+		t.Errorf("the clone holds %v of what is mounted in its source (%v)", names, err)
+	}
+	in := filepath.Join(beroot, "@be-new/mnt")
+	must(t, unix.Mount(proc, in, "", unix.MS_BIND, ""))
+	_, err := s.Destroy(context.Background(), "new", false)
+	if be.KindOf(err) != be.InUse || !strings.Contains(err.Error(), in) {
+		t.Errorf("Destroy of one with a mount in it: %v", err)
+	}
+	must(t, unix.Unmount(in, 0))
+	_, err = s.Destroy(context.Background(), "new", false)
+	must(t, err)
+	if b, err := os.ReadFile(filepath.Join(proc, "file")); string(b) != "live" {
+		t.Errorf("what was mounted there holds %q (%v)", b, err)
+	}
+}
+
+// TestHostIsRefused: a host cannot be sent back to a directory by any loader.
+func TestHostIsRefused(t *testing.T) {
+	beroot, web := machines(t, newTmpfs(t))
+	for _, m := range [][2]string{{"/proc", "proc"}, {beroot, "store"}} {
+		at := filepath.Join(web, m[1])
+		must(t, os.Mkdir(at, 0o755))
+		must(t, unix.Mount(m[0], at, "", unix.MS_BIND, ""))
+		defer unix.Unmount(at, unix.MNT_DETACH)
+	}
+	said := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the function, and its root too
+		err := unix.Unshare(unix.CLONE_FS)
+		if err == nil {
+			err = unix.Chroot(web)
+		}
+		if err == nil {
+			err = unix.Chdir("/")
+		}
+		if err != nil {
+			said <- fmt.Errorf("cannot enter it: %w", err)
+			return
+		}
+		s, err := Open(context.Background(), Config{BERoot: "/store"})
+		if err == nil {
+			s.Close()
+		}
+		said <- err
+	}()
+	err := <-said
+	if be.KindOf(err) != be.NoStore || !strings.Contains(fmt.Sprint(err), "/store/web is the root of this running system") {
+		t.Errorf("in a host whose root is one of the directories: %v", err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "file"), "")
+	for _, path := range []string{"", "/", filepath.Join(dir, "missing"), filepath.Join(dir, "file")} {
+		s, err := Open(context.Background(), Config{BERoot: path})
+		if err == nil {
+			s.Close()
+		}
+		if be.KindOf(err) != be.NoStore || !strings.HasPrefix(err.Error(), "no boot environments in") {
+			t.Errorf("Open(%q): %v", path, err)
+		}
+	}
+}
+
+// TestRunningKeepsItsName: the directory that --root names is found by it.
+func TestRunningKeepsItsName(t *testing.T) {
+	beroot, web := machines(t, newTmpfs(t))
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	if err := s.Rename(context.Background(), "web", "other"); be.KindOf(err) != be.InUse {
+		t.Errorf("Rename of what runs under its own name: %v", err)
+	}
+	if b := list(t, s)["web"]; !b.Running || b.Location != web {
+		t.Errorf("it is listed as %+v", b)
+	}
+}
+
+// TestProcessKeepsItsRoot: what somebody has entered by chroot is in use,
+// though nothing is mounted.
+func TestProcessKeepsItsRoot(t *testing.T) {
+	beroot, web := machines(t, newTmpfs(t))
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	clone(t, s, "web", "new")
+	cmd := exec.Command("sleep", "60")
+	cmd.SysProcAttr = &unix.SysProcAttr{Chroot: filepath.Join(beroot, "@be-new")}
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Skipf("NOT RUN: there is no busybox to run in it: %v", err)
+	}
+	must(t, os.MkdirAll(filepath.Join(beroot, "@be-new/bin"), 0o755))
+	must(t, os.WriteFile(filepath.Join(beroot, "@be-new/bin/sleep"), busybox, 0o755))
+	cmd.Path, cmd.Err = "/bin/sleep", nil
+	must(t, cmd.Start())
+	_, err = s.Destroy(context.Background(), "new", true)
+	if be.KindOf(err) != be.InUse || !strings.Contains(err.Error(), fmt.Sprintf("process %d ", cmd.Process.Pid)) {
+		t.Errorf("Destroy of what a process is in: %v", err)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	_, err = s.Destroy(context.Background(), "new", false)
+	must(t, err)
+}
+
+// TestCopiedMarks: a copy that others made of a boot environment is not it.
+func TestCopiedMarks(t *testing.T) {
+	beroot, web := machines(t, newTmpfs(t))
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	clone(t, s, "web", "new")
+	must(t, s.Describe(context.Background(), "new", "of new"))
+	run(t, "cp", "-a", filepath.Join(beroot, "@be-new"), filepath.Join(beroot, "@be-copy"))
+	run(t, "cp", "-a", web, filepath.Join(beroot, "spare"))
+	all := list(t, s)
+	if b := all["copy"]; b.Name == "" || b.UUID != "" || b.Description != "" {
+		t.Errorf("the copy is listed as %+v", b)
+	}
+	if len(all) != 3 {
+		t.Errorf("listed are %v", all)
+	}
+	b, err := s.Adopt(context.Background(), "spare")
+	must(t, err)
+	if b.UUID == "" || b.UUID == all["web"].UUID {
+		t.Errorf("adopted, it is %+v", b)
+	}
+}
+
+// TestWhatCopiesTake: with shared blocks next to nothing, else all of it, of
+// which one hears; and what there is no room for is refused before it is begun.
+func TestWhatCopiesTake(t *testing.T) {
+	for name, fs := range map[string]struct {
+		disk   func(*testing.T) disk
+		shares bool
+	}{"ext4": {newExt4, false}, "xfs": {newXFS, true}, "btrfs": {newBtrfs, true}} {
+		t.Run(name, func(t *testing.T) {
+			beroot, web := machines(t, fs.disk(t))
+			junk(t, filepath.Join(web, "var/junk"), 60)
+			said := Progress{}
+			s := openStore(t, Config{BERoot: beroot, Root: web, Progress: func(p Progress) { said = p }})
+			unix.Sync()
+			was := free(t, s)
+			clone(t, s, "web", "new")
+			took := was - free(t, s)
+			if fs.shares && took > 16<<20 || !fs.shares && took < 60<<20 {
+				t.Errorf("a clone of 60 MiB took %d KiB", took>>10)
+			}
+			if s.Caps().Snapshots != fs.shares {
+				t.Errorf("it has snapshots: %v", s.Caps().Snapshots)
+			}
+			if !said.Done || said.Files < 4 || said.Bytes < 60<<20 {
+				t.Errorf("the last that was said of the copy is %+v", said)
+			}
+			if fs.shares {
+				return
+			}
+			if _, err := s.Snapshot(context.Background(), "web", "s1"); be.KindOf(err) != be.NoStore {
+				t.Errorf("Snapshot: %v", err)
+			}
+			junk(t, filepath.Join(web, "var/more"), 90)
+			was = free(t, s)
+			_, err := s.Create(context.Background(), be.CreateOptions{Name: "big", UUID: be.NewUUID(), From: "web"})
+			if be.KindOf(err) != be.Undone || !strings.Contains(err.Error(), "make room first") {
+				t.Errorf("Create without room for it: %v", err)
+			}
+			if now := free(t, s); now != was || len(list(t, s)) != 2 {
+				t.Errorf("refused, it left %d KiB and %v", (was-now)>>10, list(t, s))
+			}
+		})
+	}
+}
+
+func free(t *testing.T, s *Store) int64 {
+	t.Helper()
+	n, err := s.Free(context.Background())
+	must(t, err)
+	return n
+}
+
+// TestFrees: what a dry run says comes back does.
+func TestFrees(t *testing.T) {
+	for name, disk := range map[string]func(*testing.T) disk{"ext4": newExt4, "xfs": newXFS, "btrfs": newBtrfs} {
+		t.Run(name, func(t *testing.T) {
+			d := disk(t)
+			beroot, web := machines(t, d)
+			junk(t, filepath.Join(web, "both"), 30)
+			junk(t, filepath.Join(web, "overwritten"), 20)
+			must(t, os.Link(filepath.Join(web, "both"), filepath.Join(web, "again")))
+			s := openStore(t, Config{BERoot: beroot, Root: web})
+			clone(t, s, "web", "one")
+			junk(t, filepath.Join(beroot, "@be-one/own"), 25)
+			junk(t, filepath.Join(beroot, "@be-one/overwritten"), 20)
+			clone(t, s, "one", "two")
+			for _, name := range []string{"one", "two"} {
+				report, err := s.Destroy(context.Background(), name, true)
+				must(t, err)
+				was := settled(t, s, name == "one")
+				_, err = s.Destroy(context.Background(), name, false)
+				must(t, err)
+				back := settled(t, s, true) - was
+				if off := max(back-report.Frees, report.Frees-back); off > max(report.Frees/20, 16<<20) {
+					t.Errorf("destroying %s was to free %d KiB, %d came back", name, report.Frees>>10, back>>10)
+				}
+				t.Logf("%s: said %d KiB, came back %d", name, report.Frees>>10, back>>10)
+			}
+		})
+	}
+}
+
+// settled is what is free once nothing more is under way.
+func settled(t *testing.T, s *Store, wait bool) int64 {
+	t.Helper()
+	last := int64(-1)
+	for range 20 {
+		must(t, s.Flush(context.Background()))
+		now := free(t, s)
+		if now == last {
+			break
+		}
+		last = now
+		if wait {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	return last
+}
+
+// TestKilledInACopy kills one that copies, as it copies: what is left says that
+// it is not whole, and goes by Destroy.
+func TestKilledInACopy(t *testing.T) {
+	const beroot, root = "BEADM_TEST_BEROOT", "BEADM_TEST_ROOT"
+	if os.Getenv(beroot) != "" { // the one that is killed
+		s, err := Open(context.Background(), Config{BERoot: os.Getenv(beroot), Root: os.Getenv(root), Progress: func(p Progress) {
+			if p.Files > 50 {
+				fmt.Println("copying")
+				select {}
+			}
+		}})
+		if err == nil {
+			_, err = s.Create(context.Background(), be.CreateOptions{Name: "new", UUID: be.NewUUID(), From: "web"})
+		}
+		t.Fatalf("it was not killed: %v", err)
+	}
+	d := newExt4(t)
+	dir, web := machines(t, d)
+	for i := range 400 {
+		junkSmall(t, filepath.Join(web, fmt.Sprintf("d%d/f", i)))
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestKilledInACopy$", "-test.v")
+	cmd.Env = append(os.Environ(), beroot+"="+dir, root+"="+web)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	said := ""
+	for b := make([]byte, 4096); !strings.Contains(said, "copying"); {
+		n, err := out.Read(b)
+		said += string(b[:n])
+		if err != nil {
+			t.Fatalf("it said %s and %v", said, err)
+		}
+	}
+	must(t, cmd.Process.Kill())
+	cmd.Wait()
+	s := openStore(t, Config{BERoot: dir, Root: web})
+	if b := list(t, s)["new"]; !b.Incomplete {
+		t.Errorf("killed, it is listed as %+v", b)
+	}
+	if err := s.Mount(context.Background(), "new", t.TempDir(), true); be.KindOf(err) != be.InUse {
+		t.Errorf("Mount of it: %v", err)
+	}
+	_, err = s.Destroy(context.Background(), "new", false)
+	must(t, err)
+	clone(t, s, "web", "new")
+	if b := list(t, s)["new"]; b.Incomplete {
+		t.Errorf("made again, it is listed as %+v", b)
+	}
+}
+
+func junkSmall(t *testing.T, path string) {
+	t.Helper()
+	write(t, path, strings.Repeat("x", 5000))
+}
+
+// TestImmutable: chattr +i in a guest stands in the way of neither copy nor
+// destroying.
+func TestImmutable(t *testing.T) {
+	beroot, web := machines(t, newExt4(t))
+	file := filepath.Join(web, "etc/hostname")
+	run(t, "chattr", "+i", file)
+	defer run(t, "chattr", "-i", file)
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	clone(t, s, "web", "new")
+	if err := os.WriteFile(filepath.Join(beroot, "@be-new/etc/hostname"), nil, 0o644); !errors.Is(err, unix.EPERM) {
+		t.Errorf("the copy of an immutable file can be written: %v", err)
+	}
+	_, err := s.Destroy(context.Background(), "new", false)
+	must(t, err)
+}

@@ -18,21 +18,40 @@ import (
 // spare is what a full copy leaves free: others write to this file system too.
 const spare = 16 << 20
 
+// roomFor refuses what would fill the disk: so many copies of a boot environment.
+func (s *Store) roomFor(ctx context.Context, name string, copies int64) error {
+	src, err := s.openEntry(name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	return s.room(ctx, src, copies)
+}
+
+func (s *Store) room(ctx context.Context, src *os.File, copies int64) error {
+	if s.shares {
+		return nil
+	}
+	need, err := held(ctx, []*os.File{src}, nil, false)
+	if err != nil {
+		return err
+	}
+	need *= copies
+	free, err := s.Free(ctx)
+	if err != nil {
+		return err
+	}
+	if free < need+spare {
+		return be.E(be.Undone, "%d MiB are to be copied, and %d are free; make room first", need>>20, free>>20)
+	}
+	return nil
+}
+
 // copyTo copies a directory to a new one at path in the BE root. what is what
 // progress is said of. live says that it may change meanwhile.
 func (s *Store) copyTo(ctx context.Context, src *os.File, what, path string, live bool) error {
-	if !s.shares {
-		need, err := held(ctx, []*os.File{src}, nil, false)
-		if err != nil {
-			return err
-		}
-		free, err := s.Free(ctx)
-		if err != nil {
-			return err
-		}
-		if free < need+spare {
-			return be.E(be.Undone, "the copy takes %d MiB and %d are free; make room first", need>>20, free>>20)
-		}
+	if err := s.room(ctx, src, 1); err != nil {
+		return err
 	}
 	if err := s.mkdir(path, 0o700); err != nil {
 		return err
@@ -56,6 +75,12 @@ func (s *Store) copyInto(ctx context.Context, src, dst *os.File, what string, li
 		}
 	}})
 	defer c.Close()
+	if s.cfg.Progress != nil {
+		defer func() {
+			last.Done = true
+			s.cfg.Progress(last)
+		}()
+	}
 	for pass := 1; ; pass++ {
 		res, err := c.Pass(ctx, false)
 		if err != nil {
@@ -74,27 +99,20 @@ func (s *Store) copyInto(ctx context.Context, src, dst *os.File, what string, li
 			break
 		}
 	}
-	if err := c.Guard(); err != nil {
-		return err
-	}
-	if s.cfg.Progress != nil {
-		last.Done = true
-		s.cfg.Progress(last)
-	}
-	return nil
+	return c.Guard()
 }
 
 // removeTree deletes what is at path in the BE root, and all below it. Not there
 // is no error.
 func (s *Store) removeTree(path string) error {
-	top, err := beneath(s.fd(), path)
+	top, err := s.openEntry(path)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer unix.Close(top)
+	defer top.Close()
 	return s.do(func() error {
 		// rooted follows no link on the way down.
 		r, err := rooted.Open(fmt.Sprintf("/proc/self/fd/%d", s.fd()))
@@ -104,11 +122,7 @@ func (s *Store) removeTree(path string) error {
 		defer r.Close()
 		err = r.RemoveAll(path)
 		if errors.Is(err, unix.EPERM) { // it holds what is immutable
-			f := os.NewFile(uintptr(top), path)
-			err = copier.Unguard(f)
-			top = -1
-			f.Close()
-			if err == nil {
+			if err = copier.Unguard(top); err == nil {
 				err = r.RemoveAll(path)
 			}
 		}

@@ -105,13 +105,16 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (err error) {
 		if err := s.mkdir(partial, 0o755); err != nil {
 			return err
 		}
-	case s.shares:
+	default:
 		if from, err = s.findOwned(opts.From); err != nil {
 			return err
 		}
 		snap := opts.Snapshot
 		if snap == "" {
 			snap = cmp.Or(opts.AutoSnapshot, stamp())
+			if err := s.roomFor(ctx, from.name, 2); err != nil {
+				return err
+			}
 			if err := s.snapshotOf(ctx, from, snap, true); err != nil {
 				return err
 			}
@@ -126,25 +129,6 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (err error) {
 			return err
 		}
 		origin = guid
-	default:
-		if from, err = s.find(opts.From); err != nil {
-			return err
-		}
-		if opts.Snapshot != "" {
-			return noSnapshot(opts.From, opts.Snapshot)
-		}
-		src, err := s.openEntry(from.name)
-		if err != nil {
-			return err
-		}
-		defer src.Close()
-		live, err := s.inUse(from)
-		if err != nil {
-			return err
-		}
-		if err := s.copyTo(ctx, src, opts.From, partial, live); err != nil {
-			return err
-		}
 	}
 	return s.finish(ctx, opts, origin)
 }

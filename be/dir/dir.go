@@ -17,10 +17,10 @@
 // directory. A copy has those too, so they say which directory they are of, by
 // its file handle, which is never used again, and count for no other.
 //
-// Where the file system lets copies share their blocks (btrfs, XFS), a clone is
-// such a copy of a snapshot, and so is a snapshot. Elsewhere a clone is a copy
-// that takes all of its space, and there are no snapshots: each would take as
-// much.
+// A clone is a copy of a snapshot, and a snapshot is a copy that nobody writes
+// to. Where the file system lets copies share their blocks (btrfs, XFS) they take
+// next to nothing; elsewhere each takes all of its space, and what would not
+// leave some is refused before it is begun.
 //
 // All is done on a mount of the BE root that is never attached to the file
 // tree. So what is mounted in a boot environment that is in use, /proc for one,
@@ -40,7 +40,7 @@ type Config struct {
 	Logger Logger
 
 	// Progress, if not nil, hears now and then how far a copy is, and once when
-	// it is made.
+	// it has ended.
 	Progress func(Progress)
 }
 

@@ -56,7 +56,7 @@ func newDisk(t *testing.T, fsType string, mkfs ...string) disk {
 		if err := os.WriteFile(img, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Truncate(img, 320<<20); err != nil { // XFS wants 300 MiB
+		if err := os.Truncate(img, 640<<20); err != nil { // XFS wants 300 MiB
 			t.Fatal(err)
 		}
 		run(t, append(mkfs, img)...)
@@ -170,6 +170,7 @@ func TestContract(t *testing.T) {
 		"btrfs": {newBtrfs, byLink},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits for a disk of its own
 			d := f.disk(t)
 			whole := d.top
 			n := 0

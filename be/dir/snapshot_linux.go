@@ -102,7 +102,7 @@ func (s *Store) openSnapshot(owner, name, snap string) (*os.File, string, error)
 	return nil, "", noSnapshot(name, snap)
 }
 
-// Snapshot makes a copy that shares its blocks.
+// Snapshot makes a copy.
 func (s *Store) Snapshot(ctx context.Context, name, snap string) (be.Snapshot, error) {
 	e, err := s.findOwned(name)
 	if err == nil {
@@ -142,9 +142,6 @@ func (s *Store) snapshotOf(ctx context.Context, e entry, snap string, auto bool)
 func (s *Store) makeSnapshot(ctx context.Context, src *os.File, owner, what, snap string, live, auto bool) (err error) {
 	if err := be.CheckSnapshotName(snap); err != nil {
 		return err
-	}
-	if !s.shares {
-		return be.E(be.NoStore, "the file system of %s cannot share blocks between copies, and there are no snapshots", s.path)
 	}
 	list, err := s.snapshotsOf(owner)
 	if err != nil {

@@ -163,7 +163,7 @@ func (s *Store) destroyVolume(vol volume) error {
 	return s.sync()
 }
 
-// SnapshotVolume makes a copy that shares its blocks.
+// SnapshotVolume makes a copy.
 func (s *Store) SnapshotVolume(ctx context.Context, v be.Volume, snap string) (be.Snapshot, error) {
 	vol, err := volumeOf(v)
 	if err == nil {

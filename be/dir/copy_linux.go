@@ -32,11 +32,11 @@ func (s *Store) room(ctx context.Context, src *os.File, copies int64) error {
 	if s.shares {
 		return nil
 	}
-	need, err := held(ctx, []*os.File{src}, nil, false)
-	if err != nil {
+	one := &weigher{left: map[inode]*several{}}
+	if err := one.tree(ctx, int(src.Fd()), 0); err != nil {
 		return err
 	}
-	need *= copies
+	need := one.bytes * copies
 	free, err := s.Free(ctx)
 	if err != nil {
 		return err

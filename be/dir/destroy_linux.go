@@ -3,24 +3,21 @@ package dir
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"beadm/be"
 )
 
 // Destroy takes the proper name away first: from then on it is Incomplete, and
-// a second Destroy finishes. What it frees is found by a look at each file of
-// it and, where copies share their blocks, of all others.
+// a second Destroy finishes.
 func (s *Store) Destroy(ctx context.Context, name string, dryRun bool) (be.DestroyReport, error) {
 	report, err := s.destroy(ctx, name, dryRun)
 	return report, problem(err, "cannot destroy boot environment %s", name)
 }
 
 func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (report be.DestroyReport, err error) {
+	report.AtLeast = true // see Frees
 	entries, err := s.entries()
 	if err != nil {
 		return report, err
@@ -42,38 +39,29 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (report b
 	if err != nil {
 		return report, err
 	}
-	doomed := map[string]bool{}
 	for _, e := range mine {
 		if err := s.mayGo(e, table); err != nil {
 			return report, err
 		}
-		report.Removes = append(report.Removes, filepath.Join(s.path, e.name))
-		doomed[e.name] = true
-		for _, sn := range snaps {
-			if sn.owner != string(e.uuid) {
-				continue
-			}
-			if err := s.free(table, sn.path()); err != nil {
-				return report, err
-			}
-			doomed[sn.path()] = true
-			if sn.whole {
-				report.Removes = append(report.Removes, name+"@"+sn.name)
-			}
+	}
+	doomed, err := s.doomed(entries, snaps, []string{name})
+	if err != nil {
+		return report, err
+	}
+	for path := range doomed {
+		sn := slices.IndexFunc(snaps, func(sn snapshot) bool { return sn.path() == path })
+		if sn < 0 {
+			report.Removes = append(report.Removes, filepath.Join(s.path, path))
+			continue
 		}
-		origin, err := s.autoOrigin(e, entries, snaps)
-		if err != nil {
+		if err := s.free(table, path); err != nil {
 			return report, err
 		}
-		if origin != nil && !doomed[origin.path()] {
-			doomed[origin.path()] = true
-			report.Removes = append(report.Removes, ownerName(entries, origin.owner)+"@"+origin.name)
+		if snaps[sn].whole {
+			report.Removes = append(report.Removes, ownerName(entries, snaps[sn].owner)+"@"+snaps[sn].name)
 		}
 	}
 	slices.Sort(report.Removes)
-	if report.Frees, err = s.frees(ctx, doomed, entries, snaps); err != nil {
-		return report, err
-	}
 	if dryRun {
 		return report, nil
 	}
@@ -182,35 +170,4 @@ func (s *Store) free(table mounts, path string) error {
 		return be.E(be.InUse, "something is mounted in it, at %s; unmount that first", m[0].Mountpoint)
 	}
 	return nil
-}
-
-// frees is what comes back when the doomed, by their paths in the BE root, go.
-func (s *Store) frees(ctx context.Context, doomed map[string]bool, entries []entry, snaps []snapshot) (int64, error) {
-	paths := []string{stateVolume, shareVolume}
-	for _, e := range entries {
-		paths = append(paths, e.name)
-	}
-	for _, sn := range snaps {
-		paths = append(paths, sn.path())
-	}
-	var going, staying []*os.File
-	for _, path := range paths {
-		if !doomed[path] && !s.shares {
-			continue
-		}
-		f, err := s.openEntry(path)
-		if errors.Is(err, unix.ENOENT) {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		defer f.Close()
-		if doomed[path] {
-			going = append(going, f)
-		} else {
-			staying = append(staying, f)
-		}
-	}
-	return held(ctx, going, staying, s.shares)
 }

@@ -10,39 +10,84 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"beadm/be"
 	copier "beadm/be/copy"
 	"beadm/be/rooted"
 )
 
-// held is how many bytes come back when all that is in the directories doomed
-// goes, and what is in kept stays. A file with a name elsewhere does not go.
-// Where copies share their blocks, extents that only the doomed have are
-// counted, each once: what something outside all these shares is missed, and
-// what btrfs has compressed is counted as large as it is read.
-func held(ctx context.Context, doomed, kept []*os.File, shares bool) (int64, error) {
-	going := &weigher{shares: shares, all: true, left: map[inode]*several{}}
-	for _, d := range doomed {
-		if err := going.tree(ctx, int(d.Fd()), 0); err != nil {
-			return 0, err
+// weights are what the directories in the BE root take, each weighed once.
+type weights struct {
+	s  *Store
+	of map[string]*weigher
+}
+
+func (s *Store) weights() *weights { return &weights{s, map[string]*weigher{}} }
+
+func (w *weights) get(ctx context.Context, path string) (*weigher, error) {
+	if one := w.of[path]; one != nil {
+		return one, nil
+	}
+	one := &weigher{shares: w.s.shares, btrfs: w.s.btrfs, left: map[inode]*several{}}
+	f, err := w.s.openEntry(path)
+	if err == nil {
+		defer f.Close()
+		err = one.tree(ctx, int(f.Fd()), 0)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, err
+	}
+	w.of[path] = one
+	return one, nil
+}
+
+// frees is what comes back when the doomed go and the others stay. Where copies
+// share their blocks, extents that only the doomed have are counted, each once:
+// what something outside all these shares is not seen. Where ctx ends at a deadline it
+// is what is known until then, and may be more.
+func (w *weights) frees(ctx context.Context, doomed map[string]bool, others []string) (be.Frees, error) {
+	var total be.Frees
+	var mine, theirs []extent
+	late := func(err error) (be.Frees, error) {
+		total.AtLeast = true
+		if errors.Is(err, context.DeadlineExceeded) {
+			return total, nil
 		}
+		return total, err
 	}
-	if len(going.shared) == 0 {
-		return going.bytes, nil
+	// What is not written yet has no extent.
+	if err := unix.Syncfs(w.s.fd()); err != nil && !errors.Is(err, unix.EROFS) {
+		return total, err
 	}
-	stay := &weigher{shares: true, left: map[inode]*several{}}
-	for _, d := range kept {
-		if err := stay.tree(ctx, int(d.Fd()), 0); err != nil {
-			return 0, err
+	for path := range doomed {
+		one, err := w.get(ctx, path)
+		if err != nil {
+			return late(err)
 		}
+		total.Bytes += one.bytes
+		mine = append(mine, one.shared...)
 	}
-	theirs := union(stay.shared)
-	return going.bytes + size(union(append(going.shared, theirs...))) - size(theirs), nil
+	if len(mine) == 0 {
+		return total, nil
+	}
+	for _, path := range others {
+		if doomed[path] {
+			continue
+		}
+		one, err := w.get(ctx, path)
+		if err != nil {
+			return late(err)
+		}
+		theirs = append(theirs, one.shared...)
+	}
+	theirs = union(theirs)
+	total.Bytes += size(union(append(mine, theirs...))) - size(theirs)
+	return total, nil
 }
 
 // weigher adds up what files take.
 type weigher struct {
 	shares bool
-	all    bool // count, and not only note what is shared
+	btrfs  bool
 	bytes  int64
 	shared []extent
 	left   map[inode]*several
@@ -76,7 +121,7 @@ func (w *weigher) tree(ctx context.Context, dirfd, depth int) error {
 		var st unix.Stat_t
 		err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			if w.all && !w.shares {
+			if !w.shares {
 				w.bytes += st.Blocks * 512
 			}
 			var child int
@@ -101,14 +146,12 @@ func (w *weigher) file(dirfd int, name string, st *unix.Stat_t) error {
 			one = &several{names: uint64(st.Nlink)}
 			w.left[inodeOf(st)] = one
 		}
-		if one.seen++; w.all && one.seen != one.names || !w.all && one.seen > 1 {
-			return nil
+		if one.seen++; one.seen != one.names {
+			return nil // it has a name elsewhere as far as is known
 		}
 	}
 	if !w.shares || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		if w.all {
-			w.bytes += st.Blocks * 512
-		}
+		w.bytes += st.Blocks * 512
 		return nil
 	}
 	fd, err := unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -119,6 +162,9 @@ func (w *weigher) file(dirfd int, name string, st *unix.Stat_t) error {
 		return err
 	}
 	defer unix.Close(fd)
+	if w.btrfs {
+		return w.extentsOnBtrfs(fd, st.Ino)
+	}
 	return w.extents(fd)
 }
 
@@ -156,7 +202,7 @@ func (w *weigher) extents(fd int) error {
 			switch {
 			case flags&fiemapShared != 0 && flags&fiemapNowhere == 0:
 				w.shared = append(w.shared, extent{physical, physical + length})
-			case w.all:
+			default:
 				w.bytes += int64(length)
 			}
 			start = logical + length

@@ -33,13 +33,16 @@ func run(t *testing.T, argv ...string) string {
 }
 
 // disk is a file system of its own, mounted at top.
-type disk struct{ source, top string }
+type disk struct {
+	source, top string
+	apart       bool // copies share nothing
+}
 
 // newDisk makes one of that type, on a loop device unless it is in memory.
 func newDisk(t *testing.T, fsType string, mkfs ...string) disk {
 	t.Helper()
 	needRoot(t)
-	d := disk{top: t.TempDir()}
+	d := disk{top: t.TempDir(), apart: fsType == "ext4" || fsType == "tmpfs"}
 	if fsType == "tmpfs" {
 		d.source = "beadm-" + be.NewToken()
 	} else {
@@ -56,7 +59,7 @@ func newDisk(t *testing.T, fsType string, mkfs ...string) disk {
 		if err := os.WriteFile(img, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Truncate(img, 640<<20); err != nil { // XFS wants 300 MiB
+		if err := os.Truncate(img, 1<<30); err != nil { // XFS wants 300 MiB
 			t.Fatal(err)
 		}
 		run(t, append(mkfs, img)...)
@@ -144,6 +147,7 @@ func newEnv(t *testing.T, d disk, how int) *storetest.Env {
 		Root:        root,
 		Running:     "web",
 		MountSource: d.source,
+		Apart:       d.apart,
 		SetMark: func(t *testing.T, name, path, value string) {
 			must(t, unix.Setxattr(at(name), "trusted.test", []byte(value), 0))
 		},

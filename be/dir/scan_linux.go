@@ -196,7 +196,7 @@ func (s *Store) findOwned(name string) (entry, error) {
 }
 
 // List returns all boot environments sorted by creation time, then name. What
-// one holds is known only by a look at each of its files, and is 0.
+// one holds takes a look at each of its files: see Spaces.
 func (s *Store) List(context.Context) ([]be.BE, error) {
 	entries, err := s.entries()
 	if err != nil {
@@ -231,6 +231,7 @@ func (s *Store) describe(e entry, table mounts, origins map[string]string) (be.B
 	b := be.BE{
 		Name: e.be, UUID: e.uuid, Policy: "static", Location: filepath.Join(s.path, e.name),
 		Created: e.created, Running: e.inode == s.now, Incomplete: e.partial,
+		Space: be.SpaceUnknown,
 	}
 	if b.Running {
 		b.Mountpoint = s.cfg.Root

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +21,8 @@ type Store struct {
 	path   string   // of the BE root, without links
 	dir    *os.File // the BE root, in a mount of its own with nothing mounted below
 	guid   string
-	shares bool  // copies share their blocks
+	shares bool // copies share their blocks
+	btrfs  bool
 	in     place // where the BE root is, as the mount table says it
 	now    inode // of what is at cfg.Root; zero if it is not there
 
@@ -102,7 +104,7 @@ func (s *Store) open() error {
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%x:%s", fs.Type, id))
 	s.guid = fmt.Sprintf("dir-%x", sum[:8])
-	s.shares = sharesBlocks(fd, int64(fs.Type))
+	s.shares, s.btrfs = sharesBlocks(fd, int64(fs.Type)), fs.Type == btrfsMagic
 	return s.findRunning()
 }
 
@@ -172,6 +174,30 @@ func (s *Store) Free(context.Context) (int64, error) {
 		return 0, err
 	}
 	return int64(st.Bavail) * st.Bsize, nil
+}
+
+// Settle waits until what is free has not changed for a while: XFS and btrfs
+// give back the space of what was deleted later, and nothing says when.
+func (s *Store) Settle(ctx context.Context) error {
+	last := int64(-1)
+	for same := 0; same < 3; {
+		if err := unix.Syncfs(s.fd()); err != nil {
+			return err
+		}
+		free, err := s.Free(ctx)
+		if err != nil {
+			return err
+		}
+		if same++; free != last {
+			same, last = 0, free
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // Flush writes everything to the disk.

@@ -65,6 +65,9 @@ type Env struct {
 	// nil: only Free is asked.
 	Used func(t *testing.T) int64
 
+	// Apart: copies share nothing.
+	Apart bool
+
 	// MountSource begins the source, in the mount table, of everything that
 	// this store mounts: others may be at work on the same machine.
 	MountSource string

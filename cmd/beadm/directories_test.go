@@ -80,7 +80,17 @@ func TestDirectories(t *testing.T) {
 		t.Errorf("the clone of the snapshot has %q", got)
 	}
 	m.ok("destroy", "-F", "other")
-	m.ok("destroy", "-F", "web")
+
+	write(t, filepath.Join(m.top, "m/web/etc/mine"), "y")
+	m.ok("rollback", "web@s1")
+	if got := read(t, filepath.Join(m.top, "m/@be-web/etc/mine")); got != "x" {
+		t.Errorf("rolled back, it has %q", got)
+	}
+	for line := range strings.Lines(m.ok("list", "-H")) {
+		if name, _, _ := strings.Cut(line, ";"); name != "new" {
+			m.ok("destroy", "-F", name)
+		}
+	}
 	if list := m.ok("list", "-H"); strings.Count(list, "\n") != 1 {
 		t.Errorf("left are %s", list)
 	}

@@ -31,10 +31,8 @@ func (s *Store) frees(ctx context.Context, names []string) (be.Frees, error) {
 	if err != nil {
 		return unknown, err
 	}
-	// What is not written yet has no extent.
-	if err := unix.Syncfs(s.fd()); err != nil {
-		return unknown, err
-	}
+	// What is not written yet has no extent. A full file system may refuse.
+	synced := unix.Syncfs(s.fd()) == nil
 	family := woods.families()
 	extents, leaves, full := map[uint64]uint64{}, map[leaf]uint64{}, fill{}
 	for id := range gone {
@@ -66,7 +64,7 @@ func (s *Store) frees(ctx context.Context, names []string) (be.Frees, error) {
 			return unknown, err
 		}
 	}
-	frees := be.Frees{AtLeast: !known}
+	frees := be.Frees{AtLeast: !known || !synced}
 	if known {
 		frees.Bytes = metadata(full, leaves)
 	}

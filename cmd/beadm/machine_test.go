@@ -216,6 +216,8 @@ func (m *machine) mountRoot(subvol string) {
 // clear takes away all mounts of the device, also what a failed test left.
 func (m *machine) clear() {
 	guids, _ := filepath.Glob(filepath.Join(m.top, "@beadm/*"))
+	ofDirs, _ := filepath.Glob(filepath.Join(m.top, "*/.beadm/*"))
+	guids = append(guids, ofDirs...)
 	for range 3 {
 		mounts := m.mounts()
 		slices.Reverse(mounts)

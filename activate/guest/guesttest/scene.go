@@ -4,10 +4,12 @@ package guesttest
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,8 +19,10 @@ import (
 // Disk is a real btrfs on a loop image, mounted at Top, or a dataset of a real
 // ZFS, that holds a real Debian to be cloned.
 type Disk struct {
-	Top   string
-	clone func(t *testing.T, dir string)
+	Top      string
+	device   string // empty: it is on ZFS
+	clone    func(t *testing.T, dir string)
+	intruder string // the program; what a test makes of PATH later does not matter
 }
 
 // NewDisk makes one; it is gone when the test ends. archive is where
@@ -55,7 +59,7 @@ func NewDisk(t *testing.T, cached string) *Disk {
 	debian := filepath.Join(top, "debian")
 	sh(t, "btrfs", "subvolume", "create", debian)
 	unpack(t, archive, debian)
-	return &Disk{top, func(t *testing.T, dir string) { sh(t, "btrfs", "subvolume", "snapshot", debian, dir) }}
+	return &Disk{Top: top, device: device, intruder: buildIntruder(t), clone: func(t *testing.T, dir string) { sh(t, "btrfs", "subvolume", "snapshot", debian, dir) }}
 }
 
 // NewDatasets makes one below the dataset top, which is mounted at a directory of
@@ -78,7 +82,7 @@ func NewDatasets(t *testing.T, top, archive string) *Disk {
 	unpack(t, archive, filepath.Join(at, ".debian"))
 	sh(t, "zfs", "snapshot", debian+"@whole")
 	n := 0
-	return &Disk{at, func(t *testing.T, dir string) {
+	return &Disk{Top: at, clone: func(t *testing.T, dir string) {
 		n++
 		sh(t, "zfs", "clone", "-o", "mountpoint="+dir, debian+"@whole", fmt.Sprintf("%s/clone%d", top, n))
 	}}
@@ -95,6 +99,28 @@ func (d *Disk) Clone(t *testing.T, dir string) {
 	check(t, os.MkdirAll(filepath.Dir(dir), 0o755))
 	d.clone(t, dir)
 }
+
+// Shift gives all of dir to the ids of a user namespace that begins at FirstID.
+func Shift(t *testing.T, dir string) {
+	t.Helper()
+	check(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		if err := os.Lchown(path, int(st.Uid)+FirstID, int(st.Gid)+FirstID); err != nil || d.Type()&fs.ModeSymlink != 0 {
+			return err
+		}
+		return unix.Chmod(path, st.Mode&0o7777)
+	}))
+}
+
+// FirstID is the host's number of the root of a guest with ids of its own.
+const FirstID = 1000000 &^ 0xffff
 
 // Point makes root a link to dir, a path beside it or below that, by one rename.
 func Point(t *testing.T, root, dir string) {

@@ -144,7 +144,16 @@ func (s *Store) mountHere(ctx context.Context, d *dataset, dir string, readOnly 
 		data = ""
 	}
 	return s.do(what, func() error {
-		if err := unix.Mount(d.name, dir, "zfs", mountFlags(d, readOnly), data); err != nil {
+		var err error
+		// The state file system is every guest's: while another's beadm unmounts it
+		// for the last time, nobody can mount it.
+		for range 100 {
+			if err = unix.Mount(d.name, dir, "zfs", mountFlags(d, readOnly), data); !errors.Is(err, unix.EBUSY) || ctx.Err() != nil {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if err != nil {
 			return mountProblem(err, d.name, dir)
 		}
 		return nil

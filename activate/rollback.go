@@ -92,11 +92,20 @@ func (t *Target) Rollback(ctx context.Context, opts RollbackOptions) (to string,
 	if err != nil {
 		return "", err
 	}
-	plan := s.defaultPlan("rollback", defaultArgs{Name: b.Name, UUID: b.UUID, Was: s.State.Default, Restore: restore})
+	args := defaultArgs{Name: b.Name, UUID: b.UUID, Was: s.State.Default, Restore: restore}
+	if !b.Running {
+		args.Guests = s.guestsOf(b.UUID)
+	}
+	plan := s.defaultPlan("rollback", args)
 	if dryRun {
 		s.mentionLeftFor(ctx, b.UUID)
 		s.printPlan(plan)
 		return b.Name, nil
+	}
+	if running, err := s.running(ctx); err == nil {
+		if err := s.noteGuests(ctx, running, args.Guests); err != nil {
+			s.Report.Warn("%v", err)
+		}
 	}
 	if err := s.run(ctx, plan); err != nil {
 		return "", err

@@ -142,7 +142,7 @@ func rollbackGuests(c *cli.Context, list []guest.Guest, _ cli.ActionFunc) error 
 		return err
 	}
 	back := c.Generic("share").(*anyOf)
-	if err := back.check("share"); err != nil {
+	if err := back.check("share", "/var/mail,/var/spool"); err != nil {
 		return err
 	}
 	if c.Bool("reboot") {

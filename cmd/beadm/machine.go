@@ -126,7 +126,7 @@ func rollbackCommand() *cli.Command {
 				return err
 			}
 			back := c.Generic("share").(*anyOf)
-			if err := back.check("share"); err != nil {
+			if err := back.check("share", "/var/mail,/var/spool"); err != nil {
 				return err
 			}
 			if err := checkReboot(c); err != nil {

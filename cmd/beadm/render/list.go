@@ -15,6 +15,7 @@ import (
 
 	"beadm/activate"
 	"beadm/be"
+	"beadm/be/state"
 )
 
 // NativeDialect is the form of -H that this system's own tool has.
@@ -145,6 +146,8 @@ type Listed struct {
 	Policy      string    `json:"policy"`
 	Space       int64     `json:"space_bytes"`
 	Created     time.Time `json:"created"`
+
+	Guests []state.GuestBE `json:"guests,omitempty"` // of guests, that belong to it
 }
 
 // ListJSON writes the list as an array.
@@ -153,7 +156,7 @@ func ListJSON(w io.Writer, list []activate.Listed) error {
 	for _, l := range list {
 		out = append(out, Listed{
 			l.Name, string(l.UUID), l.Running, l.Deflt, l.Next, l.Trial, l.Once, l.Good, l.Incomplete, l.ReadOnly,
-			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, l.Space, l.Created.UTC(),
+			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, l.Space, l.Created.UTC(), l.Guests,
 		})
 	}
 	return JSON(w, out)

@@ -25,6 +25,9 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 	if err != nil {
 		return err
 	}
+	if _, ok := m.Runtime.(guest.Keeper); ok {
+		return be.E(be.NoStore, "cannot adopt the %s %s: its boot environments are the system's own, in a form that beadm cannot change yet", m.Guest.Runtime, m.Guest.Name)
+	}
 	if err := m.Place.CanAdopt(); err != nil {
 		return err
 	}
@@ -166,6 +169,9 @@ func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun boo
 		if err := s.dropEmptyShare(ctx); err != nil {
 			return err
 		}
+	}
+	if err := share.RemoveMountPoint(s.Root); err != nil {
+		return err
 	}
 	if s.Dir == nil {
 		return s.dropSnapshots(ctx, running.Name)

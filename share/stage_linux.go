@@ -240,6 +240,14 @@ func refuseMail(r *rooted.Root, paths []Path) error {
 	return nil
 }
 
+const immutable = 0x10 // FS_IMMUTABLE_FL of linux/fs.h
+
+// isImmutable says whether a directory has the immutable flag.
+func isImmutable(d *os.File) (bool, error) {
+	flags, err := unix.IoctlGetUint32(int(d.Fd()), unix.FS_IOC_GETFLAGS)
+	return flags&immutable != 0, ignoreUnsupported(err)
+}
+
 // protect sets or clears the immutable flag of a directory, where its file
 // system has one.
 func protect(d *os.File, on bool) error {
@@ -247,7 +255,6 @@ func protect(d *os.File, on bool) error {
 	if err != nil {
 		return ignoreUnsupported(err)
 	}
-	const immutable = 0x10 // FS_IMMUTABLE_FL
 	want := flags &^ immutable
 	if on {
 		want |= immutable

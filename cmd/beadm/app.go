@@ -142,10 +142,16 @@ func newApp(io streams) *cli.App {
 			&cli.BoolFlag{Name: "foreign", EnvVars: []string{"BEADM_FOREIGN"}, Usage: "change a store that another host set up"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, EnvVars: []string{"BEADM_VERBOSE"}, Usage: "say each step"},
 			&cli.BoolFlag{Name: "debug", EnvVars: []string{"BEADM_DEBUG"}, Usage: "say each program that is called"},
+			&cli.BoolFlag{Name: "version", Usage: "print the version"},
+			// The library leaves it out where there is a command of that name.
+			cli.HelpFlag,
 		}, guestFlags()...),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return be.E(be.Usage, "there is no command %q: beadm help lists those there are", c.Args().First())
+			}
+			if c.Bool("version") {
+				return printVersion(c)
 			}
 			cli.ShowAppHelp(c)
 			return be.E(be.Usage, "give a command")
@@ -257,7 +263,7 @@ func globalFlags(flags, global []cli.Flag, taken []string) (globals, own []strin
 	for len(taken) > 0 {
 		n := flagWords(slices.Concat(flags, global), taken)
 		name, _, _ := strings.Cut(strings.TrimLeft(taken[0], "-"), "=")
-		if flagIn(global, name) && !flagIn(flags, name) {
+		if flagIn(global, name) && !flagIn(flags, name) && !slices.Contains(cli.HelpFlag.Names(), name) {
 			globals = append(globals, taken[:n]...)
 		} else {
 			own = append(own, taken[:n]...)
@@ -323,10 +329,14 @@ func versionCommand() *cli.Command {
 		if _, err := args(c, 0, 0); err != nil {
 			return err
 		}
-		if c.Bool("json") {
-			return render.JSON(c.App.Writer, map[string]string{"version": version()})
-		}
-		fmt.Fprintf(c.App.Writer, "beadm %s\n", version())
-		return nil
+		return printVersion(c)
 	}}
+}
+
+func printVersion(c *cli.Context) error {
+	if c.Bool("json") {
+		return render.JSON(c.App.Writer, map[string]string{"version": version()})
+	}
+	fmt.Fprintf(c.App.Writer, "beadm %s\n", version())
+	return nil
 }

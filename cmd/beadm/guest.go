@@ -6,11 +6,13 @@ import (
 	"os"
 	"slices"
 
+	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
 	"beadm/activate/guest"
 	"beadm/be"
+	"beadm/be/rooted"
 	"beadm/cmd/beadm/render"
 )
 
@@ -36,6 +38,12 @@ func guestListCommand() *cli.Command {
 			}
 			if c.Bool("json") {
 				return render.JSON(c.App.Writer, list)
+			}
+			for _, g := range list {
+				// guest status, which would say why, is for the others.
+				if g.Error != "" && !g.Managed {
+					logrus.Warn(rooted.Printable(g.Error))
+				}
 			}
 			return render.GuestList(c.App.Writer, list)
 		},

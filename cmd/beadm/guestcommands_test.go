@@ -4,6 +4,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +65,11 @@ func TestCommandsForGuests(t *testing.T) {
 	if h.file("gc02", "var/mail/alice") == "" {
 		t.Error("the mail of gc02 did not come back")
 	}
+	h.run("guest", "release", "gc02", "--destroy")
+	if _, err := os.Lstat(filepath.Join(h.root("gc02"), "var/share")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a guest that was given back has an empty /var/share: %v", err)
+	}
+	h.run("guest", "init", "gc02")
 	var said struct {
 		Guests []ofGuest `json:"guests"`
 	}

@@ -22,6 +22,7 @@ import (
 	"beadm/activate/guest/jail"
 	"beadm/activate/guest/lxc"
 	"beadm/activate/guest/nspawn"
+	"beadm/activate/guest/zone"
 	"beadm/be"
 	"beadm/be/btrfs"
 	"beadm/cmd/beadm/render"
@@ -139,6 +140,7 @@ func runtimes(conf activate.Conf) []guest.Runtime {
 		lxc.New(lxc.Config{Path: conf.LXCPath, Dir: dir}),
 		command.New(command.Config{Guests: configured}),
 		jail.New(),
+		zone.New(),
 	}
 }
 

@@ -93,8 +93,9 @@ func (t *Target) Rollback(ctx context.Context, opts RollbackOptions) (to string,
 		return "", err
 	}
 	args := defaultArgs{Name: b.Name, UUID: b.UUID, Was: s.State.Default, Restore: restore}
-	if !b.Running {
-		args.Guests = s.guestsOf(b.UUID)
+	running, err := s.running(ctx)
+	if err == nil && !b.Running {
+		args.Guests = s.wayBack(running.UUID, b.UUID)
 	}
 	plan := s.defaultPlan("rollback", args)
 	if dryRun {
@@ -102,7 +103,7 @@ func (t *Target) Rollback(ctx context.Context, opts RollbackOptions) (to string,
 		s.printPlan(plan)
 		return b.Name, nil
 	}
-	if running, err := s.running(ctx); err == nil {
+	if len(args.Guests) > 0 {
 		if err := s.noteGuests(ctx, running, args.Guests); err != nil {
 			s.Report.Warn("%v", err)
 		}

@@ -110,7 +110,7 @@ func (m *Machine) outside(root string) error {
 	}
 	within := at.Mountpoint == of.Mountpoint ||
 		strings.HasPrefix(at.Source, of.Source+"/") || // a dataset below
-		at.Source == of.Source && of.Root != "/" && strings.HasPrefix(at.Root+"/", of.Root+"/")
+		at.Major == of.Major && at.Minor == of.Minor && of.Root != "/" && strings.HasPrefix(at.Root+"/", of.Root+"/")
 	if !within {
 		return nil
 	}
@@ -144,6 +144,13 @@ func (s *Session) createGuests(args createArgs) (steps []journal.Step) {
 				})
 			},
 			Undo: func(ctx context.Context) error {
+				if _, err := s.machine(ctx, g.Guest); err != nil && s.Guests != nil {
+					if be.KindOf(err) != be.NotFound {
+						// The host is not kept from all else by that.
+						s.Report.Warn("%s may be left in guest %s, which cannot be looked at: %v", g.Name, g.Guest, err)
+					}
+					return nil
+				}
 				return notFoundIsFine(s.inGuest(ctx, g, func(ctx context.Context, t *Target) error {
 					s, err := t.Write(ctx) // which undoes what was cut
 					if err != nil {
@@ -185,10 +192,30 @@ func (s *Session) recordGuests(args createArgs) journal.Step {
 // same guests.
 func (s *Session) belong(uuid be.UUID, list []state.GuestBE) {
 	k := s.State.Know(uuid)
-	kept := slices.DeleteFunc(slices.Clone(k.Guests), func(old state.GuestBE) bool {
-		return slices.ContainsFunc(list, func(g state.GuestBE) bool { return g.Guest == old.Guest })
-	})
+	kept := slices.DeleteFunc(slices.Clone(k.Guests), func(old state.GuestBE) bool { return hasGuest(list, old.Guest) })
 	k.Guests = append(kept, list...)
+}
+
+func hasGuest(list []state.GuestBE, id string) bool {
+	return slices.ContainsFunc(list, func(g state.GuestBE) bool { return g.Guest == id })
+}
+
+// wayBack are the guests that go back from running to the host's uuid: one that
+// did not come along from there stays.
+func (s *Session) wayBack(running, uuid be.UUID) []state.GuestBE {
+	return slices.DeleteFunc(slices.Clone(s.guestsOf(uuid)), func(g state.GuestBE) bool { return !hasGuest(s.guestsOf(running), g.Guest) })
+}
+
+// onlyOf are the boot environments of guests that belong to the host's uuid alone.
+func (s *Session) onlyOf(uuid be.UUID) []state.GuestBE {
+	return slices.DeleteFunc(slices.Clone(s.guestsOf(uuid)), func(g state.GuestBE) bool {
+		for other, k := range s.State.BEs {
+			if other != uuid && slices.ContainsFunc(k.Guests, func(o state.GuestBE) bool { return o.UUID == g.UUID }) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // inGuest calls do with a guest that nobody switches meanwhile.
@@ -267,9 +294,7 @@ func (s *Session) armGuests(list []state.GuestBE, with be.UUID, opts ActivateOpt
 				if err == nil {
 					err = m.disarmWith(ctx, with)
 				}
-				if err != nil && be.KindOf(err) != be.NotFound {
-					return fmt.Errorf("guest %s: %w", g.Guest, err)
-				}
+				s.mayBeArmed(g, err)
 				return nil
 			},
 		})
@@ -277,13 +302,13 @@ func (s *Session) armGuests(list []state.GuestBE, with be.UUID, opts ActivateOpt
 	return steps
 }
 
-// noteGuests notes what the guests of list run beside what the host runs, so that
-// a way back leads there.
+// noteGuests notes what the guests of list, and those that running had before, run
+// beside it, so that a way back leads there.
 func (s *Session) noteGuests(ctx context.Context, running be.BE, list []state.GuestBE) error {
 	var run []state.GuestBE
-	for _, g := range list {
+	for _, g := range slices.Concat(list, s.guestsOf(running.UUID)) {
 		m, err := s.machine(ctx, g.Guest)
-		if err != nil {
+		if err != nil || hasGuest(run, g.Guest) {
 			continue // who arms it says so
 		}
 		if st, err := m.stand(ctx); err == nil && st.trial == nil && st.runs == st.next {
@@ -312,9 +337,15 @@ func (s *Session) disarmGuests(ctx context.Context, uuid be.UUID) {
 		if err == nil && st.trial != nil && st.trial.With == uuid {
 			err = m.disarmWith(ctx, uuid)
 		}
-		if err != nil && be.KindOf(err) != be.NotFound {
-			s.Report.Warn("a trial of guest %s may still be armed: %v; beadm recover takes it back", g.Guest, err)
-		}
+		s.mayBeArmed(g, err)
+	}
+}
+
+// mayBeArmed says that a trial could not be taken back. It stops nothing: guest
+// boot does that, too.
+func (s *Session) mayBeArmed(g state.GuestBE, err error) {
+	if err != nil && be.KindOf(err) != be.NotFound {
+		s.Report.Warn("a trial of guest %s may still be armed: %v; beadm recover takes it back", g.Guest, err)
 	}
 }
 
@@ -487,7 +518,7 @@ func (s *Session) halfWithGuests(b be.BE) bool {
 // mentionGuests says what of guests stays when b is destroyed.
 func (s *Session) mentionGuests(b be.BE) {
 	var names []string
-	for _, g := range s.guestsOf(b.UUID) {
+	for _, g := range s.onlyOf(b.UUID) {
 		names = append(names, g.Name+" of "+g.Guest)
 	}
 	if len(names) > 0 {
@@ -495,7 +526,8 @@ func (s *Session) mentionGuests(b be.BE) {
 	}
 }
 
-// DestroyWithGuests is Destroy, and before that of what belongs to it in guests.
+// DestroyWithGuests is Destroy, and before that of what belongs to it alone in
+// guests.
 // Nothing is destroyed if any of it may not be; cut, it may be repeated.
 func (t *Target) DestroyWithGuests(ctx context.Context, name string, force, dryRun bool) (report be.DestroyReport, err error) {
 	s, err := t.Look(ctx)
@@ -503,7 +535,7 @@ func (t *Target) DestroyWithGuests(ctx context.Context, name string, force, dryR
 		return report, err
 	}
 	b, err := s.find(ctx, name)
-	list := s.guestsOf(b.UUID)
+	list := s.onlyOf(b.UUID)
 	s.Close()
 	if err != nil {
 		return report, err

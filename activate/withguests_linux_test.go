@@ -382,6 +382,49 @@ func TestGuestIsIllInTheNewOne(t *testing.T) {
 	}
 }
 
+// A boot environment that was made without guests leaves them as they are, and so
+// does the way back from it.
+func TestGuestsThatStay(t *testing.T) {
+	h := newPaperHost(t, 1)
+	h.create()
+	h.activate("new")
+	h.reboots()
+	must(t, h.host().Confirm(t.Context(), ConfirmOptions{}))
+	_, err := h.host().Create(t.Context(), "plain", CreateOptions{})
+	must(t, err)
+	h.activate("plain")
+	h.is("armed", "new", "new", "new")
+	h.reboots()
+	must(t, h.host().Confirm(t.Context(), ConfirmOptions{}))
+	h.is("idle", "plain", "plain", "new")
+	m := h.machines[0]
+	armed(t, m, "default")
+	if s := m.Switch(t.Context(), nil); s.Outcome != Confirmed {
+		t.Fatalf("%+v", s)
+	}
+	_, err = h.host().Rollback(t.Context(), RollbackOptions{})
+	must(t, err)
+	h.is("idle", "plain", "new", "default")
+	h.reboots()
+	h.is("idle", "new", "new", "default")
+	// What it runs beside new is that now, and not what was made with it: on the
+	// way to default and back it is what is kept.
+	must(t, h.host().Activate(t.Context(), "plain", ActivateOptions{Permanent: true}))
+	h.reboots()
+	list, err := h.host().List(t.Context())
+	must(t, err)
+	for _, b := range list {
+		if b.Name == "new" && (len(b.Guests) != 1 || b.Guests[0].Name != "default") {
+			t.Errorf("%+v", b.Guests)
+		}
+	}
+	// What two of the host's have in common is kept when one of them goes.
+	if _, err := h.host().DestroyWithGuests(t.Context(), "default", false, false); err != nil {
+		t.Fatal(err)
+	}
+	h.is("idle", "plain", "plain", "default")
+}
+
 // A guest that did not run is switched, and not started.
 func TestGuestThatDoesNotRunComesAlong(t *testing.T) {
 	h := newPaperHost(t, 1)

@@ -170,6 +170,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 			if a.before != nil {
 				s.State.Trial.Baseline = a.before
 			}
+			spareGuests(s.State.Trial.Baseline, a.Guests)
 			return s.save()
 		},
 		Undo: func(ctx context.Context) error {

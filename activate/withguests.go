@@ -302,6 +302,22 @@ func (s *Session) armGuests(list []state.GuestBE, with be.UUID, opts ActivateOpt
 	return steps
 }
 
+// spareGuests keeps the services that start guests out of the checks of their
+// host's trial: a guest that does not start goes back alone.
+func spareGuests(base *state.Baseline, list []state.GuestBE) {
+	if base == nil {
+		return
+	}
+	for _, g := range list {
+		switch runtime, name, _ := strings.Cut(g.Guest, ":"); runtime {
+		case "nspawn":
+			base.FailedUnits = append(base.FailedUnits, "systemd-nspawn@"+name+".service")
+		case "lxc":
+			base.FailedUnits = append(base.FailedUnits, "lxc@"+name+".service", "lxc.service")
+		}
+	}
+}
+
 // noteGuests notes what the guests of list, and those that running had before, run
 // beside it, so that a way back leads there.
 func (s *Session) noteGuests(ctx context.Context, running be.BE, list []state.GuestBE) error {

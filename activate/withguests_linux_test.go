@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -423,6 +424,17 @@ func TestGuestsThatStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.is("idle", "plain", "plain", "default")
+}
+
+// What starts a guest has no say in its host's trial, and all else has.
+func TestHostsChecksSpareItsGuests(t *testing.T) {
+	base := &state.Baseline{FailedUnits: []string{"old.service"}}
+	spareGuests(base, []state.GuestBE{{Guest: "nspawn:web-1"}, {Guest: "lxc:db"}, {Guest: "command:x"}})
+	want := []string{"old.service", "systemd-nspawn@web-1.service", "lxc@db.service", "lxc.service"}
+	if !slices.Equal(base.FailedUnits, want) {
+		t.Errorf("%q", base.FailedUnits)
+	}
+	spareGuests(nil, []state.GuestBE{{Guest: "nspawn:web1"}})
 }
 
 // A guest that did not run is switched, and not started.

@@ -138,22 +138,6 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	return b, nil
 }
 
-func (s *Session) findSnapshot(ctx context.Context, name, snap string) error {
-	if err := be.CheckName(snap); err != nil {
-		return be.E(be.Usage, "the name of a snapshot of %s is wrong: %w", name, err)
-	}
-	all, err := s.Store.Snapshots(ctx, name)
-	if err != nil {
-		return err
-	}
-	for _, sn := range all {
-		if sn.Name == snap {
-			return nil
-		}
-	}
-	return be.E(be.NotFound, "there is no snapshot %s@%s", name, snap)
-}
-
 // createPlan is for undoing what was cut: no template is needed.
 func (s *Session) createPlan(args createArgs) journal.Plan { return s.clonePlan(args, nil) }
 
@@ -267,7 +251,12 @@ func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (
 	if dryRun {
 		return s.Store.Destroy(ctx, name, true)
 	}
-	args := destroyArgs{Name: name, UUID: b.UUID, Force: force}
+	return s.destroy(ctx, b, force)
+}
+
+// destroy destroys one that mayDestroy lets go.
+func (s *Session) destroy(ctx context.Context, b be.BE, force bool) (be.DestroyReport, error) {
+	args := destroyArgs{Name: b.Name, UUID: b.UUID, Force: force}
 	if b.UUID != "" {
 		entries, err := s.Loader.Entries(ctx)
 		if err != nil {
@@ -280,7 +269,7 @@ func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (
 	if err := s.run(ctx, plan); err != nil {
 		return report, err
 	}
-	s.record("destroy", name, "")
+	s.record("destroy", b.Name, "")
 	return report, nil
 }
 

@@ -125,7 +125,7 @@ func barePaper(t *testing.T) (*Machine, *paper) {
 		t.Skip("NOT RUN: mounting a btrfs takes root")
 	}
 	work := t.TempDir()
-	image, top := filepath.Join(work, "image"), filepath.Join(work, "top")
+	image, top := filepath.Join(diskDir(t), "image"), filepath.Join(work, "top")
 	f, err := os.Create(image)
 	must(t, err)
 	must(t, f.Truncate(1<<30))
@@ -162,6 +162,19 @@ func barePaper(t *testing.T) (*Machine, *paper) {
 	}
 	must(t, m.Init(t.Context(), "default", false, silent{}))
 	return m, p
+}
+
+// diskDir is a directory for disks: in memory where there is room.
+func diskDir(t *testing.T) string {
+	t.Helper()
+	var st unix.Statfs_t
+	if unix.Statfs("/dev/shm", &st) != nil || st.Bavail*uint64(st.Bsize) < 4<<30 {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "beadm-disk-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func must(t *testing.T, err error) {

@@ -36,7 +36,7 @@ func newPaperHost(t *testing.T, guests int) *paperHost {
 	}
 	work := t.TempDir()
 	h := &paperHost{t: t, top: filepath.Join(work, "top"), root: filepath.Join(work, "root"), run: filepath.Join(work, "run"), loader: filepath.Join(work, "loader"), step: func() {}}
-	image := filepath.Join(work, "image")
+	image := filepath.Join(diskDir(t), "image")
 	f, err := os.Create(image)
 	must(t, err)
 	must(t, f.Truncate(1<<30))

@@ -87,8 +87,8 @@ func report(w io.Writer, err error) int {
 // commands lists every command. A test walks them.
 func commands() []*cli.Command {
 	return []*cli.Command{
-		listCommand(), createCommand(), destroyCommand(), mountCommand(), unmountCommand(),
-		renameCommand(), describeCommand(),
+		listCommand(), createCommand(), snapshotCommand(), destroyCommand(), mountCommand(), unmountCommand(),
+		renameCommand(), describeCommand(), pruneCommand(),
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
 		setupCommand(), shareCommand(), syncCommand(), guestCommand(), completionCommand(), helpCommand(), versionCommand(),

@@ -295,6 +295,8 @@ func TestWithGuestsIsRefused(t *testing.T) {
 	refused(2, "give neither -e nor --empty", "create", "new", "--with-guests", "-e", "debian")
 	refused(2, "give no --root", "--root", "/srv", "create", "new", "--with-guests")
 	refused(2, "a word of --with-guests is empty", "create", "new", "--with-guests=")
+	refused(2, "--with-guests is for boot environments", "create", "debian@x", "--with-guests")
+	refused(2, "--with-guests is for boot environments", "destroy", "-F", "debian@x", "--with-guests")
 	refused(3, "there is no guest db*", "create", "new", "--with-guests=db*")
 	h.ok("-g", "web2", "create", "new")
 	refused(4, "guest command:web2: the boot environment new exists already", "create", "new", "--with-guests")

@@ -29,6 +29,12 @@ type activateArgs struct {
 	Running       bool          `json:"running,omitempty"` // the BE is the running one: nothing to prepare
 	LookedAt      time.Time     `json:"looked_at,omitzero"`
 	Stale         []be.UUID     `json:"stale,omitempty"` // entries that the loader could not start by
+
+	With   be.UUID         `json:"with,omitempty"` // state.Trial.With
+	before *state.Baseline // no step behind the commit needs it
+
+	Guests      []state.GuestBE `json:"guests,omitempty"` // tried with it
+	LeaveBehind bool            `json:"leave_behind,omitempty"`
 }
 
 func (s *Session) activatePlan(a activateArgs) journal.Plan {
@@ -121,6 +127,7 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 			},
 		)
 	}
+	plan.Steps = append(plan.Steps, s.armGuests(a.Guests, a.UUID, ActivateOptions{Strict: a.Strict, LeaveBehind: a.LeaveBehind}, false)...)
 	plan.Steps = append(plan.Steps, journal.Step{
 		Name: "flush everything to where the loader reads it",
 		Do:   func(ctx context.Context) error { return s.Store.Flush(ctx) },
@@ -158,8 +165,12 @@ func (s *Session) activatePlan(a activateArgs) journal.Plan {
 			s.State.Trial = &state.Trial{
 				Activation: a.Activation, BE: a.UUID, From: a.Default, Phase: state.Armed, Once: a.Once,
 				ArmedAt: time.Now().UTC(), NoAutoConfirm: a.NoAutoConfirm, ConfirmWithin: a.Within,
-				Baseline: s.baseline(ctx), LookedAt: a.LookedAt,
+				Baseline: s.baseline(ctx), LookedAt: a.LookedAt, With: a.With,
 			}
+			if a.before != nil {
+				s.State.Trial.Baseline = a.before
+			}
+			spareGuests(s.State.Trial.Baseline, a.Guests)
 			return s.save()
 		},
 		Undo: func(ctx context.Context) error {

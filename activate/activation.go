@@ -20,6 +20,9 @@ type ActivateOptions struct {
 	ConfirmWithin time.Duration // 0: what beadm.conf says
 	LeaveBehind   bool          // data of the running boot environment may be left behind
 	DryRun        bool
+
+	with   be.UUID         // state.Trial.With
+	before *state.Baseline // how a guest was when its trial was armed with its host's
 }
 
 // Activate arms one trial boot of a boot environment (or, with Permanent,
@@ -141,7 +144,7 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		Activation: be.NewToken(), Name: b.Name, UUID: b.UUID, From: running.Name, FromUUID: running.UUID,
 		Default: s.State.Default, Previous: s.State.Previous, Once: opts.Once, Permanent: opts.Permanent,
 		NoAutoConfirm: opts.NoAutoConfirm, Within: within, Strict: opts.Strict, Running: b.Running,
-		LookedAt: looked,
+		LookedAt: looked, With: opts.with, before: opts.before,
 	}
 	entries, err := s.Loader.Entries(ctx)
 	if err != nil {
@@ -158,6 +161,14 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		if other.UUID != b.UUID || b.Running {
 			args.Stale = append(args.Stale, other.UUID)
 		}
+	}
+	if !b.Running && !opts.Once {
+		args.Guests, args.LeaveBehind = s.guestsOf(b.UUID), opts.LeaveBehind
+	} else if len(s.guestsOf(b.UUID)) > 0 {
+		s.Report.Note("the guests stay with what they run")
+	}
+	if err := s.mayArmGuests(ctx, args.Guests, opts); err != nil {
+		return err
 	}
 	// Said before the trial that is armed is taken back for nothing.
 	if !b.Running && (opts.DryRun || s.State.Trial != nil) {
@@ -180,6 +191,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		if err := s.disarm(ctx); err != nil {
 			return err
 		}
+	}
+	if err := s.noteGuests(ctx, running, args.Guests); err != nil {
+		return err
 	}
 	if err := s.run(ctx, s.activatePlan(args)); err != nil {
 		if before != "" && be.KindOf(err) != be.Recovery {
@@ -236,12 +250,14 @@ func (s *Session) disarm(ctx context.Context) error {
 	if err := s.Loader.Disarm(ctx); err != nil {
 		return err
 	}
-	name := s.nameOf(ctx, s.State.Trial.BE)
+	uuid := s.State.Trial.BE
+	name := s.nameOf(ctx, uuid)
 	s.State.Trial = nil
 	if err := s.save(); err != nil {
 		return err
 	}
 	s.record("disarm", name, "")
+	s.disarmGuests(ctx, uuid)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package activate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,10 @@ type CreateOptions struct {
 	Description string
 	Properties  []string
 	DryRun      bool
+	// Guests get one of that name, too, each of what it runs, all of them or none.
+	Guests []*Machine
+
+	uuid be.UUID // empty: a new one
 }
 
 // Create clones a boot environment. Until its plan is committed nothing of it
@@ -49,6 +54,11 @@ type createArgs struct {
 	Props    []string `json:"properties,omitempty"`
 	UUID     be.UUID  `json:"uuid"`
 	Template string   `json:"template,omitempty"` // in place of Source
+
+	Guests  []state.GuestBE `json:"guests,omitempty"`     // made with it
+	Run     []state.GuestBE `json:"guests_run,omitempty"` // what they run
+	Running be.UUID         `json:"running,omitempty"`    // the host's
+	Had     []state.GuestBE `json:"had_guests,omitempty"` // what belonged to that before
 }
 
 func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (be.BE, error) {
@@ -57,7 +67,7 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	} else if be.KindOf(err) != be.NotFound {
 		return be.BE{}, err
 	}
-	args := createArgs{Name: name, Token: be.NewToken(), Desc: opts.Description, Props: opts.Properties, UUID: be.NewUUID()}
+	args := createArgs{Name: name, Token: be.NewToken(), Desc: opts.Description, Props: opts.Properties, UUID: cmp.Or(opts.uuid, be.NewUUID())}
 	var upTo time.Time
 	switch {
 	case opts.Template != nil:
@@ -102,6 +112,9 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	if err := s.roomFor(ctx, "create "+name); err != nil {
 		return be.BE{}, err
 	}
+	if err := s.withGuests(ctx, &args, opts); err != nil {
+		return be.BE{}, err
+	}
 	if opts.DryRun {
 		s.printPlan(s.clonePlan(args, opts.Template))
 		return be.BE{}, nil
@@ -130,7 +143,8 @@ func (s *Session) createPlan(args createArgs) journal.Plan { return s.clonePlan(
 
 func (s *Session) clonePlan(args createArgs, template *Template) journal.Plan {
 	snapDir := s.path("snap")
-	return journal.Plan{Op: "create", Args: args, Commit: -1, Steps: []journal.Step{
+	plan := journal.Plan{Op: "create", Args: args, Commit: -1, Steps: s.createGuests(args)}
+	plan.Steps = append(plan.Steps, []journal.Step{
 		{
 			Name: "clone " + args.Source + args.Template + " as " + args.Name,
 			Do: func(ctx context.Context) error {
@@ -204,7 +218,11 @@ func (s *Session) clonePlan(args createArgs, template *Template) journal.Plan {
 				return s.forget(b.UUID)
 			},
 		},
-	}}
+	}...)
+	if len(args.Guests) > 0 {
+		plan.Steps = append(plan.Steps, s.recordGuests(args))
+	}
+	return plan
 }
 
 // Destroy removes a boot environment, its menu entry and its records. With
@@ -223,6 +241,7 @@ func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (
 		return be.DestroyReport{}, err
 	}
 	if dryRun {
+		s.mentionGuests(b)
 		return s.wouldDestroy(ctx, b)
 	}
 	return s.destroy(ctx, b, force)

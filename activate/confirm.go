@@ -23,8 +23,17 @@ type ConfirmOptions struct {
 
 // Confirm makes the boot environment on trial the default. It refuses unless
 // that one is what really runs. Without a trial it records, by hand, that the
-// default that runs is good.
+// default that runs is good. Then the guests that are on trial with it are
+// confirmed, those that are healthy; the others go back, which is an error of
+// kind Batch where somebody asked by hand.
 func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
+	if err := t.confirm(ctx, opts); err != nil {
+		return err
+	}
+	return t.confirmGuests(ctx, opts)
+}
+
+func (t *Target) confirm(ctx context.Context, opts ConfirmOptions) error {
 	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
 		return err

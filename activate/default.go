@@ -14,18 +14,21 @@ type defaultArgs struct {
 	Was  be.UUID `json:"default"` // the state's default before
 	// Restore is shared data that its next boot brings back.
 	Restore *state.Restore `json:"share_restore,omitempty"`
+	// Guests go back with it.
+	Guests []state.GuestBE `json:"guests,omitempty"`
 }
 
 // defaultPlan makes a boot environment the default with no trial: a rollback's
 // target, or what the state calls the default where the loader has another.
 func (s *Session) defaultPlan(op string, a defaultArgs) journal.Plan {
 	id := a.UUID.ID()
-	return journal.Plan{Op: op, Args: a, Commit: 2,
+	guests := s.armGuests(a.Guests, a.UUID, ActivateOptions{LeaveBehind: true}, true)
+	return journal.Plan{Op: op, Args: a, Commit: len(guests) + 2,
 		Committed: func(ctx context.Context) (bool, error) {
 			st, err := s.Loader.State(ctx)
 			return st.Default == id, err
 		},
-		Steps: []journal.Step{
+		Steps: append(guests, []journal.Step{
 			// It may have been renamed, or have another kernel since.
 			{Name: "write the menu entry of " + a.Name, Do: func(ctx context.Context) error { return s.refreshEntry(ctx, a.UUID) }},
 			{Name: "flush everything to where the loader reads it", Do: func(ctx context.Context) error { return s.Store.Flush(ctx) }},
@@ -34,7 +37,7 @@ func (s *Session) defaultPlan(op string, a defaultArgs) journal.Plan {
 				s.State.Restore = a.Restore
 				return s.becameDefault(ctx, a.UUID, a.Was)
 			}},
-		}}
+		}...)}
 }
 
 // becameDefault follows the loader, which is changed already.
@@ -46,6 +49,9 @@ func (s *Session) becameDefault(ctx context.Context, uuid, was be.UUID) error {
 	s.State.Trial = nil
 	if err := s.save(); err != nil {
 		return err
+	}
+	if was != uuid {
+		s.disarmGuests(ctx, was)
 	}
 	if s.Guest {
 		return nil // a pool's bootfs is the host's

@@ -61,10 +61,17 @@ func (m *Machine) Recover(ctx context.Context) (did []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	host, err := m.hostOf(ctx, st.trial)
+	if err != nil {
+		return nil, err
+	}
 	trying := st.trial != nil && st.trial.Phase == state.Trying && st.trial.BE == st.runs
+	waits := host.waits(st.trial)
 	var before guest.Health
 	if st.stopped != nil {
 		before.Failed = st.stopped.FailedUnits
+	} else if st.trial != nil && st.trial.Baseline != nil {
+		before.Failed = st.trial.Baseline.FailedUnits
 	}
 	if g.Running && st.stopped != nil && !trying {
 		// It may be on its way down still.
@@ -73,12 +80,35 @@ func (m *Machine) Recover(ctx context.Context) (did []string, err error) {
 			return nil, err
 		}
 	}
+	if !g.Running && trying && !waits && host.here(st.trial) && st.trial.Verdict == nil && st.trial.Baseline != nil {
+		// It ran when its host was restarted: it shows how it is.
+		if err := m.again(ctx); err != nil {
+			runs, _, berr := m.back(ctx, state.ReasonCheck, err.Error(), before)
+			return append(did, st.running+", which was on trial, does not start ("+err.Error()+"): "+runs+" runs again"), berr
+		}
+		g.Running = true
+	}
 	switch {
+	case waits && (g.Running || st.stopped == nil):
+		// For its host.
+	case waits:
+		if err := errors.Join(m.again(ctx), m.unmark(ctx)); err != nil {
+			return did, err
+		}
+		did = append(did, "it was stopped, and is started again")
+	case !g.Running && st.stopped == nil && st.trial != nil && st.trial.With != "":
+		if did, err = m.ready(ctx); err != nil {
+			return did, err
+		}
 	case g.Running && trying && st.trial.NoAutoConfirm && st.stopped == nil && st.trial.Verdict == nil:
 		// It waits for its administrator.
 	case g.Running && trying:
 		err := errors.New("its trial was cut off")
-		if st.trial.Verdict == nil {
+		switch {
+		case st.trial.Verdict != nil:
+		case st.trial.With != "" && !host.here(st.trial):
+			err = errors.New(state.ReasonHost)
+		default:
 			_, err = m.watch(ctx, before.Failed)
 		}
 		if err == nil {
@@ -172,8 +202,9 @@ func (m *Machine) withoutShare(ctx context.Context) (without bool) {
 }
 
 // BootHost makes a guest that does not run ready for its runtime to start it, as
-// the host boots: an unfinished trial ends, the default is what it starts, and
-// what it shares is mounted. One that runs is left alone.
+// the host boots: an unfinished trial ends, unless it is one with what the host
+// has booted, the default is what it starts, and what it shares is mounted. One
+// that runs is left alone.
 func (m *Machine) BootHost(ctx context.Context) ([]string, error) {
 	unlock, err := m.lock()
 	if err != nil {
@@ -184,12 +215,21 @@ func (m *Machine) BootHost(ctx context.Context) ([]string, error) {
 	if err != nil || g.Running {
 		return nil, err
 	}
-	did, err := m.settle(ctx)
+	did, err := m.ready(ctx)
 	if err != nil {
 		return did, err
 	}
 	// The host's boot starts what is to be started.
 	return did, m.with(ctx, func(t *Target) error { return t.keepStopped(ctx, nil) })
+}
+
+// ready has a guest that does not run start what the host's boot asks for.
+func (m *Machine) ready(ctx context.Context) (did []string, err error) {
+	did, settled, err := m.bootWithHost(ctx)
+	if err != nil || settled {
+		return did, err
+	}
+	return m.settle(ctx)
 }
 
 // settle has a guest that does not run start its default next, ready to run.
@@ -225,13 +265,17 @@ func (m *Machine) settle(ctx context.Context) (did []string, err error) {
 
 // disarm takes an armed trial back.
 func (m *Machine) disarm(ctx context.Context) error {
+	return m.disarmIf(ctx, func(*state.Trial) bool { return true })
+}
+
+func (m *Machine) disarmIf(ctx context.Context, want func(*state.Trial) bool) error {
 	return m.with(ctx, func(t *Target) error {
 		s, err := t.Write(ctx)
 		if err != nil {
 			return err
 		}
 		defer s.Close()
-		if tr := s.State.Trial; tr == nil || tr.Phase != state.Armed {
+		if tr := s.State.Trial; tr == nil || tr.Phase != state.Armed || !want(tr) {
 			return nil
 		}
 		if ls, err := s.Loader.State(ctx); err != nil || ls.Tried == s.State.Trial.BE.ID() {

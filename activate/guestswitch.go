@@ -22,6 +22,9 @@ type Machine struct {
 	// Open opens the target: its Root is Place.Root, and what runs is where that
 	// leads now. It is opened anew after each exchange.
 	Open func(ctx context.Context) (*Target, func(), error)
+	// Host says how the host stands, which a trial that began with the host's
+	// follows; nil: no trial does.
+	Host func(ctx context.Context) (HostStanding, error)
 }
 
 // GuestConf is what beadm.conf(5) says of guests.

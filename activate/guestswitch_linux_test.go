@@ -25,6 +25,7 @@ import (
 // and what is mounted there, is noted as it starts. The rest of the scene is
 // real: the loader, the state, a btrfs.
 type paper struct {
+	name    string
 	root    string
 	running bool
 	from    string // where root led as it was started
@@ -51,7 +52,7 @@ func (p *paper) List(context.Context) ([]guest.Guest, error) {
 	if err := call(p.on.list); err != nil {
 		return nil, err
 	}
-	return []guest.Guest{{Name: "web1", Runtime: "paper", Root: p.root, Running: p.running}}, nil
+	return []guest.Guest{{Name: p.name, Runtime: "paper", Root: p.root, Running: p.running}}, nil
 }
 
 func (p *paper) Start(context.Context, guest.Guest) error {
@@ -124,7 +125,7 @@ func barePaper(t *testing.T) (*Machine, *paper) {
 		t.Skip("NOT RUN: mounting a btrfs takes root")
 	}
 	work := t.TempDir()
-	image, top := filepath.Join(work, "image"), filepath.Join(work, "top")
+	image, top := filepath.Join(diskDir(t), "image"), filepath.Join(work, "top")
 	f, err := os.Create(image)
 	must(t, err)
 	must(t, f.Truncate(1<<30))
@@ -140,7 +141,7 @@ func barePaper(t *testing.T) (*Machine, *paper) {
 	}
 	must(t, os.WriteFile(filepath.Join(root, "sbin/init"), nil, 0o755))
 	must(t, os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0::/root:/bin/sh\n"), 0o644))
-	p := &paper{root: root}
+	p := &paper{name: "web1", root: root}
 	conf := DefaultConf()
 	conf.Hold, conf.ConfirmWithin = time.Millisecond, time.Minute
 	m := &Machine{
@@ -161,6 +162,19 @@ func barePaper(t *testing.T) (*Machine, *paper) {
 	}
 	must(t, m.Init(t.Context(), "default", false, silent{}))
 	return m, p
+}
+
+// diskDir is a directory for disks: in memory where there is room.
+func diskDir(t *testing.T) string {
+	t.Helper()
+	var st unix.Statfs_t
+	if unix.Statfs("/dev/shm", &st) != nil || st.Bavail*uint64(st.Bsize) < 4<<30 {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "beadm-disk-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func must(t *testing.T, err error) {

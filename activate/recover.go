@@ -19,6 +19,15 @@ import (
 // it only says what there is. What giveUp, a boot environment, wrote and is owed
 // is not brought over any more; empty gives nothing up.
 func (t *Target) Recover(ctx context.Context, giveUp string, dryRun bool) ([]string, error) {
+	did, err := t.recover(ctx, giveUp, dryRun)
+	if err != nil {
+		return did, err
+	}
+	more, err := t.recoverGuests(ctx, dryRun)
+	return append(did, more...), err
+}
+
+func (t *Target) recover(ctx context.Context, giveUp string, dryRun bool) ([]string, error) {
 	s, err := t.Look(ctx)
 	if err != nil {
 		return nil, err
@@ -254,9 +263,16 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 }
 
 func rebuilt[A any](rec *journal.Record, plan func(A) journal.Plan) (journal.Plan, error) {
-	var args A
-	if err := json.Unmarshal(rec.Args, &args); err != nil {
-		return journal.Plan{}, be.E(be.Recovery, "cannot read the journal of %s: %w; beadm recover sets it aside", rec.Op, err)
+	args, err := argsOf[A](rec)
+	if err != nil {
+		return journal.Plan{}, err
 	}
 	return plan(args), nil
+}
+
+func argsOf[A any](rec *journal.Record) (args A, err error) {
+	if err := json.Unmarshal(rec.Args, &args); err != nil {
+		return args, be.E(be.Recovery, "cannot read the journal of %s: %w; beadm recover sets it aside", rec.Op, err)
+	}
+	return args, nil
 }

@@ -92,11 +92,21 @@ func (t *Target) Rollback(ctx context.Context, opts RollbackOptions) (to string,
 	if err != nil {
 		return "", err
 	}
-	plan := s.defaultPlan("rollback", defaultArgs{Name: b.Name, UUID: b.UUID, Was: s.State.Default, Restore: restore})
+	args := defaultArgs{Name: b.Name, UUID: b.UUID, Was: s.State.Default, Restore: restore}
+	running, err := s.running(ctx)
+	if err == nil && !b.Running {
+		args.Guests = s.wayBack(running.UUID, b.UUID)
+	}
+	plan := s.defaultPlan("rollback", args)
 	if dryRun {
 		s.mentionLeftFor(ctx, b.UUID)
 		s.printPlan(plan)
 		return b.Name, nil
+	}
+	if len(args.Guests) > 0 {
+		if err := s.noteGuests(ctx, running, args.Guests); err != nil {
+			s.Report.Warn("%v", err)
+		}
 	}
 	if err := s.run(ctx, plan); err != nil {
 		return "", err

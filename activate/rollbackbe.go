@@ -72,7 +72,7 @@ func (t *Target) RollbackBE(ctx context.Context, name, snap string, dryRun bool)
 		return "", err
 	}
 	k := s.State.Know(args.Create.UUID)
-	k.Name, k.UpTo = name, upTo
+	k.Name, k.UpTo, k.Guests = name, upTo, s.guestsOf(b.UUID)
 	if k.Upgrade, err = s.upgradeIn(ctx, args.Create); err != nil {
 		return kept, err
 	}

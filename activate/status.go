@@ -44,7 +44,10 @@ type Status struct {
 	Differs []string `json:"differs,omitempty"`
 	// Unstartable says why the loader could not start what boots next.
 	Unstartable []string `json:"unstartable,omitempty"`
-	Todo        []string `json:"todo,omitempty"` // what can be typed next, a sentence each
+	// Guests are those whose boot environments belong to what runs, or to what is
+	// armed.
+	Guests []GuestOf `json:"guests,omitempty"`
+	Todo   []string  `json:"todo,omitempty"` // what can be typed next, a sentence each
 }
 
 // RestoreStatus is what a boot is to bring back of the shared data.
@@ -153,6 +156,7 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	}
 	out.Unstartable = s.unstartable(ctx)
 	out.Loaders = s.loaders(ctx)
+	out.Guests = s.guestsNow(ctx, running)
 	out.Todo = s.todo(ctx, out, differ)
 	return out, nil
 }
@@ -314,6 +318,8 @@ type Listed struct {
 	Once  bool
 	Deflt bool
 	Good  bool
+	// Guests are the boot environments of guests that belong to it.
+	Guests []state.GuestBE
 }
 
 // List returns all boot environments with their state, as the store sorts
@@ -342,13 +348,14 @@ func (t *Target) List(ctx context.Context) ([]Listed, error) {
 	var out []Listed
 	for _, b := range all {
 		l := Listed{BE: b}
+		l.Incomplete = l.Incomplete || s.halfWithGuests(b)
 		if b.UUID != "" {
 			tr := s.State.Trial
 			l.Next, l.Deflt = b.ID() == next, b.UUID == s.State.Default
 			l.Trial = tr != nil && tr.BE == b.UUID
 			l.Once = l.Trial && tr.Once
 			if k := s.State.BEs[b.UUID]; k != nil {
-				l.Good = k.Good
+				l.Good, l.Guests = k.Good, k.Guests
 			}
 		}
 		out = append(out, l)

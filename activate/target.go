@@ -50,6 +50,11 @@ type Target struct {
 	// ExitStatus.
 	InGuest func(ctx context.Context, dir string, c OfflineCommand) error
 
+	// Guests are the guests of a host that have boot environments of their own, and
+	// beside an error those that could be found. Nil where they cannot be reached,
+	// as before the system's own init.
+	Guests func(ctx context.Context) ([]*Machine, error)
+
 	completing bool // boot-complete.target was started by the checks of a trial
 }
 
@@ -73,6 +78,7 @@ type Session struct {
 	saidOfMirrors  []string
 	mirrorsTrouble error
 	host           *bool // what ofHost said
+	guests         []*Machine
 	// When the snapshot was asked for that this session reads, if it made it.
 	asOf time.Time
 }

@@ -54,6 +54,9 @@ type Trial struct {
 	Baseline      *Baseline     `json:"baseline,omitempty"`   // what the checks compare with
 	LookedAt      time.Time     `json:"looked_at,omitzero"`   // what is left behind was looked for then
 	Verdict       *Verdict      `json:"verdict,omitempty"`    // a failure found while trying, before the reset
+	// With is the boot environment of the host that this trial of a guest begins
+	// and ends with; empty: none.
+	With be.UUID `json:"with,omitempty"`
 }
 
 // Baseline is what the outgoing boot environment looked like when healthy.
@@ -81,6 +84,7 @@ const (
 	ReasonEmergency  = "emergency mode"                // init gave up
 	ReasonReset      = "reset before it was confirmed" // power, panic or a reboot, after services
 	ReasonOperator   = "rolled back by operator"
+	ReasonHost       = "its host went back" // of a guest: to another than Trial.With
 )
 
 // Failure is a trial that ended in the old boot environment.
@@ -112,6 +116,9 @@ type Known struct {
 	// Template is the GUEST/BE that it was made from, which had nothing of what
 	// ran here.
 	Template string `json:"template,omitempty"`
+	// Guests are the boot environments of guests that belong to it: they were
+	// made with it, or ran while it did.
+	Guests []GuestBE `json:"guests,omitempty"`
 	// Switch is the activation that names the snapshot of the shared data made
 	// when it was last started after another one; not after a failed trial.
 	Switch string `json:"switch,omitempty"`
@@ -121,6 +128,13 @@ type Known struct {
 	// wrote the state: nobody knows, and all of it counts as lacking.
 	UpTo    time.Time `json:"up_to,omitzero"`
 	RanFrom time.Time `json:"ran_from,omitzero"` // when its last run began, or setup found it running; zero: it never ran
+}
+
+// GuestBE is a boot environment of a guest.
+type GuestBE struct {
+	Guest string  `json:"guest"` // RUNTIME:NAME
+	Name  string  `json:"name"`  // at that time
+	UUID  be.UUID `json:"uuid"`
 }
 
 // UpToAt is what UpTo was at an earlier moment, of which a snapshot is.

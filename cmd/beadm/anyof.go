@@ -28,9 +28,9 @@ func (a *anyOf) Set(value string) error {
 }
 
 // check is apart from Set, whose errors package flag says are of a boolean.
-func (a *anyOf) check(name string) error {
+func (a *anyOf) check(name, like string) error {
 	if slices.Contains(a.list, "") {
-		return be.E(be.Usage, "a path of --%s is empty: give them as --%s=/var/mail,/var/spool", name, name)
+		return be.E(be.Usage, "a word of --%s is empty: give them as --%s=%s", name, name, like)
 	}
 	return nil
 }

@@ -91,6 +91,7 @@ func createCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "o", Usage: "set the property `P=V` on its root"},
 			&cli.BoolFlag{Name: "empty", Usage: "make an empty one"},
 			&cli.BoolFlag{Name: "activate", Aliases: []string{"a"}, Usage: "activate it afterwards"},
+			withGuestsFlag("also in each guest, or in those that match `[=GLOB,...]`, of what it runs: all or none; they are activated, confirmed and come back with it"),
 			dryRun(),
 		},
 		Action: func(c *cli.Context) error {
@@ -117,7 +118,18 @@ func createCommand() *cli.Command {
 					return err
 				}
 			}
+			with := withGuests(c)
+			if err := checkWithGuests(c); err != nil {
+				return err
+			}
+			if with.given && (c.Bool("empty") || c.IsSet("e")) {
+				return be.E(be.Usage, "--with-guests is for a clone of what runs: give neither -e nor --empty")
+			}
 			return change(c, a[0], func(t *activate.Target, _ *outcome) error {
+				guests, err := guestsWith(c)
+				if err != nil {
+					return err
+				}
 				var trial activate.ActivateOptions
 				if c.Bool("activate") {
 					if _, err := trial.Within(t.Conf); err != nil {
@@ -125,12 +137,12 @@ func createCommand() *cli.Command {
 					}
 				}
 				opts := activate.CreateOptions{
-					Template: template, Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"),
+					Template: template, Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"), Guests: guests,
 				}
 				if template == nil {
 					opts.From = c.String("e")
 				}
-				_, err := t.Create(c.Context, a[0], opts)
+				_, err = t.Create(c.Context, a[0], opts)
 				switch {
 				case err != nil || !c.Bool("activate"):
 					return err
@@ -151,6 +163,7 @@ func destroyCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "F", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "f", Usage: "unmount it first"},
+			&cli.BoolFlag{Name: "with-guests", Usage: "also what belongs to it in guests"},
 			dryRun(),
 		},
 		Action: func(c *cli.Context) error {
@@ -164,9 +177,16 @@ func destroyCommand() *cli.Command {
 			if err := be.CheckName(a[0]); err != nil {
 				return err
 			}
+			if err := checkWithGuests(c); err != nil {
+				return err
+			}
 			return change(c, a[0], func(t *activate.Target, out *outcome) error {
+				destroy := t.Destroy
+				if c.Bool("with-guests") {
+					destroy = t.DestroyWithGuests
+				}
 				// Also before it asks: nobody is asked about what is refused.
-				report, err := t.Destroy(c.Context, a[0], c.Bool("f"), true)
+				report, err := destroy(c.Context, a[0], c.Bool("f"), true)
 				if err != nil {
 					return err
 				}
@@ -187,7 +207,7 @@ func destroyCommand() *cli.Command {
 				if err := sure(c, a[0]); err != nil {
 					return err
 				}
-				if _, err = t.Destroy(c.Context, a[0], c.Bool("f"), false); err != nil {
+				if _, err = destroy(c.Context, a[0], c.Bool("f"), false); err != nil {
 					return err
 				}
 				t.Report.Note("%s is destroyed: %s", a[0], render.Freed(frees))

@@ -183,7 +183,7 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 func guestBootCommand() *cli.Command {
 	return &cli.Command{
 		Name: "boot", Usage: "make the guests ready, as the host boots and before they are started",
-		Description: "A trial that was not confirmed ends, each guest starts its default, and what it\nshares is mounted. One that runs is left alone.",
+		Description: "A trial that was not confirmed ends, each guest starts its default, or what it is\nto start with the host's, and what it shares is mounted. One that runs is left\nalone.",
 		Action: func(c *cli.Context) error {
 			if _, err := args(c, 0, 0); err != nil {
 				return err

@@ -142,7 +142,7 @@ func rollbackGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) e
 		return eachGuest(c, list, action) // BE@SNAP: it restarts nothing
 	}
 	back := c.Generic("share").(*anyOf)
-	if err := back.check("share"); err != nil {
+	if err := back.check("share", "/var/mail,/var/spool"); err != nil {
 		return err
 	}
 	if c.Bool("reboot") {

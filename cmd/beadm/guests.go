@@ -69,6 +69,8 @@ func wrapForGuests(cmd *cli.Command, with func(*cli.Context, []guest.Guest, cli.
 		switch asked := c.IsSet("guest"); {
 		case guestOf(c.Context) != nil:
 			return action(c)
+		case asked && c.IsSet("with-guests"):
+			return be.E(be.Usage, "-g and --with-guests exclude each other: with -g the command is for guests alone")
 		case !asked:
 			for _, name := range []string{"exclude", "parallel", "canary", "max-failures"} {
 				if c.IsSet(name) {
@@ -323,6 +325,7 @@ func guestMachine(c *cli.Context, g guest.Guest) (*activate.Machine, error) {
 			// Not read anew: what is written to it meanwhile stops no switch.
 			return guestTargetOf(&one, conf, g)
 		},
+		Host: func(ctx context.Context) (activate.HostStanding, error) { return standingOfHost(c, ctx) },
 	}, nil
 }
 

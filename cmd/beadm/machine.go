@@ -130,7 +130,7 @@ func rollbackCommand() *cli.Command {
 				return rollbackBE(c, a)
 			}
 			back := c.Generic("share").(*anyOf)
-			if err := back.check("share"); err != nil {
+			if err := back.check("share", "/var/mail,/var/spool"); err != nil {
 				return err
 			}
 			if err := checkReboot(c); err != nil {

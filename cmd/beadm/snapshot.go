@@ -52,7 +52,7 @@ func snapshot(c *cli.Context, name, snap string) (made string, err error) {
 
 // createSnapshot is create BE@SNAP, as bectl and illumos have it.
 func createSnapshot(c *cli.Context, name, snap string) error {
-	for _, flag := range []string{"e", "d", "o", "empty", "activate"} {
+	for _, flag := range []string{"e", "d", "o", "empty", "activate", "with-guests"} {
 		if c.IsSet(flag) {
 			return be.E(be.Usage, "%s@%s is a snapshot: --%s is for boot environments", name, snap, flag)
 		}
@@ -71,6 +71,9 @@ func destroySnapshot(c *cli.Context, name, snap string) error {
 	}
 	if c.Bool("f") {
 		return be.E(be.Usage, "-f unmounts a boot environment: a snapshot is never mounted")
+	}
+	if c.Bool("with-guests") {
+		return be.E(be.Usage, "%s@%s is a snapshot: --with-guests is for boot environments", name, snap)
 	}
 	return change(c, name, func(t *activate.Target, out *outcome) error {
 		if err := t.DestroySnapshot(c.Context, name, snap, true); err != nil {

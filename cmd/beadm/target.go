@@ -63,6 +63,7 @@ func target(c *cli.Context) (t *activate.Target, done func(), err error) {
 		if t.Cmdline, err = cmdline(c.Context, store); err != nil {
 			logrus.Warnf("cannot see how this system was started: %v", err)
 		}
+		t.Guests = func(ctx context.Context) ([]*activate.Machine, error) { return managedMachines(c, ctx) }
 	}
 	return t, done, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"beadm/activate"
 	"beadm/be"
+	"beadm/be/state"
 )
 
 // NativeDialect is the form of -H that this system's own tool has.
@@ -177,6 +178,8 @@ type Listed struct {
 	Policy      string    `json:"policy"`
 	Space       *int64    `json:"space_bytes,omitempty"` // missing where it is not known
 	Created     time.Time `json:"created"`
+
+	Guests []state.GuestBE `json:"guests,omitempty"` // of guests, that belong to it
 }
 
 // ListJSON writes the list as an array.
@@ -189,7 +192,7 @@ func ListJSON(w io.Writer, list []activate.Listed) error {
 		}
 		out = append(out, Listed{
 			l.Name, string(l.UUID), l.Running, l.Deflt, l.Next, l.Trial, l.Once, l.Good, l.Incomplete, l.ReadOnly,
-			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, bytes, l.Created.UTC(),
+			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, bytes, l.Created.UTC(), l.Guests,
 		})
 	}
 	return JSON(w, out)

@@ -109,6 +109,25 @@ func StatusText(w io.Writer, s activate.Status) error {
 			say("          it did not at the last: %s", line(r.Why))
 		}
 	}
+	for _, g := range s.Guests {
+		text := "cannot be seen"
+		switch {
+		case g.Runs == "":
+		case g.State == "armed":
+			text = "runs " + g.Runs + "; " + g.BE + " starts with the host's"
+		case g.Runs == g.BE:
+			text = "runs " + g.Runs
+		default:
+			text = "runs " + g.Runs + ", not " + g.BE
+		}
+		if g.State == "trying" {
+			text += ", on trial"
+		}
+		if g.Why != "" {
+			text += ": " + line(g.Why)
+		}
+		say("guest:    %s %s", rooted.Printable(g.Guest), text)
+	}
 	for _, c := range s.Checks {
 		if c.OK {
 			say("check:    %s ok", line(c.Name))

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+
+	"beadm/activate"
+	"beadm/activate/guest"
+	"beadm/be"
+)
+
+func withGuestsFlag(usage string) cli.Flag {
+	return &cli.GenericFlag{Name: "with-guests", Value: &anyOf{}, Usage: usage}
+}
+
+// withGuests is what --with-guests of a command was given.
+func withGuests(c *cli.Context) *anyOf {
+	if a, ok := c.Generic("with-guests").(*anyOf); ok {
+		return a
+	}
+	return &anyOf{}
+}
+
+// checkWithGuests refuses it where it means nothing.
+func checkWithGuests(c *cli.Context) error {
+	if c.IsSet("with-guests") && filepath.Clean(c.String("root")) != "/" {
+		return be.E(be.Usage, "--with-guests is for the host that this runs on: give no --root")
+	}
+	return withGuests(c).check("with-guests", "GLOB")
+}
+
+// guestsWith are the guests that --with-guests names, none without it.
+func guestsWith(c *cli.Context) ([]*activate.Machine, error) {
+	asked := withGuests(c)
+	if !asked.given {
+		return nil, nil
+	}
+	all, err := managedMachines(c, c.Context)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, be.E(be.NotFound, "no guest has boot environments of its own: beadm guest init gives it some")
+	}
+	if len(asked.list) == 0 {
+		return all, nil
+	}
+	var list []guest.Guest
+	of := map[guest.Guest]*activate.Machine{}
+	for _, m := range all {
+		list, of[m.Guest] = append(list, m.Guest), m
+	}
+	named, err := namedBy("with-guests", asked.list, list)
+	if err != nil {
+		return nil, err
+	}
+	var some []*activate.Machine
+	for _, g := range named {
+		some = append(some, of[g])
+	}
+	return some, nil
+}
+
+// managedMachines are the guests that have boot environments. A runtime that
+// cannot say which it has is an error, beside those of others.
+func managedMachines(c *cli.Context, ctx context.Context) (list []*activate.Machine, err error) {
+	conf, err := hostConf(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range runtimes(conf) {
+		all, lerr := r.List(ctx)
+		err = errors.Join(err, lerr)
+		for _, g := range all {
+			_, adopted, cerr := guest.Place{Root: g.Root}.Current()
+			if err = errors.Join(err, cerr); !adopted {
+				continue
+			}
+			m, merr := guestMachine(c, g)
+			if err = errors.Join(err, merr); merr == nil {
+				list = append(list, m)
+			}
+		}
+	}
+	return list, err
+}
+
+// standingOfHost is for a trial of a guest that follows the host's.
+func standingOfHost(c *cli.Context, ctx context.Context) (activate.HostStanding, error) {
+	beroot := c.String("beroot")
+	store, done, err := openStore(ctx, beroot, "/")
+	if be.KindOf(err) == be.NoStore {
+		return activate.HostStanding{}, nil
+	}
+	if err != nil {
+		return activate.HostStanding{}, err
+	}
+	defer done()
+	t := &activate.Target{Store: store, Root: "/", Runtime: filepath.Join(runtimeDir, store.GUID()), OpenLoader: openLoader(store), AnyHost: true,
+		Report: talk{out: c.App.Writer, err: logrus.StandardLogger().Out, outcome: &outcome{}}}
+	return t.StandsAsHost(ctx)
+}

@@ -314,6 +314,9 @@ type Listed struct {
 	Once  bool
 	Deflt bool
 	Good  bool
+	// Parts and Snapshots are there once Detail has looked for them.
+	Parts     []be.Part
+	Snapshots []be.Snapshot
 }
 
 // List returns all boot environments with their state, as the store sorts

@@ -91,6 +91,7 @@ func Run(t *testing.T, f Fixture) {
 		{"MountStaysInside", testMountStaysInside},
 		{"CompleteMounts", testCompleteMounts},
 		{"Snapshots", testSnapshots},
+		{"Parts", testParts},
 		{"Volumes", testVolumes},
 		{"Elsewhere", testElsewhere},
 		{"RootRef", testRootRef},

@@ -217,6 +217,7 @@ func reorder(app *cli.App, args []string) []string {
 // argument that is none.
 func leadingFlags(flags []cli.Flag, args []string) (taken, left []string) {
 	for i := 0; i < len(args); i++ {
+		args = apart(flags, args, i)
 		n := flagWords(flags, args[i:])
 		if n == 0 {
 			return taken, args[i:]
@@ -234,6 +235,7 @@ func splitFlags(flags, global []cli.Flag, args []string) (taken, left []string) 
 		if args[i] == "--" {
 			return taken, append(left, args[i:]...)
 		}
+		args = apart(all, args, i)
 		if n := flagWords(all, args[i:]); n > 0 {
 			taken = append(taken, args[i:i+n]...)
 			i += n - 1

@@ -66,11 +66,7 @@ func flags(l activate.Listed) string {
 func ListText(w io.Writer, list []activate.Listed) error {
 	rows := [][]string{{"BE", "Active", "Mountpoint", "Space", "Policy", "Created"}}
 	for _, l := range list {
-		active := dash(flags(l))
-		if l.Incomplete {
-			active = "!"
-		}
-		rows = append(rows, []string{l.Name, active, dash(l.Mountpoint), Size(l.Space), dash(l.Policy), l.Created.Local().Format("2006-01-02 15:04")})
+		rows = append(rows, []string{l.Name, activeColumn(l), dash(l.Mountpoint), Size(l.Space), dash(l.Policy), l.Created.Local().Format("2006-01-02 15:04")})
 	}
 	return table(w, rows)
 }
@@ -105,6 +101,14 @@ func dash(s string) string {
 	return s
 }
 
+// activeColumn is for people, who are to see what is incomplete.
+func activeColumn(l activate.Listed) string {
+	if l.Incomplete {
+		return "!"
+	}
+	return dash(flags(l))
+}
+
 // ListFields writes list -H: illumos beadm's seven fields
 // name;uuid;active;mountpoint;bytes;policy;epoch (empty where unknown), or
 // bectl's five, name flags mountpoint space created, by tabs.
@@ -115,9 +119,9 @@ func ListFields(w io.Writer, list []activate.Listed, dialect string) error {
 		case "illumos":
 			_, err = fmt.Fprintf(w, "%s;%s;%s;%s;%d;%s;%d\n", l.Name, l.UUID, flags(l), l.Mountpoint, l.Space, l.Policy, l.Created.Unix())
 		case "bectl":
-			_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Name, dash(flags(l)), dash(l.Mountpoint), Size(l.Space), l.Created.Local().Format("2006-01-02 15:04"))
+			err = bectlLine(w, bectlWidths{script: true}, bectlRow{l.Name, flags(l), l.Mountpoint, l.Space, l.Created}, 0)
 		default:
-			err = be.E(be.Usage, "there is no dialect %q: give illumos or bectl", dialect)
+			err = noDialect(dialect)
 		}
 		if err != nil {
 			return err
@@ -145,6 +149,9 @@ type Listed struct {
 	Policy      string    `json:"policy"`
 	Space       int64     `json:"space_bytes"`
 	Created     time.Time `json:"created"`
+
+	Datasets  []ListedPart     `json:"datasets,omitempty"`  // with -d
+	Snapshots []ListedSnapshot `json:"snapshots,omitempty"` // with -s
 }
 
 // ListJSON writes the list as an array.
@@ -154,6 +161,7 @@ func ListJSON(w io.Writer, list []activate.Listed) error {
 		out = append(out, Listed{
 			l.Name, string(l.UUID), l.Running, l.Deflt, l.Next, l.Trial, l.Once, l.Good, l.Incomplete, l.ReadOnly,
 			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, l.Space, l.Created.UTC(),
+			listedParts(l), listedSnapshots(l),
 		})
 	}
 	return JSON(w, out)

@@ -87,7 +87,7 @@ func report(w io.Writer, err error) int {
 // commands lists every command. A test walks them.
 func commands() []*cli.Command {
 	return []*cli.Command{
-		listCommand(), createCommand(), destroyCommand(), mountCommand(), unmountCommand(),
+		listCommand(), createCommand(), snapshotCommand(), destroyCommand(), mountCommand(), unmountCommand(),
 		renameCommand(), describeCommand(),
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),

@@ -20,8 +20,8 @@ func dryRun() cli.Flag {
 
 func createCommand() *cli.Command {
 	return &cli.Command{
-		Name: "create", Usage: "clone a boot environment", ArgsUsage: "BE",
-		Description: "With all its subordinate datasets and their local properties. The running\none goes on running meanwhile.",
+		Name: "create", Usage: "clone a boot environment", ArgsUsage: "BE[@SNAP]",
+		Description: "With all its subordinate datasets and their local properties. The running\none goes on running meanwhile. BE@SNAP makes a snapshot, as beadm snapshot.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "e", Usage: "clone `SOURCE`, a BE or a BE@SNAP, in place of the running one; with -g also GUEST/BE, a template"},
 			&cli.StringFlag{Name: "d", Usage: "describe it as `TEXT`"},
@@ -34,6 +34,9 @@ func createCommand() *cli.Command {
 			a, err := args(c, 1, 1)
 			if err != nil {
 				return err
+			}
+			if name, snap, is := be.SplitSnapshot(a[0]); is {
+				return createSnapshot(c, name, snap)
 			}
 			if err := be.CheckName(a[0]); err != nil {
 				return err
@@ -80,7 +83,7 @@ func createCommand() *cli.Command {
 
 func destroyCommand() *cli.Command {
 	return &cli.Command{
-		Name: "destroy", Usage: "destroy a boot environment", ArgsUsage: "BE",
+		Name: "destroy", Usage: "destroy a boot environment, or a snapshot of one", ArgsUsage: "BE[@SNAP]",
 		Description: "Asks unless -F. Never the one that runs, the default, or one of an armed trial.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "F", Usage: "do not ask"},
@@ -91,6 +94,9 @@ func destroyCommand() *cli.Command {
 			a, err := args(c, 1, 1)
 			if err != nil {
 				return err
+			}
+			if name, snap, is := be.SplitSnapshot(a[0]); is {
+				return destroySnapshot(c, name, snap)
 			}
 			if err := be.CheckName(a[0]); err != nil {
 				return err
@@ -114,22 +120,31 @@ func destroyCommand() *cli.Command {
 					}
 					return nil
 				}
-				if !c.Bool("F") {
-					fmt.Fprintf(c.App.ErrWriter, "Are you sure you want to destroy %s?\nThis action cannot be undone (y/[n]): ", a[0])
-					answer, err := readAnswer(c.Context, c.App.Reader)
-					if err != nil {
-						fmt.Fprintln(c.App.ErrWriter)
-						return fmt.Errorf("%s has not been destroyed: %w", a[0], err)
-					}
-					if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-						return be.E(be.Decision, "%s has not been destroyed", a[0])
-					}
+				if err := sure(c, a[0]); err != nil {
+					return err
 				}
 				_, err = t.Destroy(c.Context, a[0], c.Bool("f"), false)
 				return err
 			})
 		},
 	}
+}
+
+// sure asks, unless -F, whether what is to be destroyed.
+func sure(c *cli.Context, what string) error {
+	if c.Bool("F") {
+		return nil
+	}
+	fmt.Fprintf(c.App.ErrWriter, "Are you sure you want to destroy %s?\nThis action cannot be undone (y/[n]): ", what)
+	answer, err := readAnswer(c.Context, c.App.Reader)
+	if err != nil {
+		fmt.Fprintln(c.App.ErrWriter)
+		return fmt.Errorf("%s has not been destroyed: %w", what, err)
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return be.E(be.Decision, "%s has not been destroyed", what)
+	}
+	return nil
 }
 
 // readAnswer reads a line, and waits for it no longer than ctx: whoever is
@@ -201,7 +216,7 @@ func unmountCommand() *cli.Command {
 func renameCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rename", Usage: "rename a boot environment that does not run", ArgsUsage: "BE NEW",
-		Description: "Neither the default nor one that is mounted. It is out of the boot menu until\nit is activated again.",
+		Description: "Neither the default nor one that is mounted. Its menu entry goes with it.",
 		Flags:       []cli.Flag{dryRun()},
 		Action: func(c *cli.Context) error {
 			a, err := args(c, 2, 2)

@@ -36,3 +36,14 @@ func (t *Target) Detail(ctx context.Context, list []Listed, parts, snapshots boo
 	}
 	return nil
 }
+
+// IsSetUp says whether beadm setup was ever run here and what it made can be
+// read: without it nothing is changed.
+func (t *Target) IsSetUp(ctx context.Context) bool {
+	s, err := t.Look(ctx)
+	if err != nil {
+		return false
+	}
+	defer s.Close()
+	return s.Dir != nil
+}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
@@ -17,7 +19,6 @@ func listCommand() *cli.Command {
 			&cli.BoolFlag{Name: "d", Usage: "with the datasets or subvolumes that each consists of"},
 			&cli.BoolFlag{Name: "s", Usage: "with the snapshots of each"},
 			&cli.BoolFlag{Name: "H", Usage: "for scripts: no header, fixed fields"},
-			&cli.StringFlag{Name: "dialect", Usage: "fields of -H: `D` is illumos (7, by semicolons) or bectl (5, by tabs)", Value: render.NativeDialect()},
 			&cli.StringFlag{Name: "k", Usage: "sort by `KEY`: name, date, space", Value: "date"},
 			&cli.StringFlag{Name: "K", Usage: "sort by `KEY`, descending"},
 		},
@@ -26,6 +27,7 @@ func listCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			dialect := cmp.Or(c.String("dialect"), render.NativeDialect())
 			parts, snapshots := c.Bool("d") || c.Bool("a"), c.Bool("s") || c.Bool("a")
 			if c.Bool("a") && (c.Bool("d") || c.Bool("s")) {
 				return be.E(be.Usage, "-a is -ds: give one or the other")
@@ -57,7 +59,7 @@ func listCommand() *cli.Command {
 			}
 			if parts || snapshots {
 				// Its rows tell of origins too.
-				bectl := c.Bool("H") && !c.Bool("json") && c.String("dialect") == "bectl"
+				bectl := c.Bool("H") && !c.Bool("json") && dialect == "bectl"
 				if err := t.Detail(c.Context, list, parts || bectl, snapshots || bectl); err != nil {
 					return err
 				}
@@ -66,11 +68,11 @@ func listCommand() *cli.Command {
 			case c.Bool("json"):
 				return render.ListJSON(c.App.Writer, list)
 			case (parts || snapshots) && c.Bool("H"):
-				return render.ListDetailFields(c.App.Writer, list, c.String("dialect"), parts, snapshots)
+				return render.ListDetailFields(c.App.Writer, list, dialect, parts, snapshots)
 			case parts || snapshots:
 				return render.ListDetailText(c.App.Writer, list, parts, snapshots)
 			case c.Bool("H"):
-				return render.ListFields(c.App.Writer, list, c.String("dialect"))
+				return render.ListFields(c.App.Writer, list, dialect)
 			}
 			return render.ListText(c.App.Writer, list)
 		},

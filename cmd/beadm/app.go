@@ -94,7 +94,7 @@ func commands() []*cli.Command {
 		renameCommand(), describeCommand(),
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
-		setupCommand(), shareCommand(), syncCommand(), guestCommand(), completionCommand(), helpCommand(), versionCommand(),
+		setupCommand(), shareCommand(), syncCommand(), guestCommand(), completionCommand(), schemaCommand(), helpCommand(), versionCommand(),
 		trialFailedCommand(), trialDeadmanCommand(), trialNotifyCommand(), kernelChangedCommand(), earlyBootCommand(), stubConsumeCommand(), completeCommand(), bectlCommand(),
 	}
 }

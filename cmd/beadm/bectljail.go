@@ -91,7 +91,7 @@ func bectlJail(b *bectl, given []option) error {
 	}
 	if runtime.GOOS != "freebsd" {
 		if has(given, 'b') {
-			return b.plain("bectl jail: there are no jails on "+runtime.GOOS+" that could go on running: give no -b")
+			return b.plain("bectl jail: there are no jails on " + runtime.GOOS + " that could go on running: give no -b")
 		}
 		err := b.t.Run(b.Context.Context, l.Name, activate.RunOptions{Command: utility, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
 		if exit := activate.ExitStatus(0); err == nil || errors.As(err, &exit) {

@@ -27,7 +27,7 @@ func listCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			dialect := cmp.Or(c.String("dialect"), render.NativeDialect())
+			dialect := listDialect(c)
 			parts, snapshots := c.Bool("d") || c.Bool("a"), c.Bool("s") || c.Bool("a")
 			if c.Bool("a") && (c.Bool("d") || c.Bool("s")) {
 				return be.E(be.Usage, "-a is -ds: give one or the other")
@@ -78,6 +78,9 @@ func listCommand() *cli.Command {
 		},
 	}
 }
+
+// listDialect is whose fields -H prints.
+func listDialect(c *cli.Context) string { return cmp.Or(c.String("dialect"), render.NativeDialect()) }
 
 func only(list []activate.Listed, name string) []activate.Listed {
 	for _, l := range list {

@@ -230,7 +230,12 @@ func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (
 	if dryRun {
 		return s.Store.Destroy(ctx, name, true)
 	}
-	args := destroyArgs{Name: name, UUID: b.UUID, Force: force}
+	return s.destroy(ctx, b, force)
+}
+
+// destroy destroys one that mayDestroy lets go.
+func (s *Session) destroy(ctx context.Context, b be.BE, force bool) (be.DestroyReport, error) {
+	args := destroyArgs{Name: b.Name, UUID: b.UUID, Force: force}
 	if b.UUID != "" {
 		entries, err := s.Loader.Entries(ctx)
 		if err != nil {
@@ -243,7 +248,7 @@ func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (
 	if err := s.run(ctx, plan); err != nil {
 		return report, err
 	}
-	s.record("destroy", name, "")
+	s.record("destroy", b.Name, "")
 	return report, nil
 }
 

@@ -241,3 +241,9 @@ type PartLister interface {
 type SnapshotMeasurer interface {
 	VolumeSnapshotSpace(ctx context.Context, v Volume, snap string) (int64, error)
 }
+
+// Settler is a Store that gives space back only some time after a Destroy.
+// Settle returns when all of it has come back, or ctx ends.
+type Settler interface {
+	Settle(ctx context.Context) error
+}

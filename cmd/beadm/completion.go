@@ -169,7 +169,7 @@ func valuesOf(c *cli.Context, flag, last string) []string {
 			return snapshots(c, last)
 		}
 		return names(c)
-	case "from", "to", "give-up":
+	case "from", "to", "give-up", "pin", "unpin":
 		return names(c)
 	case "guest", "g", "jail", "j", "zone", "z", "exclude", "canary":
 		return guestNames(c)

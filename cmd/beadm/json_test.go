@@ -68,6 +68,7 @@ func TestJSON(t *testing.T) {
 	value("list")
 	is(value("snapshot", "new@kept"), "snapshot", "be", "new")
 	value("list", "-a")
+	is(value("prune", "-n", "--keep", "9"), "prune", "dry_run", true)
 	value("status")
 	value("run", "-n", "new", "--", "/bin/true")
 	if v := value("share", "init"); v["command"] != "share init" || v["result"] == nil {

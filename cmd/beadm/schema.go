@@ -37,8 +37,8 @@ func published() map[string]printed {
 	named := map[string]string{}
 	return map[string]printed{
 		"list": prints([]render.Listed{}), "create": changes(named), "snapshot": changes(named), "destroy": changes(),
-		"mount": changes(), "unmount": changes(), "rename": changes(), "describe": changes(),
-		"upgrade": changes(), "run": changes(), "activate": changes(), "rollback": changes(),
+		"mount": changes(), "unmount": changes(), "rename": changes(), "describe": changes(), "prune": changes(activate.Pruned{}),
+		"upgrade": changes(), "run": changes(), "activate": changes(), "rollback": changes(named),
 		"status": {[]any{activate.Status{}, outcome{}}, nil}, "confirm": changes(), "boot": changes(), "recover": changes(),
 		"history": prints([]state.Event{}), "setup": changes(), "version": prints(struct {
 			Version string `json:"version"`

@@ -222,13 +222,8 @@ func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (
 	if err := s.mayDestroy(ctx, b, force); err != nil {
 		return be.DestroyReport{}, err
 	}
-	if dryRun && b.Mountpoint != "" {
-		// The store, asked now, would refuse: how much it frees is not known.
-		s.Report.Would("unmount " + name + " from " + b.Mountpoint)
-		return be.DestroyReport{Removes: []string{b.Location}}, nil
-	}
 	if dryRun {
-		return s.Store.Destroy(ctx, name, true)
+		return s.wouldDestroy(ctx, b)
 	}
 	return s.destroy(ctx, b, force)
 }

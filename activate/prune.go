@@ -18,7 +18,8 @@ type PruneOptions struct {
 	UntilFree int64         // bytes; it ends as soon as so many can be written; 0: no end
 	DryRun    bool
 	// Ask is asked before the first is destroyed; its error ends the command.
-	Ask func(names []string) error
+	// frees is of all of them, where UntilFree does not end it earlier.
+	Ask func(names []string, frees be.Frees) error
 }
 
 // Kept is a boot environment that Prune does not destroy.
@@ -31,7 +32,9 @@ type Kept struct {
 type Pruned struct {
 	Destroyed []string `json:"destroyed"` // in order
 	Kept      []Kept   `json:"kept"`
-	Frees     int64    `json:"frees_bytes"` // each alone: what two of them share comes back, too
+	// What comes back of all of them together: exactly, or at least.
+	Frees        *int64 `json:"frees_bytes,omitempty"`
+	FreesAtLeast int64  `json:"frees_at_least_bytes,omitempty"`
 }
 
 // Prune destroys boot environments that nobody needs: never one that runs, boots
@@ -70,15 +73,22 @@ func (t *Target) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 	if len(doomed) == 0 {
 		return p, nil
 	}
-	if !opts.DryRun && opts.Ask != nil {
-		var names []string
-		for _, b := range doomed {
-			names = append(names, b.Name)
-		}
-		if err := opts.Ask(names); err != nil {
+	var names []string
+	for _, b := range doomed {
+		names = append(names, b.Name)
+	}
+	frees := be.Frees{AtLeast: true}
+	if opts.UntilFree == 0 {
+		if frees, err = s.frees(ctx, names...); err != nil {
 			return p, err
 		}
 	}
+	if !opts.DryRun && opts.Ask != nil {
+		if err := opts.Ask(names, frees); err != nil {
+			return p, err
+		}
+	}
+	before := free
 	for i, b := range doomed {
 		if opts.UntilFree > 0 && free >= opts.UntilFree {
 			for _, b := range doomed[i:] {
@@ -89,25 +99,33 @@ func (t *Target) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 		if err := ctx.Err(); err != nil {
 			return p, err
 		}
-		var report be.DestroyReport
 		if opts.DryRun {
-			report, err = s.Store.Destroy(ctx, b.Name, true)
+			_, err = s.Store.Destroy(ctx, b.Name, true)
 		} else {
-			report, err = s.destroy(ctx, b, false)
+			_, err = s.destroy(ctx, b, false)
 		}
 		if err != nil {
 			return p, fmt.Errorf("cannot prune %s: %w", b.Name, err)
 		}
-		p.Destroyed, p.Frees = append(p.Destroyed, b.Name), p.Frees+report.Frees
+		p.Destroyed = append(p.Destroyed, b.Name)
 		switch {
 		case opts.UntilFree == 0:
 		case opts.DryRun:
-			free += report.Frees
+			if frees, err = s.frees(ctx, p.Destroyed...); err != nil {
+				return p, err
+			}
+			free = before + frees.Bytes
 		default:
 			if free, err = s.room(ctx); err != nil {
 				return p, err
 			}
+			frees = be.Frees{Bytes: max(0, free-before)}
 		}
+	}
+	if frees.AtLeast {
+		p.FreesAtLeast = frees.Bytes
+	} else {
+		p.Frees = &frees.Bytes
 	}
 	if opts.UntilFree > 0 && free < opts.UntilFree && !opts.DryRun {
 		return p, be.E(be.Undone, "%d MiB can be written, and not %d: nothing else may go", free>>20, opts.UntilFree>>20)

@@ -61,6 +61,10 @@ type Env struct {
 	// before stands for a failure of the thing itself. nil: cannot be had.
 	Intercept func(s be.Store, f func(when, what string) error)
 
+	// Used is how many bytes are in use in the store, by the tools of its kind;
+	// nil: only Free is asked.
+	Used func(t *testing.T) int64
+
 	// MountSource begins the source, in the mount table, of everything that
 	// this store mounts: others may be at work on the same machine.
 	MountSource string
@@ -83,6 +87,8 @@ func Run(t *testing.T, f Fixture) {
 		{"Empty", testEmpty},
 		{"Refusals", testRefusals},
 		{"Chain", testChain},
+		{"Space", testSpace},
+		{"SpaceOfSets", testSpaceOfSets},
 		{"Destroy", testDestroy},
 		{"Rename", testRename},
 		{"Describe", testDescribe},

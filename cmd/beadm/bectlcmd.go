@@ -208,6 +208,9 @@ func bectlList(b *bectl, given []option) error {
 			key, descending = opt.value, opt.letter == 'C'
 		}
 	}
+	if err := b.t.Measure(b.Context.Context, b.list); err != nil {
+		return b.plain(fmt.Sprintf("bectl: %v\nbectl list: failed to fetch boot environments", err))
+	}
 	if o.Detailed() || strings.HasPrefix(key, "used") {
 		if err := b.t.Detail(b.Context.Context, b.list, true, true); err != nil {
 			return b.plain(fmt.Sprintf("bectl: %v\nbectl list: failed to fetch boot environments", err))

@@ -107,7 +107,9 @@ func destroyCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				out.Frees, out.Removes, out.Promotes = &report.Frees, report.Removes, report.Promotes
+				frees := be.Frees{Bytes: report.Frees, AtLeast: report.AtLeast}
+				out.frees(frees)
+				out.Removes, out.Promotes = report.Removes, report.Promotes
 				if c.Bool("dry-run") {
 					for _, gone := range report.Removes {
 						t.Report.Would("remove " + gone)
@@ -115,18 +117,27 @@ func destroyCommand() *cli.Command {
 					for _, p := range report.Promotes {
 						t.Report.Would("promote " + p)
 					}
-					if report.Frees > 0 {
-						t.Report.Would("free " + render.Size(report.Frees))
-					}
+					t.Report.Would("free " + render.Frees(frees))
 					return nil
 				}
+				sayFrees(c, frees)
 				if err := sure(c, a[0]); err != nil {
 					return err
 				}
-				_, err = t.Destroy(c.Context, a[0], c.Bool("f"), false)
-				return err
+				if _, err = t.Destroy(c.Context, a[0], c.Bool("f"), false); err != nil {
+					return err
+				}
+				t.Report.Note("%s is destroyed: %s", a[0], render.Freed(frees))
+				return nil
 			})
 		},
+	}
+}
+
+// sayFrees says, unless -F, what the answer to the question is about.
+func sayFrees(c *cli.Context, frees be.Frees) {
+	if !c.Bool("F") {
+		fmt.Fprintf(c.App.ErrWriter, "This frees %s.\n", render.Frees(frees))
 	}
 }
 

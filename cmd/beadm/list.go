@@ -54,6 +54,9 @@ func listCommand() *cli.Command {
 			if c.IsSet("K") {
 				key, descending = c.String("K"), true
 			}
+			if err := t.Measure(c.Context, list); err != nil {
+				return err
+			}
 			if err := render.Sort(list, key, descending); err != nil {
 				return err
 			}

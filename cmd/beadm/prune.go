@@ -94,7 +94,12 @@ func pruneOptions(c *cli.Context) (opts activate.PruneOptions, err error) {
 		}
 	}
 	opts.DryRun = c.Bool("dry-run")
-	opts.Ask = func(names []string) error { return sure(c, strings.Join(names, ", ")) }
+	opts.Ask = func(names []string, frees be.Frees) error {
+		if frees != (be.Frees{AtLeast: true}) {
+			sayFrees(c, frees)
+		}
+		return sure(c, strings.Join(names, ", "))
+	}
 	return opts, nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"beadm/activate"
 	"beadm/be"
+	"beadm/cmd/beadm/render"
 )
 
 func snapshotCommand() *cli.Command {
@@ -76,14 +77,25 @@ func destroySnapshot(c *cli.Context, name, snap string) error {
 			return err
 		}
 		out.Removes = []string{name + "@" + snap}
+		frees, err := t.Frees(c.Context, name+"@"+snap)
+		if err != nil {
+			return err
+		}
+		out.frees(frees)
 		if c.Bool("dry-run") {
 			t.Report.Would("destroy " + name + "@" + snap)
+			t.Report.Would("free " + render.Frees(frees))
 			return nil
 		}
+		sayFrees(c, frees)
 		if err := sure(c, name+"@"+snap); err != nil {
 			return err
 		}
-		return t.DestroySnapshot(c.Context, name, snap, false)
+		if err := t.DestroySnapshot(c.Context, name, snap, false); err != nil {
+			return err
+		}
+		t.Report.Note("%s@%s is destroyed: %s", name, snap, render.Freed(frees))
+		return nil
 	})
 }
 

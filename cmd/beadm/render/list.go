@@ -66,7 +66,7 @@ func flags(l activate.Listed) string {
 func ListText(w io.Writer, list []activate.Listed) error {
 	rows := [][]string{{"BE", "Active", "Mountpoint", "Space", "Policy", "Created"}}
 	for _, l := range list {
-		rows = append(rows, []string{l.Name, activeColumn(l), dash(l.Mountpoint), Size(l.Space), dash(l.Policy), l.Created.Local().Format("2006-01-02 15:04")})
+		rows = append(rows, []string{l.Name, activeColumn(l), dash(l.Mountpoint), space(l.Space), dash(l.Policy), l.Created.Local().Format("2006-01-02 15:04")})
 	}
 	return table(w, rows)
 }
@@ -94,6 +94,25 @@ func table(w io.Writer, rows [][]string) error {
 	return nil
 }
 
+// Frees is what comes back, as one says it after "frees".
+func Frees(f be.Frees) string {
+	switch {
+	case f.AtLeast && f.Bytes == 0:
+		return "an amount that is not known"
+	case f.AtLeast:
+		return "at least " + Size(f.Bytes)
+	}
+	return Size(f.Bytes)
+}
+
+// Freed is the sentence after it is gone.
+func Freed(f be.Frees) string {
+	if f.AtLeast && f.Bytes == 0 {
+		return "how much comes back is not known"
+	}
+	return Frees(f) + " comes back"
+}
+
 func dash(s string) string {
 	if s == "" {
 		return "-"
@@ -117,7 +136,7 @@ func ListFields(w io.Writer, list []activate.Listed, dialect string) error {
 		var err error
 		switch dialect {
 		case "illumos":
-			_, err = fmt.Fprintf(w, "%s;%s;%s;%s;%d;%s;%d\n", l.Name, l.UUID, flags(l), l.Mountpoint, l.Space, l.Policy, l.Created.Unix())
+			_, err = fmt.Fprintf(w, "%s;%s;%s;%s;%s;%s;%d\n", l.Name, l.UUID, flags(l), l.Mountpoint, bytesField(l.Space), l.Policy, l.Created.Unix())
 		case "bectl":
 			err = bectlLine(w, bectlWidths{script: true}, bectlRow{l.Name, flags(l), l.Mountpoint, l.Space, l.Created}, 0)
 		default:
@@ -147,7 +166,7 @@ type Listed struct {
 	Origin      string    `json:"origin"`
 	Description string    `json:"description"`
 	Policy      string    `json:"policy"`
-	Space       int64     `json:"space_bytes"`
+	Space       *int64    `json:"space_bytes,omitempty"` // missing where it is not known
 	Created     time.Time `json:"created"`
 
 	Datasets  []ListedPart     `json:"datasets,omitempty"`  // with -d
@@ -160,7 +179,7 @@ func ListJSON(w io.Writer, list []activate.Listed) error {
 	for _, l := range list {
 		out = append(out, Listed{
 			l.Name, string(l.UUID), l.Running, l.Deflt, l.Next, l.Trial, l.Once, l.Good, l.Incomplete, l.ReadOnly,
-			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, l.Space, l.Created.UTC(),
+			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, known(l.Space), l.Created.UTC(),
 			listedParts(l), listedSnapshots(l),
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"beadm/activate"
+	"beadm/be"
 )
 
 // Pruned prints what prune did, or would do; with all also why others stay.
@@ -16,8 +17,12 @@ func Pruned(w io.Writer, p activate.Pruned, dryRun, all bool) {
 	for _, name := range p.Destroyed {
 		fmt.Fprintf(w, "%s %s\n", word, name)
 	}
-	if dryRun && p.Frees > 0 {
-		fmt.Fprintf(w, "would free %s\n", Size(p.Frees))
+	frees := be.Frees{Bytes: p.FreesAtLeast, AtLeast: p.Frees == nil}
+	if p.Frees != nil {
+		frees.Bytes = *p.Frees
+	}
+	if dryRun && len(p.Destroyed) > 0 {
+		fmt.Fprintf(w, "would free %s\n", Frees(frees))
 	}
 	if len(p.Destroyed) == 0 {
 		fmt.Fprintln(w, "nothing to prune")

@@ -186,8 +186,10 @@ func TestBectlByVariable(t *testing.T) {
 	m.refused(2, "there is no dialect", "--dialect", "zectl", "list", "-H")
 }
 
-// TestConsumers reads what programs of others read, in their way; FIELD.md's
-// table names them with their sources.
+// TestConsumers calls and reads what programs of others do, in their way:
+// src/opnsense/scripts/system/bectl.py of opnsense/core, usr.sbin/freebsd-update
+// and tools/tools/beinstall of freebsd-src, and plugins/modules/beadm.py of
+// ansible-collections/community.general.
 func TestConsumers(t *testing.T) {
 	m := newMachine(t)
 
@@ -232,17 +234,12 @@ func TestConsumers(t *testing.T) {
 
 	t.Run("beinstall.sh", func(t *testing.T) {
 		dir := t.TempDir()
-		for _, args := range [][]string{{"create", "built"}, {"mount", "built", dir}, {"umount", "-f", "built"}, {"activate", "built"}, {"list"}, {"activate", "debian"}, {"destroy", "-F", "built"}} {
-			for _, run := range []func(...string) result{m.bectl} {
-				if r := run(args...); r.code != 0 {
+		// It takes bectl or beadm, whichever it finds.
+		for _, call := range []func(...string) result{m.bectl, m.run} {
+			for _, args := range [][]string{{"create", "built"}, {"mount", "built", dir}, {"umount", "-f", "built"}, {"activate", "built"}, {"list"}, {"activate", "debian"}, {"destroy", "-F", "built"}} {
+				if r := call(args...); r.code != 0 {
 					t.Error(r)
 				}
-			}
-		}
-		// Where beadm is what it finds.
-		for _, args := range [][]string{{"create", "built"}, {"mount", "built", dir}, {"umount", "-f", "built"}, {"activate", "built"}, {"list"}, {"activate", "debian"}, {"destroy", "-F", "built"}} {
-			if r := m.run(args...); r.code != 0 {
-				t.Error(r)
 			}
 		}
 	})

@@ -6,6 +6,15 @@ import (
 	"testing"
 )
 
+func TestListOfAllExcludesItsParts(t *testing.T) {
+	for _, flags := range []string{"-ad", "-as", "-ads"} {
+		var out, errs strings.Builder
+		if code := run([]string{"beadm", "list", flags}, streams{out: &out, err: &errs}); code != 2 || out.Len() > 0 || !strings.Contains(errs.String(), "-a is -ds") {
+			t.Errorf("list %s: %d %q %q", flags, code, out.String(), errs.String())
+		}
+	}
+}
+
 // TestJoinedFlags: short flags written together are those written apart.
 func TestJoinedFlags(t *testing.T) {
 	words := func(args string) []string {

@@ -15,8 +15,9 @@ import (
 )
 
 // Init makes a guest one of boot environments: its root becomes the first of
-// them, called name, without being copied, and a guest that runs goes on. It
-// may be repeated.
+// them, called name, without being copied, and a guest that runs goes on. A root
+// that is a plain directory is copied into a subvolume, while the guest does not
+// run. It may be repeated.
 func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Reporter) error {
 	if err := be.CheckName(name); err != nil {
 		return err
@@ -36,13 +37,28 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 			return err
 		}
 	}
+	plain := m.Place.IsPlain()
+	if plain {
+		if err := m.mayCopy(ctx); err != nil {
+			return err
+		}
+	}
 	if dryRun {
-		if !adopted {
+		if plain {
+			kept, err := m.Place.KeepsPlain()
+			if err != nil {
+				return err
+			}
+			say.Would("copy " + m.Place.Root + " into a subvolume, " + filepath.Join(m.Place.Dir(), "@be-"+name) + ", leave a link to that, and keep the old one as " + kept)
+		} else if !adopted {
 			say.Would("move " + m.Place.Root + " to " + filepath.Join(m.Place.Dir(), "@be-"+name) + " and leave a link")
 		}
 		return nil
 	}
-	if !adopted {
+	switch {
+	case plain:
+		say.Step("copy " + m.Place.Root + " into a subvolume in " + m.Place.Dir())
+	case !adopted:
 		say.Step("move " + m.Place.Root + " to " + m.Place.Dir())
 	}
 	if err := m.Place.Make(); err != nil {
@@ -53,8 +69,20 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 		return err
 	}
 	defer unlock()
-	if err := m.Place.Adopt(name); err != nil {
+	kept, err := "", error(nil)
+	switch {
+	case m.Place.IsPlain():
+		kept, err = m.Place.AdoptPlain(ctx, name, func() error { return m.mayCopy(ctx) })
+	case adopted:
+		kept, err = m.Place.EndPlain()
+	default:
+		err = m.Place.Adopt(name)
+	}
+	if err != nil {
 		return err
+	}
+	if kept != "" {
+		say.Note("what was at %s is kept as %s: delete it when you do not need it any more", m.Place.Root, kept)
 	}
 	return m.with(ctx, func(t *Target) error {
 		s, err := t.Look(ctx)
@@ -69,6 +97,18 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 		}
 		return t.Setup(ctx, SetupOptions{Loader: state.LoaderConfig{Kind: "stub", Dir: m.Place.Loader(), Args: []string{}}})
 	})
+}
+
+// mayCopy says, as an error, why the root of the guest cannot be copied now.
+func (m *Machine) mayCopy(ctx context.Context) error {
+	running, err := m.Running(ctx)
+	if err != nil {
+		return err
+	}
+	if running {
+		return be.E(be.InUse, "cannot adopt %s: its root is a plain directory, which is copied into a subvolume, and it runs: stop it, run beadm guest init %s, and start it again", m.Place.Root, m.Guest.Name)
+	}
+	return m.mountedBelow()
 }
 
 // GiveBack gives the guest back as it was before Init, with the root that it

@@ -93,7 +93,7 @@ func (p Place) Point(name string) error {
 	return syncDirs(filepath.Dir(p.Root))
 }
 
-// CanAdopt says, as an error, why Adopt cannot.
+// CanAdopt says, as an error, why neither Adopt nor AdoptPlain can.
 func (p Place) CanAdopt() error {
 	if _, adopted, err := p.Current(); adopted || err != nil {
 		return err
@@ -104,6 +104,9 @@ func (p Place) CanAdopt() error {
 	}
 	if !info.IsDir() {
 		return be.E(be.NoStore, "cannot adopt %s: it is not a directory", p.Root)
+	}
+	if p.IsPlain() {
+		return nil
 	}
 	return isSubvolume(p.Root)
 }
@@ -223,7 +226,7 @@ func (p Place) Released() bool {
 
 // Forget removes what Adopt made, once nothing of the guest is in it.
 func (p Place) Forget() error {
-	for _, name := range []string{"loader", "lock", "next"} {
+	for _, name := range []string{"loader", "lock", "next", "copying", "copying.new"} {
 		if err := os.RemoveAll(filepath.Join(p.Dir(), name)); err != nil {
 			return fmt.Errorf("cannot forget %s: %w", p.Root, err)
 		}

@@ -93,7 +93,7 @@ func standings(c *cli.Context) ([]activate.GuestStanding, error) {
 func guestInitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "init", Usage: "give guests boot environments: what each runs is its first", ArgsUsage: "GUEST...",
-		Description: "Its root is not copied, and a guest that runs goes on. In its place is a link\nfrom then on. GUEST may be a pattern.",
+		Description: "Its root is not copied, and a guest that runs goes on. In its place is a link\nfrom then on. A root that is no subvolume is copied into one, while the guest is\nstopped, and kept. GUEST may be a pattern.",
 		Flags:       []cli.Flag{&cli.StringFlag{Name: "name", Value: "default", Usage: "call it `BE`"}, dryRun()},
 		Action: func(c *cli.Context) error {
 			return namedGuests(c, func(m *activate.Machine, say activate.Reporter) error {

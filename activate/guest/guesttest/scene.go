@@ -3,10 +3,12 @@
 package guesttest
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,7 +19,10 @@ import (
 // Debian to be cloned.
 type Disk struct {
 	Top    string
+	device string
 	debian string
+
+	intruder string // the program; what a test makes of PATH later does not matter
 }
 
 // NewDisk makes one; it is gone when the test ends. archive is where
@@ -51,7 +56,7 @@ func NewDisk(t *testing.T, cached string) *Disk {
 		t.Errorf("%s stays busy", top)
 		unix.Unmount(top, unix.MNT_DETACH)
 	})
-	d := &Disk{Top: top, debian: filepath.Join(top, "debian")}
+	d := &Disk{Top: top, device: device, debian: filepath.Join(top, "debian"), intruder: buildIntruder(t)}
 	sh(t, "btrfs", "subvolume", "create", d.debian)
 	sh(t, "tar", "-C", d.debian, "--numeric-owner", "--xattrs", "--acls", "-xpf", archive)
 	return d
@@ -63,6 +68,28 @@ func (d *Disk) Clone(t *testing.T, dir string) {
 	check(t, os.MkdirAll(filepath.Dir(dir), 0o755))
 	sh(t, "btrfs", "subvolume", "snapshot", d.debian, dir)
 }
+
+// Shift gives all of dir to the ids of a user namespace that begins at FirstID.
+func Shift(t *testing.T, dir string) {
+	t.Helper()
+	check(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		if err := os.Lchown(path, int(st.Uid)+FirstID, int(st.Gid)+FirstID); err != nil || d.Type()&fs.ModeSymlink != 0 {
+			return err
+		}
+		return unix.Chmod(path, st.Mode&0o7777)
+	}))
+}
+
+// FirstID is the host's number of the root of a guest with ids of its own.
+const FirstID = 1000000 &^ 0xffff
 
 // Point makes root a link to dir, a path beside it or below that, by one rename.
 func Point(t *testing.T, root, dir string) {

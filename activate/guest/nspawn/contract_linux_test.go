@@ -16,5 +16,10 @@ func TestContract(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	guesttest.Run(t, guesttest.Scene{Runtime: New(Config{Dir: dir, LogDir: t.TempDir()}), Guest: name, Root: filepath.Join(dir, name), Disk: disk})
+	r := New(Config{Dir: dir, LogDir: t.TempDir()})
+	guesttest.Run(t, guesttest.Scene{Runtime: r, Guest: name, Root: filepath.Join(dir, name), Disk: disk})
+	t.Run("ids of its own", func(t *testing.T) {
+		name := name + "-ids"
+		guesttest.Confined(t, guesttest.Scene{Runtime: r, Guest: name, Root: filepath.Join(dir, name), Disk: disk, Own: guesttest.Shift})
+	})
 }

@@ -320,6 +320,9 @@ type Listed struct {
 	Good  bool
 	// Guests are the boot environments of guests that belong to it.
 	Guests []state.GuestBE
+	// Parts and Snapshots are there once Detail has looked for them.
+	Parts     []be.Part
+	Snapshots []be.Snapshot
 }
 
 // List returns all boot environments with their state, as the store sorts

@@ -37,6 +37,16 @@ type Snapshot struct {
 	Space   int64
 }
 
+// Part is one file system or subvolume of a boot environment.
+type Part struct {
+	Location   string // as the store's own tools name it
+	Path       string // in the boot environment: "/" is its root; empty where it is mounted nowhere
+	Mountpoint string // where it is mounted now; empty if it is not
+	Space      int64  // bytes that it and its snapshots hold, without what is below it; -1 if that is not known
+	Created    time.Time
+	Origin     string // what it was cloned from, as Location names it; empty if nothing
+}
+
 // Volume is one of the two file systems that stand beside the boot
 // environments of a target, in none of them.
 type Volume string
@@ -244,6 +254,13 @@ type Sealer interface {
 // With part it belongs to a boot environment, and is cloned and switched with it.
 type MountSnapshotter interface {
 	VolumeAt(ctx context.Context, dir string) (v Volume, part bool, err error)
+}
+
+// PartLister is a Store that can say what a boot environment consists of: its
+// root, first, and the file systems or subvolumes that are cloned and switched
+// with it, by location. An incomplete one is listed too.
+type PartLister interface {
+	Parts(ctx context.Context, name string) ([]Part, error)
 }
 
 // SnapshotMeasurer is a Store that has to look up, file by file, what a snapshot

@@ -44,13 +44,13 @@ type RestoreOptions struct {
 // Restored says what became of what a snapshot holds. Paths are relative to the
 // top of the shared dataset.
 type Restored struct {
-	Mailboxes []string `json:"mailboxes"`    // of one file, that got messages back
-	Messages  int      `json:"messages"`     // that they got
-	Brought   int      `json:"brought_back"` // names that were not there: files, links, messages of a Maildir
-	Same      int      `json:"same"`         // as in the snapshot, or gone on from there
-	SetAside  []string `json:"set_aside"`    // what stood where something else is again
-	Directory string   `json:"directory"`    // where that is, below the shared dataset; empty if none
-	Locked    []string `json:"locked"`       // mailboxes whose lock nobody gave up: nothing was done to them
+	Mailboxes []string `json:"mailboxes,omitempty"` // of one file, that got messages back
+	Messages  int      `json:"messages"`            // that they got
+	Brought   int      `json:"brought_back"`        // names that were not there: files, links, messages of a Maildir
+	Same      int      `json:"same"`                // as in the snapshot, or gone on from there
+	SetAside  []string `json:"set_aside,omitempty"` // what stood where something else is again
+	Directory string   `json:"directory"`           // where that is, below the shared dataset; empty if none
+	Locked    []string `json:"locked,omitempty"`    // mailboxes whose lock nobody gave up: nothing was done to them
 }
 
 // Restore brings back what the snapshot holds and the shared dataset does not,

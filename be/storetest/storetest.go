@@ -100,6 +100,7 @@ func Run(t *testing.T, f Fixture) {
 		{"MountStaysInside", testMountStaysInside},
 		{"CompleteMounts", testCompleteMounts},
 		{"Snapshots", testSnapshots},
+		{"Parts", testParts},
 		{"Volumes", testVolumes},
 		{"Elsewhere", testElsewhere},
 		{"RootRef", testRootRef},

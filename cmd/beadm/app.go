@@ -51,6 +51,9 @@ func run(args []string, io streams) int {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	io.out, io.err = heardOrNot{io.out}, heardOrNot{io.err}
 	app := newApp(io)
+	if words, is := asBectl(app, args); is {
+		return reportBectl(io, app.RunContext(ctx, words))
+	}
 	err := app.RunContext(ctx, reorder(app, args))
 	return report(io.err, err)
 }
@@ -91,8 +94,8 @@ func commands() []*cli.Command {
 		renameCommand(), describeCommand(), pruneCommand(),
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
-		setupCommand(), shareCommand(), syncCommand(), guestCommand(), completionCommand(), helpCommand(), versionCommand(),
-		trialFailedCommand(), trialDeadmanCommand(), trialNotifyCommand(), kernelChangedCommand(), earlyBootCommand(), stubConsumeCommand(), completeCommand(),
+		setupCommand(), shareCommand(), syncCommand(), guestCommand(), completionCommand(), schemaCommand(), helpCommand(), versionCommand(),
+		trialFailedCommand(), trialDeadmanCommand(), trialNotifyCommand(), kernelChangedCommand(), earlyBootCommand(), stubConsumeCommand(), completeCommand(), bectlCommand(),
 	}
 }
 
@@ -138,6 +141,7 @@ func newApp(io streams) *cli.App {
 			&cli.StringFlag{Name: "beroot", Aliases: []string{"r"}, EnvVars: []string{"BEADM_BEROOT"}, Usage: "where the boot environments live: `LOC` is POOL/ROOT, a directory on btrfs, or dir:/PATH"},
 			&cli.StringFlag{Name: "root", EnvVars: []string{"BEADM_ROOT"}, Value: "/", Usage: "the root that runs is mounted at `DIR`"},
 			&cli.StringFlag{Name: "config", EnvVars: []string{"BEADM_CONFIG"}, Usage: "read `FILE` in place of /etc/beadm/beadm.conf"},
+			&cli.StringFlag{Name: "dialect", EnvVars: []string{"BEADM_DIALECT"}, Usage: "behave as `D`: bectl or illumos; called as bectl it is bectl"},
 			&cli.BoolFlag{Name: "json", EnvVars: []string{"BEADM_JSON"}, Usage: "print JSON"},
 			&cli.BoolFlag{Name: "foreign", EnvVars: []string{"BEADM_FOREIGN"}, Usage: "change a store that another host set up"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, EnvVars: []string{"BEADM_VERBOSE"}, Usage: "say each step"},
@@ -217,6 +221,7 @@ func reorder(app *cli.App, args []string) []string {
 // argument that is none.
 func leadingFlags(flags []cli.Flag, args []string) (taken, left []string) {
 	for i := 0; i < len(args); i++ {
+		args = apart(flags, args, i)
 		n := flagWords(flags, args[i:])
 		if n == 0 {
 			return taken, args[i:]
@@ -234,6 +239,7 @@ func splitFlags(flags, global []cli.Flag, args []string) (taken, left []string) 
 		if args[i] == "--" {
 			return taken, append(left, args[i:]...)
 		}
+		args = apart(all, args, i)
 		if n := flagWords(all, args[i:]); n > 0 {
 			taken = append(taken, args[i:i+n]...)
 			i += n - 1

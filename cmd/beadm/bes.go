@@ -18,69 +18,6 @@ func dryRun() cli.Flag {
 	return &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "say what would be done, change nothing"}
 }
 
-func listCommand() *cli.Command {
-	return &cli.Command{
-		Name: "list", Usage: "list the boot environments", ArgsUsage: "[BE]",
-		Description: "Active shows N for the one that runs now, R for the one that boots next\n(an armed trial too), T for one that boots once.",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "H", Usage: "for scripts: no header, fixed fields"},
-			&cli.StringFlag{Name: "dialect", Usage: "fields of -H: `D` is illumos (7, by semicolons) or bectl (5, by tabs)", Value: render.NativeDialect()},
-			&cli.StringFlag{Name: "k", Usage: "sort by `KEY`: name, date, space", Value: "date"},
-			&cli.StringFlag{Name: "K", Usage: "sort by `KEY`, descending"},
-		},
-		Action: func(c *cli.Context) error {
-			a, err := args(c, 0, 1)
-			if err != nil {
-				return err
-			}
-			t, done, err := target(c)
-			if err != nil {
-				return err
-			}
-			defer done()
-			list, err := t.List(c.Context)
-			if err != nil {
-				return err
-			}
-			if len(a) == 1 {
-				if err := be.CheckName(a[0]); err != nil {
-					return err
-				}
-				list = only(list, a[0])
-				if len(list) == 0 {
-					return be.E(be.NotFound, "there is no boot environment %s: beadm list shows those there are", a[0])
-				}
-			}
-			key, descending := c.String("k"), false
-			if c.IsSet("K") {
-				key, descending = c.String("K"), true
-			}
-			if err := t.Measure(c.Context, list); err != nil {
-				return err
-			}
-			if err := render.Sort(list, key, descending); err != nil {
-				return err
-			}
-			switch {
-			case c.Bool("json"):
-				return render.ListJSON(c.App.Writer, list)
-			case c.Bool("H"):
-				return render.ListFields(c.App.Writer, list, c.String("dialect"))
-			}
-			return render.ListText(c.App.Writer, list)
-		},
-	}
-}
-
-func only(list []activate.Listed, name string) []activate.Listed {
-	for _, l := range list {
-		if l.Name == name {
-			return []activate.Listed{l}
-		}
-	}
-	return nil
-}
-
 func createCommand() *cli.Command {
 	return &cli.Command{
 		Name: "create", Usage: "clone a boot environment", ArgsUsage: "BE[@SNAP]",

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"beadm/activate"
 	"beadm/be"
 )
 
@@ -15,18 +16,20 @@ import (
 // is there to complete is in one place. It gets the words after "beadm", the
 // last one unfinished.
 var completionScripts = map[string]string{
-	// COMP_WORDS is cut at colons and equals signs, which names and flags hold:
+	// COMP_WORDS is cut at colons, equals and at signs, which names and flags hold:
 	// the words are read from the line, and what stands before the last of
-	// those signs stays on it.
+	// those signs stays on it; an at sign is itself replaced.
 	"bash": `_beadm() {
-	local IFS=$' \t\n' line=${COMP_LINE:0:COMP_POINT} cur word
+	local IFS=$' \t\n' line=${COMP_LINE:0:COMP_POINT} cur word stays
 	local -a words
 	read -ra words <<<"$line"
 	[[ $line == *[[:blank:]] ]] && words+=("")
 	cur=${words[-1]}
+	stays=${cur%"${cur##*[:=]}"}
+	[[ $COMP_WORDBREAKS == *@* && ${cur#"$stays"} == *@* ]] && stays=${cur%@*}
 	COMPREPLY=()
 	while IFS= read -r word; do
-		[[ $word == "$cur"* ]] && COMPREPLY+=("${word#"${cur%"${cur##*[:=]}"}"}")
+		[[ $word == "$cur"* ]] && COMPREPLY+=("${word#"$stays"}")
 	done < <(beadm complete -- "${words[@]:1}" 2>/dev/null)
 }
 complete -o default -F _beadm beadm
@@ -91,7 +94,8 @@ func complete(c *cli.Context, words []string) []string {
 	last := words[len(words)-1]
 	cmds, flags := c.App.Commands, c.App.Flags
 	var command *cli.Command
-	given := 0 // arguments of the command before the last word
+	given := 0     // arguments of the command before the last word
+	about := false // it is help, or schema: what follows are commands, and not run
 	for i := 0; i < len(words)-1; i++ {
 		w := words[i]
 		switch {
@@ -101,7 +105,7 @@ func complete(c *cli.Context, words []string) []string {
 			if !strings.Contains(w, "=") && takesValue(flags, strings.TrimLeft(w, "-")) {
 				name := strings.TrimLeft(w, "-")
 				if i++; i == len(words)-1 {
-					return valuesOf(c, name)
+					return valuesOf(c, name, last)
 				}
 				if command == nil && c.Set(name, words[i]) != nil {
 					return nil
@@ -113,6 +117,9 @@ func complete(c *cli.Context, words []string) []string {
 				if sub.HasName(w) {
 					command, cmds, flags, named = sub, sub.Subcommands, sub.Flags, true
 				}
+			}
+			if named && !about && (command.Name == "help" || command.Name == "schema") {
+				cmds, about = c.App.Commands, true
 			}
 			if !named {
 				given++
@@ -134,21 +141,35 @@ func complete(c *cli.Context, words []string) []string {
 			out = append(out, sub.Name)
 		}
 	}
-	if command != nil && given == 0 && command.Name != "create" && strings.Contains(command.ArgsUsage, "BE") {
-		out = append(out, names(c)...)
+	if command == nil || about {
+		return out
 	}
-	if command != nil && strings.HasPrefix(command.ArgsUsage, "GUEST") {
+	switch {
+	case given > 0 || command.Name == "create":
+	case strings.Contains(last, "@") && (command.Name == "destroy" || command.Name == "rollback"):
+		out = append(out, snapshots(c, last)...)
+	case strings.Contains(command.ArgsUsage, "BE"):
+		out = append(out, names(c)...)
+	case strings.HasPrefix(command.ArgsUsage, "SNAPSHOT"):
+		out = append(out, shareSnapshots(c)...)
+	}
+	if strings.HasPrefix(command.ArgsUsage, "GUEST") {
 		out = append(out, guestNames(c)...)
 	}
-	if command != nil && given == 0 && strings.Contains(command.ArgsUsage, "|") {
+	if given == 0 && strings.Contains(command.ArgsUsage, "|") {
 		out = append(out, strings.Split(command.ArgsUsage, "|")...)
 	}
 	return out
 }
 
-func valuesOf(c *cli.Context, flag string) []string {
+func valuesOf(c *cli.Context, flag, last string) []string {
 	switch flag {
-	case "e", "from", "to":
+	case "e":
+		if strings.Contains(last, "@") {
+			return snapshots(c, last)
+		}
+		return names(c)
+	case "from", "to", "give-up", "pin", "unpin":
 		return names(c)
 	case "guest", "g", "jail", "j", "zone", "z", "exclude", "canary":
 		return guestNames(c)
@@ -182,30 +203,69 @@ func guestNames(c *cli.Context) (out []string) {
 }
 
 // names of the boot environments, if whoever types may list them.
-func names(c *cli.Context) []string {
-	if os.Geteuid() != 0 {
+func names(c *cli.Context) (out []string) {
+	asked(c, func(t *activate.Target) {
+		all, err := t.Store.List(c.Context)
+		if err != nil {
+			return
+		}
+		for _, b := range all {
+			out = append(out, b.Name)
+		}
+	})
+	return out
+}
+
+// snapshots of the boot environment that stands before the @ of word.
+func snapshots(c *cli.Context, word string) (out []string) {
+	name, _, _ := be.SplitSnapshot(word)
+	if be.CheckName(name) != nil {
 		return nil
+	}
+	asked(c, func(t *activate.Target) {
+		all, err := t.Store.Snapshots(c.Context, name)
+		if err != nil {
+			return
+		}
+		for _, sn := range all {
+			out = append(out, name+"@"+sn.Name)
+		}
+	})
+	return out
+}
+
+// shareSnapshots are those of the shared data.
+func shareSnapshots(c *cli.Context) (out []string) {
+	asked(c, func(t *activate.Target) {
+		all, err := t.ShareSnapshots(c.Context)
+		if err != nil {
+			return
+		}
+		for _, sn := range all {
+			out = append(out, sn.Name)
+		}
+	})
+	return out
+}
+
+// asked opens what the words typed so far are about, for one who may look at
+// it.
+func asked(c *cli.Context, look func(t *activate.Target)) {
+	if os.Geteuid() != 0 {
+		return
 	}
 	if c.IsSet("guest") {
 		list, err := askedGuests(c)
 		if err != nil {
-			return nil
+			return
 		}
 		// What the first has the others have, as a rule.
 		c.Context = context.WithValue(c.Context, guestKey{}, &list[0])
 	}
 	t, done, err := target(c)
 	if err != nil {
-		return nil
+		return
 	}
 	defer done()
-	all, err := t.Store.List(c.Context)
-	if err != nil {
-		return nil
-	}
-	var out []string
-	for _, b := range all {
-		out = append(out, b.Name)
-	}
-	return out
+	look(t)
 }

@@ -365,7 +365,7 @@ func forEachGuest(c *cli.Context, list []guest.Guest, action cli.ActionFunc) (wh
 			c.App.Writer = &said
 		case c.Command.Name == "list" && c.Bool("H"):
 			separator := ";"
-			if c.String("dialect") == "bectl" {
+			if listDialect(c) == "bectl" {
 				separator = "\t"
 			}
 			c.App.Writer = &lines{w: out, before: g.Name + separator}

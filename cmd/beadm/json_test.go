@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -36,6 +37,7 @@ func badKeys(v any, path string) (bad []string) {
 // TestJSON runs every command with --json: one value, keys in one style.
 func TestJSON(t *testing.T) {
 	m := newBareMachine(t)
+	seen := map[string]bool{}
 	value := func(args ...string) map[string]any {
 		t.Helper()
 		r := m.run(append([]string{"--json"}, args...)...)
@@ -49,6 +51,7 @@ func TestJSON(t *testing.T) {
 		if bad := badKeys(v, ""); len(bad) > 0 {
 			t.Errorf("%q: keys %q in %s", args, bad, r.out)
 		}
+		seen[commandIn(args)] = true
 		obj, _ := v.(map[string]any)
 		return obj
 	}
@@ -63,11 +66,22 @@ func TestJSON(t *testing.T) {
 	is(value("create", "new"), "create", "be", "new")
 	is(value("describe", "new", "a text"), "describe", "be", "new")
 	value("list")
+	is(value("snapshot", "new@kept"), "snapshot", "be", "new")
+	value("list", "-a")
+	is(value("prune", "-n", "--keep", "9"), "prune", "dry_run", true)
 	value("status")
+	value("run", "-n", "new", "--", "/bin/true")
 	if v := value("share", "init"); v["command"] != "share init" || v["result"] == nil {
 		t.Errorf("%v", v)
 	}
 	value("share", "status")
+	value("share", "list")
+	check(t, os.Mkdir(filepath.Join(m.root, "var/lib/x"), 0o755))
+	value("share", "snapshot", "kept")
+	value("share", "restore", "-n", "kept", "/var/mail")
+	value("share", "add", "-n", "/var/lib/x")
+	value("share", "remove", "-n", "/var/mail")
+	value("share", "undo", "-n")
 	if v := value("mount", "new"); v["mountpoint"] == nil || !filepath.IsAbs(v["mountpoint"].(string)) {
 		t.Errorf("%v", v)
 	}
@@ -92,6 +106,16 @@ func TestJSON(t *testing.T) {
 		t.Errorf("%v", v)
 	}
 	is(value("status", "--acknowledge"), "status", "dry_run", false)
+	// These take what TestJSON has not: each is validated where its own test asks
+	// for JSON.
+	for _, name := range []string{"guests", "guests activate", "guests rollback", "guest list", "guest status", "guest init", "guest release", "guest boot", "share commit", "sync diff", "sync resolve"} {
+		seen[name] = true
+	}
+	for name := range published() {
+		if !seen[name] {
+			t.Errorf("the JSON of %s is not looked at", name)
+		}
+	}
 	// An error is one sentence all the same, and no value.
 	if r := m.run("--json", "destroy", "-F", "newer"); r.code != 3 || r.out != "" || !strings.HasPrefix(r.err, "beadm: ") {
 		t.Error(r)

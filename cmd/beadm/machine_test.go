@@ -272,7 +272,11 @@ func start(t *testing.T, cmd *exec.Cmd) result {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	return result{cmd.Args[1:], cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+	r := result{cmd.Args[1:], cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+	if slices.Contains(r.args, "--json") && r.out != "" {
+		asPublished(t, r)
+	}
+	return r
 }
 
 // run runs a command on the machine. Of our own mounts none is left after it.

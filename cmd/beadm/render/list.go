@@ -9,7 +9,6 @@ import (
 	"io"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -68,11 +67,7 @@ func flags(l activate.Listed) string {
 func ListText(w io.Writer, list []activate.Listed) error {
 	rows := [][]string{{"BE", "Active", "Mountpoint", "Space", "Policy", "Created"}}
 	for _, l := range list {
-		active := dash(flags(l))
-		if l.Incomplete {
-			active = "!"
-		}
-		rows = append(rows, []string{l.Name, active, dash(l.Mountpoint), space(l), dash(l.Policy), l.Created.Local().Format("2006-01-02 15:04")})
+		rows = append(rows, []string{l.Name, activeColumn(l), dash(l.Mountpoint), space(l.Space), dash(l.Policy), l.Created.Local().Format("2006-01-02 15:04")})
 	}
 	return table(w, rows)
 }
@@ -98,14 +93,6 @@ func table(w io.Writer, rows [][]string) error {
 		}
 	}
 	return nil
-}
-
-// space is what one holds, or a dash where nobody knows.
-func space(l activate.Listed) string {
-	if l.Space < 0 {
-		return "-"
-	}
-	return Size(l.Space)
 }
 
 // Frees is what comes back, as one says it after "frees".
@@ -134,6 +121,14 @@ func dash(s string) string {
 	return s
 }
 
+// activeColumn is for people, who are to see what is incomplete.
+func activeColumn(l activate.Listed) string {
+	if l.Incomplete {
+		return "!"
+	}
+	return dash(flags(l))
+}
+
 // ListFields writes list -H: illumos beadm's seven fields
 // name;uuid;active;mountpoint;bytes;policy;epoch (empty where unknown), or
 // bectl's five, name flags mountpoint space created, by tabs.
@@ -142,15 +137,11 @@ func ListFields(w io.Writer, list []activate.Listed, dialect string) error {
 		var err error
 		switch dialect {
 		case "illumos":
-			bytes := ""
-			if l.Space >= 0 {
-				bytes = strconv.FormatInt(l.Space, 10)
-			}
-			_, err = fmt.Fprintf(w, "%s;%s;%s;%s;%s;%s;%d\n", l.Name, l.UUID, flags(l), l.Mountpoint, bytes, l.Policy, l.Created.Unix())
+			_, err = fmt.Fprintf(w, "%s;%s;%s;%s;%s;%s;%d\n", l.Name, l.UUID, flags(l), l.Mountpoint, bytesField(l.Space), l.Policy, l.Created.Unix())
 		case "bectl":
-			_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Name, dash(flags(l)), dash(l.Mountpoint), space(l), l.Created.Local().Format("2006-01-02 15:04"))
+			err = bectlLine(w, bectlWidths{script: true}, bectlRow{l.Name, flags(l), l.Mountpoint, l.Space, l.Created}, 0)
 		default:
-			err = be.E(be.Usage, "there is no dialect %q: give illumos or bectl", dialect)
+			err = noDialect(dialect)
 		}
 		if err != nil {
 			return err
@@ -179,6 +170,8 @@ type Listed struct {
 	Space       *int64    `json:"space_bytes,omitempty"` // missing where it is not known
 	Created     time.Time `json:"created"`
 
+	Datasets  []ListedPart     `json:"datasets,omitempty"`  // with -d
+	Snapshots []ListedSnapshot `json:"snapshots,omitempty"` // with -s
 	Guests []state.GuestBE `json:"guests,omitempty"` // of guests, that belong to it
 }
 
@@ -186,13 +179,10 @@ type Listed struct {
 func ListJSON(w io.Writer, list []activate.Listed) error {
 	out := []Listed{}
 	for _, l := range list {
-		var bytes *int64
-		if l.Space >= 0 {
-			bytes = &l.Space
-		}
 		out = append(out, Listed{
 			l.Name, string(l.UUID), l.Running, l.Deflt, l.Next, l.Trial, l.Once, l.Good, l.Incomplete, l.ReadOnly,
-			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, bytes, l.Created.UTC(), l.Guests,
+			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, known(l.Space), l.Created.UTC(),
+			listedParts(l), listedSnapshots(l), l.Guests,
 		})
 	}
 	return JSON(w, out)

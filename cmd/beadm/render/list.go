@@ -172,7 +172,7 @@ type Listed struct {
 
 	Datasets  []ListedPart     `json:"datasets,omitempty"`  // with -d
 	Snapshots []ListedSnapshot `json:"snapshots,omitempty"` // with -s
-	Guests []state.GuestBE `json:"guests,omitempty"` // of guests, that belong to it
+	Guests    []state.GuestBE  `json:"guests,omitempty"`    // of guests, that belong to it
 }
 
 // ListJSON writes the list as an array.

@@ -579,6 +579,7 @@ func (t *Target) DestroyWithGuests(ctx context.Context, name string, force, dryR
 						if dryRun {
 							report.Removes = append(report.Removes, r.Removes...)
 							report.Frees += r.Frees
+							report.AtLeast = report.AtLeast || r.AtLeast
 						}
 						return err
 					})

@@ -79,15 +79,16 @@ func stage(ctx context.Context, r *rooted.Root, shareDir string) error {
 
 func fdPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
-// Unstage takes away what Stage mounted, or whatever is mounted on the boot
-// environment's /var/share. Nothing mounted is no error.
+// Unstage takes away what Stage mounted, wherever a rename has brought it, or
+// whatever is mounted on the boot environment's /var/share. Nothing mounted is no
+// error.
 func Unstage(ctx context.Context, root string) error {
 	r, err := rooted.Open(root)
 	if err != nil {
 		return be.E(be.NotFound, "cannot unstage %s: %w", root, err)
 	}
 	defer r.Close()
-	if err := unmountShare(r); err != nil {
+	if err := errors.Join(unmountShare(r), unmountDisplaced(r)); err != nil {
 		return be.E(be.Other, "cannot unmount %s%s: %w", root, MountPoint, err)
 	}
 	return nil

@@ -124,6 +124,9 @@ func makeStaged(ctx context.Context, r *rooted.Root, paths []Path, shareDir stri
 	if err := r.MkdirAll(StagedDir, 0o755); err != nil {
 		return err
 	}
+	if err := give(r, StagedDir); err != nil {
+		return err
+	}
 	var live *rooted.Root
 	if shareDir != "" {
 		var err error
@@ -195,6 +198,10 @@ func makeDirs(r *rooted.Root, at string, paths []Path) error {
 			known[d.path] = d
 		}
 	}
+	uid, gid, err := rootOf(r)
+	if err != nil {
+		return err
+	}
 	for _, p := range paths {
 		if p.State != Linked {
 			continue
@@ -218,7 +225,7 @@ func makeDirs(r *rooted.Root, at string, paths []Path) error {
 		if d.mode&0o2000 != 0 {
 			mode |= fs.ModeSetgid
 		}
-		if err := r.SetAttr(to, rooted.Attr{Mode: mode, GID: d.gid}); err != nil {
+		if err := r.SetAttr(to, rooted.Attr{Mode: mode, UID: uid, GID: gid + d.gid}); err != nil {
 			return err
 		}
 	}

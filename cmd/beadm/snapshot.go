@@ -98,3 +98,34 @@ func destroySnapshot(c *cli.Context, name, snap string) error {
 		return nil
 	})
 }
+
+// rollbackBE is rollback BE@SNAP, or BE SNAP as illumos has it.
+func rollbackBE(c *cli.Context, a []string) error {
+	name, snap, is := be.SplitSnapshot(a[0])
+	if len(a) == 2 {
+		if is {
+			return be.E(be.Usage, "give BE@SNAP, or BE SNAP, not %s %s", a[0], a[1])
+		}
+		snap, is = a[1], true
+	}
+	if !is {
+		return be.E(be.Usage, "%s names no snapshot: give BE@SNAP, or no argument for the previous boot environment", name)
+	}
+	if err := be.CheckName(name); err != nil {
+		return err
+	}
+	if c.IsSet("share") || c.Bool("reboot") {
+		return be.E(be.Usage, "--share and --reboot are for the switch to the previous boot environment: give no BE@SNAP")
+	}
+	return change(c, name, func(t *activate.Target, out *outcome) error {
+		kept, err := t.RollbackBE(c.Context, name, snap, c.Bool("dry-run"))
+		if err != nil {
+			return err
+		}
+		out.Result = map[string]string{"kept": kept}
+		if !c.Bool("json") && !c.Bool("dry-run") {
+			fmt.Fprintln(c.App.Writer, kept)
+		}
+		return nil
+	})
+}

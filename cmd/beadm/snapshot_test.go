@@ -44,6 +44,47 @@ func TestSnapshots(t *testing.T) {
 	m.refused(3, "there is no snapshot debian@mine", "create", "-e", "debian@mine", "x")
 }
 
+// A rollback to a snapshot loses nothing: what was there is another one.
+func TestRollbackToASnapshot(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "-d", "the new one", "new")
+	m.ok("activate", "new") // it gets a menu entry
+	m.ok("activate", "-T")
+	hostname := func(be string) string {
+		dir := strings.TrimSpace(m.ok("mount", "-s", "ro", be))
+		defer m.ok("unmount", be)
+		return strings.TrimSpace(read(t, filepath.Join(dir, "etc/hostname")))
+	}
+	set := func(be, name string) {
+		dir := strings.TrimSpace(m.ok("mount", be))
+		write(t, filepath.Join(dir, "etc/hostname"), name+"\n")
+		m.ok("unmount", be)
+	}
+	set("new", "good")
+	m.ok("snapshot", "new@good")
+	set("new", "bad")
+	if said := m.ok("rollback", "-n", "new@good"); !strings.Contains(said, "would clone") || hostname("new") != "bad" {
+		t.Errorf("the dry run says %q", said)
+	}
+	kept := strings.TrimSpace(m.ok("rollback", "new@good"))
+	if hostname("new") != "good" || hostname(kept) != "bad" || kept == "new" {
+		t.Errorf("new is %s, and %s is %s", hostname("new"), kept, hostname(kept))
+	}
+	again := strings.TrimSpace(m.ok("rollback", kept, "good"))
+	if hostname(kept) != "good" || hostname(again) != "bad" {
+		t.Errorf("%s is %s, and %s is %s", kept, hostname(kept), again, hostname(again))
+	}
+	for _, be := range []string{"new", kept, again} {
+		m.ok("activate", be)
+		m.comeUp()
+		m.is("trying", be, "debian")
+		m.ok("rollback")
+		m.comeUp()
+	}
+	m.ok("snapshot", "debian@s")
+	m.refused(4, "create -e debian@s NEW", "rollback", "debian@s")
+}
+
 func TestWrongSnapshots(t *testing.T) {
 	m := newMachine(t)
 	m.ok("create", "new")
@@ -66,6 +107,11 @@ func TestWrongSnapshots(t *testing.T) {
 		{"create -a new@more", 2, "for boot environments"},
 		{"create -e debian new@more", 2, "for boot environments"},
 		{"create -o readonly=on new@more", 2, "for boot environments"},
+		{"rollback new", 2, "names no snapshot"},
+		{"rollback new@nosuch", 3, "there is no snapshot new@nosuch"},
+		{"rollback nosuch@mine", 3, "nosuch"},
+		{"rollback new@mine mine", 2, "not new@mine mine"},
+		{"rollback --share new@mine", 2, "--share and --reboot"},
 		{"destroy -F new@nosuch", 3, "there is no snapshot new@nosuch"},
 		{"destroy -F new@", 2, "no name of a snapshot"},
 		{"destroy -F nosuch@mine", 3, "nosuch"},

@@ -50,6 +50,7 @@ func TestEveryCommandInEveryState(t *testing.T) {
 		{"destroy -F debian", [7]int{4, 4, 4, 4, 4, 4, 4}},
 		{"destroy -F third", [7]int{0, 0, 4, 0, 0, 0, 4}},
 		{"prune -F --keep 0", [7]int{0, 0, 4, 0, 0, 0, 0}},
+		{"rollback new@kept", [7]int{0, 4, 4, 4, 4, 0, 0}},
 		{"rename new other", [7]int{0, 4, 4, 4, 4, 0, 0}},
 		{"rename debian other", [7]int{4, 4, 4, 4, 4, 4, 4}},
 		{"rename third other", [7]int{0, 0, 4, 0, 0, 0, 4}},

@@ -104,34 +104,39 @@ func (d *doom) inside(ds string) bool {
 	return false
 }
 
-// needed reports whether a snapshot stays: it has a clone that does. If it only
-// has one that goes and hands it on to what was cloned from that, it is passed
-// on first and goes later: as an automatic one, or with the clone if that goes
-// after it.
+// needed reports whether a snapshot stays: what was cloned from it stays, or is
+// promoted and hands it on to what was cloned from that. An automatic one that
+// only one of these is left of goes nevertheless, as nothing is its clone any
+// more once that is promoted; one that somebody else made goes with a clone that
+// goes later.
 func (d *doom) needed(sn *dataset) bool {
 	if known, ok := d.keep[sn.name]; ok {
 		return known
 	}
-	var hands []string
-	need := false
+	var lines []string // clones by which it lives on
+	outside := false
 	for _, c := range cloneNames(sn) {
 		if !d.inside(c) {
-			need = true
+			lines, outside = append(lines, c), true
 		} else if d.hands(c) {
-			hands = append(hands, c)
+			lines = append(lines, c)
 		}
 	}
 	ds, _ := sn.split()
+	need := true
 	switch {
-	case need || len(hands) == 0:
-	case !d.inside(ds):
-		need = true
-	case len(hands) > 1 || d.handsAfter(ds, sn):
-		need, d.unsure = true, true
-	case sn.local(propAuto) != "" || d.order(ds) < d.order(hands[0]):
-		d.passed[sn.name] = hands[0]
-	default:
-		need = true
+	case len(lines) == 0:
+		need = false
+	case !d.inside(ds), sn.number("userrefs") > 0:
+	case sn.local(propAuto) != "":
+		if len(lines) == 1 && !d.handsAfter(ds, sn) {
+			d.passed[sn.name], need = lines[0], false
+		}
+	case outside:
+	case len(lines) > 1 || d.handsAfter(ds, sn):
+		d.unsure = true
+	case d.order(ds) < d.order(lines[0]):
+		d.passed[sn.name], need = lines[0], false
 	}
 	d.keep[sn.name] = need
 	return need
@@ -237,7 +242,11 @@ func (d *doom) ofDataset(ds *dataset, ask asker) (bytes int64, err error) {
 			return bytes, err
 		}
 		if goes {
-			n, err := d.lost(sn, d.t.snapshots(clone)[0], ask)
+			next := &dataset{name: clone}
+			if snaps := d.t.snapshots(clone); len(snaps) > 0 {
+				next = snaps[0]
+			}
+			n, err := d.lost(sn, next, ask)
 			if bytes += n; err != nil {
 				return bytes, err
 			}

@@ -109,7 +109,8 @@ func TestVMGuests(t *testing.T) {
 	out, code = v.Run(3*long, "beadm -g '*' activate --no-auto-confirm new")
 	say(out)
 	if code != 15 {
-		t.Errorf("a batch of which one fails: exit %d", code)
+		why, _ := v.Run(short, "systemctl --no-pager -M two --failed; systemctl --no-pager -M two status broken.service; systemctl --no-pager -M two list-jobs; ls -l /var/lib/machines/two/etc/systemd/system /var/lib/machines/two/etc/systemd/system/multi-user.target.wants; cat /var/lib/machines/two/etc/systemd/system/broken.service")
+		t.Errorf("a batch of which one fails: exit %d\n%s", code, why)
 	}
 	contains(t, "the batch", out, "one on trial", "two fell back", "broken.service")
 	same(t, "what they run", v.Must(short, "readlink /var/lib/machines/*; cat /var/lib/machines/one/etc/patched /var/lib/machines/two/srv/of"), ".beadm/one/@be-new\n.beadm/two/@be-default\nnew\ntwo")
@@ -122,6 +123,9 @@ func TestVMGuests(t *testing.T) {
 		numbered(t, v, m)
 	}
 
+	if t.Failed() {
+		t.FailNow()
+	}
 	say("the power fails")
 	v.Cut()
 	v = d.Start(vmtest.Options{Memory: 1536})

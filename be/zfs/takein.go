@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -170,7 +171,22 @@ func (s *Store) takeIn(ctx context.Context, tk Taken, name, base string) error {
 			}
 		}
 	}
+	dropMountPoints(t.parts(top), tk.At, base)
 	return nil
+}
+
+// dropMountPoints removes the empty directories at and below at, where nothing
+// is mounted any more, that a host's boot after a cut has made for parts of what
+// was mounted there.
+func dropMountPoints(parts []*dataset, at, base string) {
+	for _, d := range slices.Backward(parts) {
+		for _, above := range []string{at, base} {
+			rest, below := strings.CutPrefix(d.value("mountpoint"), above+"/")
+			for ; below && rest != "."; rest = path.Dir(rest) {
+				os.Remove(path.Join(at, rest)) // what is not empty stays
+			}
+		}
+	}
 }
 
 // remount is the mountpoint of a part of what is to be below to and was below

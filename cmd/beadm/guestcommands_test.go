@@ -121,7 +121,7 @@ func TestBadInputForGuests(t *testing.T) {
 		{"-g gb01 destroy -F default", 4, "default"},
 		{"-g gb01 share init --stop x.service", 2, "--stop-all"},
 		{"-g gb02 create new", 10, "beadm guest init gb02"},
-		{"guest init foreign", 10, "not on btrfs"},
+		{"guest init foreign", 10, "neither on btrfs nor on ZFS"},
 		{"guest init nobody", 3, "there is no guest nobody"},
 		{"guest init", 2, "at least 1 argument"},
 		{"guest init gb02 --name -x", 2, "-x"},

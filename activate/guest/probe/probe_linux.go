@@ -36,9 +36,18 @@ const (
 func Systemd(ctx context.Context, leader int) (guest.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	socket, err := busOf(leader)
+	root, err := unix.Open("/proc/"+strconv.Itoa(leader)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return guest.Health{}, fmt.Errorf("cannot ask the guest's systemd: %w", err)
+	}
+	defer unix.Close(root)
+	// Until then it is the runtime, in the host's root, whose bus is the host's.
+	if begun, err := hasBegun(leader, root); err != nil || !begun {
+		return guest.Health{Why: "its init has not begun yet"}, err
+	}
+	socket, err := busOf(root)
 	if errors.Is(err, unix.ENOENT) {
-		if expectsBus(leader) {
+		if expectsBus(leader, root) {
 			return guest.Health{Why: "it has no system bus yet"}, nil
 		}
 		age, aerr := ageOf(leader)
@@ -64,14 +73,28 @@ func Systemd(ctx context.Context, leader int) (guest.Health, error) {
 	return h, nil
 }
 
+// hasBegun says that leader, whose root is open at root, is the guest's init, and
+// no longer the runtime on its way there.
+func hasBegun(leader, root int) (bool, error) {
+	var theirs, ours unix.Stat_t
+	if err := errors.Join(unix.Fstat(root, &theirs), unix.Stat("/", &ours)); err != nil {
+		return false, err
+	}
+	if theirs.Dev == ours.Dev && theirs.Ino == ours.Ino {
+		return false, nil
+	}
+	name, err := nameOf(leader)
+	return name != "systemd-nspawn" && name != "lxc-start" && !strings.HasPrefix(name, "(sd-"), err
+}
+
+func nameOf(pid int) (string, error) {
+	name, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+	return strings.TrimSpace(string(name)), err
+}
+
 // expectsBus says that the guest will have a system bus once its systemd has come
 // so far: one that hangs before that is not up.
-func expectsBus(leader int) bool {
-	root, err := unix.Open("/proc/"+strconv.Itoa(leader)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(root)
+func expectsBus(leader, root int) bool {
 	has := func(name string) bool {
 		fd, err := unix.Openat2(root, name, &unix.OpenHow{
 			Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
@@ -81,7 +104,9 @@ func expectsBus(leader int) bool {
 		}
 		return err == nil
 	}
-	return has("run/systemd/system") && (has("usr/lib/systemd/system/dbus.socket") || has("lib/systemd/system/dbus.socket"))
+	name, _ := nameOf(leader)
+	isSystemd := name == "systemd" || has("run/systemd/system")
+	return isSystemd && (has("usr/lib/systemd/system/dbus.socket") || has("lib/systemd/system/dbus.socket"))
 }
 
 // nobody is what root is in a user namespace that does not know it
@@ -90,12 +115,7 @@ const nobody = 65534
 
 // busOf finds the socket as a process of the guest would, and follows no
 // link out of its root.
-func busOf(leader int) (*os.File, error) {
-	root, err := unix.Open("/proc/"+strconv.Itoa(leader)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(root)
+func busOf(root int) (*os.File, error) {
 	fd, err := unix.Openat2(root, busSocket, &unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,

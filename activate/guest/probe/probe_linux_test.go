@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -116,5 +117,19 @@ func TestHostileBus(t *testing.T) {
 				t.Errorf("it took %d MiB", took>>20)
 			}
 		})
+	}
+}
+
+// What still has the host's root is the runtime: the host's own bus says nothing
+// of the guest.
+func TestInitThatHasNotBegun(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	h, err := Systemd(t.Context(), cmd.Process.Pid)
+	if err != nil || h.Up || !strings.Contains(h.Why, "not begun") {
+		t.Errorf("%+v, %v", h, err)
 	}
 }

@@ -194,9 +194,9 @@ func TestGuestsFromATemplate(t *testing.T) {
 	}
 }
 
-// Nothing of what is refused changes anything.
 var spaceBytes = regexp.MustCompile(`"space_bytes": \d+`)
 
+// Nothing of what is refused changes anything.
 func TestTemplateRefusals(t *testing.T) {
 	h, template := templates(t, "gx")
 	name := h.names[0]

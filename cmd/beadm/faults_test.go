@@ -338,6 +338,7 @@ func TestDebtsOutliveAThird(t *testing.T) {
 	m.switchTo("@be-b")
 	m.ok("boot")
 	m.locked("alice")
+	m.ok("confirm")
 	m.ok("destroy", "-F", "debian")
 }
 

@@ -124,9 +124,9 @@ func TestRollbackShare(t *testing.T) {
 	m.comeUp()
 	m.is("trying", "new", "debian")
 	m.refused(2, "not in the shared data", "rollback", "--share=/etc/passwd")
-	m.refused(2, "beadm: a path of --share is empty", "rollback", "--share=")
+	m.refused(2, "of --share is empty", "rollback", "--share=")
 	m.refused(3, "the snapshot does not have it", "rollback", "--share=/var/mail/alice,/var/mail/nobody")
-	m.refused(2, "takes no argument", "rollback", "--share", "/var/mail")
+	m.refused(2, "give the paths as --share=/var/mail", "rollback", "--share", "/var/mail")
 	before := m.snapshotWorld()
 	if out := m.ok("rollback", "-n", "--share=/var/mail"); !strings.Contains(out, "would bring back mail from snapshot beadm-") || !strings.Contains(out, " when debian boots") {
 		t.Errorf("rollback -n:\n%s", out)

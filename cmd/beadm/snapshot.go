@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -104,6 +105,9 @@ func destroySnapshot(c *cli.Context, name, snap string) error {
 
 // rollbackBE is rollback BE@SNAP, or BE SNAP as illumos has it.
 func rollbackBE(c *cli.Context, a []string) error {
+	if c.IsSet("share") && strings.HasPrefix(a[0], "/") {
+		return be.E(be.Usage, "give the paths as --share=%s", strings.Join(a, ","))
+	}
 	name, snap, is := be.SplitSnapshot(a[0])
 	if len(a) == 2 {
 		if is {

@@ -74,13 +74,13 @@ func (m *Machine) with(ctx context.Context, do func(t *Target) error) error {
 // now is the guest as it is: it is looked up anew.
 func (m *Machine) now(ctx context.Context) (guest.Guest, error) {
 	all, err := m.Runtime.List(ctx)
-	if err != nil {
-		return guest.Guest{}, err
-	}
 	for _, g := range all {
 		if g.Name == m.Guest.Name {
 			return g, nil
 		}
+	}
+	if err != nil {
+		return guest.Guest{}, err
 	}
 	return guest.Guest{}, be.E(be.NotFound, "there is no guest %s of %s any more", m.Guest.Name, m.Runtime.Name())
 }

@@ -33,6 +33,7 @@ type paper struct {
 	starts  int    // how often it was started
 	on      hooks  // called first
 	ill     string // in which root a service fails
+	beside  error  // another guest cannot be read
 }
 
 type hooks struct {
@@ -52,7 +53,7 @@ func (p *paper) List(context.Context) ([]guest.Guest, error) {
 	if err := call(p.on.list); err != nil {
 		return nil, err
 	}
-	return []guest.Guest{{Name: p.name, Runtime: "paper", Root: p.root, Running: p.running}}, nil
+	return []guest.Guest{{Name: p.name, Runtime: "paper", Root: p.root, Running: p.running}}, p.beside
 }
 
 func (p *paper) Start(context.Context, guest.Guest) error {
@@ -340,6 +341,24 @@ func TestGuestIsStartedByHandMeanwhile(t *testing.T) {
 func unmountShare(p *paper) {
 	at, _ := filepath.EvalSymlinks(p.root)
 	unix.Unmount(filepath.Join(at, "var/share"), 0)
+}
+
+// A guest whose neighbour cannot be read is switched, and made ready as the host
+// boots.
+func TestGuestBesideOneThatCannotBeRead(t *testing.T) {
+	m, p := newPaper(t)
+	p.beside = errors.New("cannot look at db1: its configuration is not whole")
+	arm(t, m)
+	if res := m.Switch(t.Context(), nil); res.Outcome != Confirmed {
+		t.Errorf("%+v", res)
+	}
+	p.runs(t, m, "new")
+	p.running = false
+	unmountShare(p)
+	_, err := m.BootHost(t.Context())
+	must(t, err)
+	must(t, p.startNow())
+	p.runs(t, m, "new")
 }
 
 // What cannot be stopped runs on, with nothing armed.

@@ -114,6 +114,7 @@ func TestCapabilitiesAreTakenFromEitherList(t *testing.T) {
 // A container whose configuration does not load hides no other.
 func TestListBesideABadContainer(t *testing.T) {
 	path := t.TempDir()
+	t.Cleanup(func() { os.RemoveAll(filepath.Join(lockDir, filepath.Dir(path))) })
 	for name, line := range map[string]string{"bad": "lxc.include = /nowhere", "good": "lxc.rootfs.path = dir:" + filepath.Join(path, "good", "rootfs")} {
 		if err := os.MkdirAll(filepath.Join(path, name, "rootfs"), 0o755); err != nil {
 			t.Fatal(err)

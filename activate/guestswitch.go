@@ -190,6 +190,9 @@ func (m *Machine) start(ctx context.Context, before []string) (up time.Time, err
 	if be.KindOf(err) == be.InUse {
 		// Somebody has started it meanwhile, from a root that was not ready.
 		if err = m.Runtime.Stop(ctx, m.Guest); err == nil {
+			err = m.with(ctx, func(t *Target) error { return t.MountShare(ctx) })
+		}
+		if err == nil {
 			err = m.Runtime.Start(ctx, m.Guest)
 		}
 	}

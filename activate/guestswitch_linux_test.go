@@ -484,6 +484,70 @@ func TestBatchIsInterruptedBeforeItBegins(t *testing.T) {
 	}
 }
 
+// A trial that was armed with the host's is the host's: a batch neither takes it
+// back nor carries it out.
+func TestBatchLeavesTheTrialWithTheHosts(t *testing.T) {
+	m, p := newPaper(t)
+	st, err := m.stand(t.Context())
+	must(t, err)
+	was := st.runs
+	var uuid be.UUID
+	must(t, m.with(t.Context(), func(t *Target) error {
+		all, err := t.Store.List(context.Background())
+		for _, b := range all {
+			if b.Name == "new" {
+				uuid = b.UUID
+			}
+		}
+		return err
+	}))
+	host, starts := be.NewUUID(), p.starts
+	waits := func(what string) {
+		t.Helper()
+		st, err := m.stand(t.Context())
+		must(t, err)
+		if st.trial == nil || st.trial.With != host || st.trial.Phase != state.Armed || st.runs != was || p.starts != starts {
+			t.Errorf("%s: %+v, started %d times", what, st, p.starts-starts)
+		}
+	}
+	never := func(context.Context, *Machine) error { return be.E(be.InUse, "not now") }
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	must(t, m.armWith(t.Context(), uuid, host, ActivateOptions{}))
+	Batch(over, []*Machine{m}, BatchOptions{Begin: never}, nil)
+	waits("a rollback that is interrupted")
+	Batch(over, []*Machine{m}, BatchOptions{Prepare: never}, nil)
+	waits("an activate that is interrupted")
+	at := filepath.Join(p.root, "srv")
+	must(t, os.Mkdir(at, 0o755))
+	must(t, unix.Mount("data", at, "tmpfs", 0, ""))
+	at, err = filepath.EvalSymlinks(at)
+	must(t, err)
+	if res := m.Switch(t.Context(), never); res.Outcome != Refused {
+		t.Errorf("%+v", res)
+	}
+	waits("a rollback that is refused")
+	must(t, unix.Unmount(at, 0))
+
+	// Armed by another command since this one's.
+	arm(t, m)
+	must(t, m.armWith(t.Context(), uuid, host, ActivateOptions{}))
+	if res := m.Switch(t.Context(), nil); res.Outcome != Refused || be.KindOf(res.err) != be.InUse {
+		t.Errorf("%+v", res)
+	}
+	waits("an activate after the host's")
+	arm(t, m)
+	other := *m
+	arm(t, &other)
+	if res := m.Switch(t.Context(), nil); res.Outcome != Refused || be.KindOf(res.err) != be.InUse || p.starts != starts {
+		t.Errorf("%+v", res)
+	}
+	if res := other.Switch(t.Context(), nil); res.Outcome != Confirmed {
+		t.Errorf("%+v", res)
+	}
+	p.runs(t, m, "new")
+}
+
 // A rollback that was killed when the default was changed, and nothing else yet,
 // is finished: asked for again, it would go back and forth.
 func TestRollbackIsCutBehindItsCommit(t *testing.T) {

@@ -106,13 +106,13 @@ func (d *Storage) look(p guest.Place) (zfs.Taken, error) {
 		return tk, fmt.Errorf("cannot adopt %s: %w", p.Root, err)
 	}
 	host, err := zfs.DatasetAt("/")
-	if err != nil || host == "" {
+	if err != nil {
 		return tk, err
 	}
-	if zfs.IsPartOf(tk.Dataset, host) {
+	if host != "" && zfs.IsPartOf(tk.Dataset, host) {
 		return tk, be.E(be.NoStore, "cannot adopt %s: %s is part of %s, which is a boot environment of the host or may become one; move it out of there", p.Root, tk.Dataset, host)
 	}
-	if sameFileSystem("/", filepath.Dir(p.Root)) {
+	if comesAndGoes("/", filepath.Dir(p.Root)) {
 		return tk, be.E(be.NoStore, "cannot adopt %s: %s is in the host's root, and would change with its boot environments; have a file system of its own for it", p.Root, filepath.Dir(p.Root))
 	}
 	return tk, nil

@@ -97,7 +97,7 @@ func standings(c *cli.Context) ([]activate.GuestStanding, error) {
 func guestInitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "init", Usage: "give guests boot environments: what each runs is its first", ArgsUsage: "GUEST...",
-		Description: "Its root is not copied, and a guest that runs goes on. In its place is a link\nfrom then on. A root that is no subvolume is copied into one, while the guest is\nstopped, and kept. GUEST may be a pattern.",
+		Description: "A root that is a subvolume of btrfs is not copied, and its guest may run. One that\nis a dataset of ZFS is renamed, and a plain directory on btrfs is copied into a\nsubvolume, and kept: then the guest must be stopped. In its place is a link from\nthen on. GUEST may be a pattern.",
 		Flags:       []cli.Flag{&cli.StringFlag{Name: "name", Value: "default", Usage: "call it `BE`"}, dryRun()},
 		Action: func(c *cli.Context) error {
 			return namedGuests(c, func(m *activate.Machine, say activate.Reporter) error {
@@ -120,7 +120,7 @@ func guestInitCommand() *cli.Command {
 func guestReleaseCommand() *cli.Command {
 	return &cli.Command{
 		Name: "release", Usage: "give guests back as they were before init, with what they run", ArgsUsage: "GUEST...",
-		Description: "A guest that runs goes on. Refused while its directories are shared.",
+		Description: "A guest that runs goes on; on ZFS it must be stopped. Refused while its directories\nare shared.",
 		Flags:       []cli.Flag{&cli.BoolFlag{Name: "destroy", Usage: "destroy its other boot environments, too"}, dryRun()},
 		Action: func(c *cli.Context) error {
 			return namedGuests(c, func(m *activate.Machine, say activate.Reporter) error {

@@ -33,6 +33,9 @@ func (p Place) noted() string { return filepath.Join(p.Dir(), "copying") }
 // IsPlain says that the guest's root is a directory on btrfs and not a subvolume:
 // AdoptPlain is for it.
 func (p Place) IsPlain() bool {
+	if p.Storage != nil {
+		return false // what is there is where its root was, or is to be, mounted
+	}
 	if _, adopted, err := p.Current(); adopted || err != nil {
 		return false
 	}

@@ -74,6 +74,9 @@ func TestAdoptPlain(t *testing.T) {
 			if err := p.CanAdopt(); err != nil || !p.IsPlain() {
 				t.Fatalf("%v, plain: %v", err, p.IsPlain())
 			}
+			if (Place{Root: p.Root, Storage: mounted{}}).IsPlain() {
+				t.Error("what is left where a root is not mounted is taken for the root")
+			}
 			if err := p.Make(); err != nil {
 				t.Fatal(err)
 			}

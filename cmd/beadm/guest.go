@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"beadm/activate"
 	"beadm/activate/guest"
 	"beadm/activate/guest/datasets"
-	"beadm/activate/guest/nspawn"
 	"beadm/be"
 	"beadm/be/rooted"
 	"beadm/cmd/beadm/render"
@@ -83,6 +81,11 @@ func standings(c *cli.Context) ([]activate.GuestStanding, error) {
 	if err != nil {
 		return nil, err
 	}
+	conf, err := hostConf(c)
+	if err != nil {
+		return nil, err
+	}
+	warnOfCut(conf)
 	list := []activate.GuestStanding{}
 	for _, g := range all {
 		m, err := guestMachine(c, g)
@@ -147,11 +150,12 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 	if err != nil {
 		return err
 	}
-	asked := func(name string) bool {
-		return slices.ContainsFunc(want, func(p *glob.Pattern) bool { return matches(p, guest.Guest{Name: name, Runtime: "nspawn"}) })
-	}
-	if !c.Bool("dry-run") {
-		if err := datasets.Mend(cmp.Or(conf.GuestDir, nspawn.DefaultDir), asked); err != nil {
+	for _, g := range cutGuests(conf) {
+		asked := slices.ContainsFunc(want, func(p *glob.Pattern) bool { return matches(p, g) })
+		if !asked || c.Bool("dry-run") {
+			continue
+		}
+		if err := datasets.Mend(guest.Place{Root: g.Root}); err != nil {
 			return err
 		}
 	}
@@ -198,6 +202,11 @@ func guestBootCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			conf, err := hostConf(c)
+			if err != nil {
+				return err
+			}
+			warnOfCut(conf)
 			managed := slices.DeleteFunc(all, func(g guest.Guest) bool {
 				_, adopted, err := guest.Place{Root: g.Root}.Current()
 				return err == nil && !adopted

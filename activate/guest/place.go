@@ -83,7 +83,7 @@ func (p Place) Point(name string) error {
 		return be.E(be.NoStore, "cannot exchange the root %s: it is not a link of beadm's; run beadm guest init", p.Root)
 	}
 	if now == name {
-		return nil
+		return p.storage().Attach(p, name) // a way back may have failed
 	}
 	// What does not run is not left mounted, but for what the host has mounted in
 	// it: that keeps no guest from its way back. One that is in use keeps the link.

@@ -16,7 +16,12 @@ import (
 // mounted is a Storage that unmounts all that is in a root, as that of ZFS does.
 type mounted struct {
 	subvolumes
-	detached *[]string
+	detached, attached *[]string
+}
+
+func (m mounted) Attach(_ Place, name string) error {
+	*m.attached = append(*m.attached, name)
+	return nil
 }
 
 func (m mounted) Detach(p Place, name string) error {
@@ -34,8 +39,8 @@ func TestHostsMountStays(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("NOT RUN: mounting takes root")
 	}
-	var detached []string
-	p := Place{Root: filepath.Join(t.TempDir(), "web1"), Storage: mounted{detached: &detached}}
+	var detached, attached []string
+	p := Place{Root: filepath.Join(t.TempDir(), "web1"), Storage: mounted{detached: &detached, attached: &attached}}
 	for _, dir := range []string{"@be-old/srv", "@be-new"} {
 		if err := os.MkdirAll(filepath.Join(p.Dir(), dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -52,7 +57,7 @@ func TestHostsMountStays(t *testing.T) {
 	if err := p.Release(); be.KindOf(err) != be.InUse || !strings.Contains(err.Error(), "backup at /srv") {
 		t.Errorf("release: %v", err)
 	}
-	for _, name := range []string{"@be-new", "@be-old"} {
+	for _, name := range []string{"@be-new", "@be-old", "@be-old"} {
 		if err := p.Point(name); err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +68,7 @@ func TestHostsMountStays(t *testing.T) {
 			t.Fatalf("the host's mount is gone: %v", err)
 		}
 	}
-	if strings.Join(detached, " ") != "@be-new" {
-		t.Errorf("detached were %q", detached)
+	if strings.Join(detached, " ") != "@be-new" || strings.Join(attached, " ") != "@be-new @be-old @be-old" {
+		t.Errorf("detached were %q, attached %q", detached, attached)
 	}
 }

@@ -55,6 +55,12 @@ type createArgs struct {
 	UUID     be.UUID  `json:"uuid"`
 	Template string   `json:"template,omitempty"` // in place of Source
 
+	UpTo    time.Time      `json:"up_to,omitzero"` // as in state.Known
+	Upgrade *state.Upgrade `json:"upgrade,omitempty"`
+	Pinned  bool           `json:"pinned,omitempty"`
+	// Takes are boot environments of guests, there already, that belong to it.
+	Takes []state.GuestBE `json:"takes_guests,omitempty"`
+
 	Guests  []state.GuestBE `json:"guests,omitempty"`     // made with it
 	Run     []state.GuestBE `json:"guests_run,omitempty"` // what they run
 	Running be.UUID         `json:"running,omitempty"`    // the host's
@@ -68,7 +74,7 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		return be.BE{}, err
 	}
 	args := createArgs{Name: name, Token: be.NewToken(), Desc: opts.Description, Props: opts.Properties, UUID: cmp.Or(opts.uuid, be.NewUUID())}
-	var upTo time.Time
+	var err error
 	switch {
 	case opts.Template != nil:
 		if err := opts.Template.fitsHere(s); err != nil {
@@ -100,7 +106,10 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		if !isSnap {
 			args.Auto, args.Snapshot = true, "beadm-create-"+args.Token
 		}
-		if upTo, err = s.cloneUpTo(ctx, src, snap); err != nil {
+		if args.UpTo, err = s.cloneUpTo(ctx, src, snap); err != nil {
+			return be.BE{}, err
+		}
+		if args.Upgrade, err = s.upgradeIn(ctx, args); err != nil {
 			return be.BE{}, err
 		}
 	}
@@ -125,14 +134,6 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	b, err := s.find(ctx, name)
 	if err != nil {
 		return be.BE{}, err
-	}
-	k := s.State.Know(b.UUID)
-	k.Name, k.UpTo, k.Template = name, upTo, args.Template
-	if k.Upgrade, err = s.upgradeIn(ctx, args); err != nil {
-		return b, err
-	}
-	if err := s.save(); err != nil {
-		return b, err
 	}
 	s.record("create", name, "from "+args.Source+args.Template)
 	return b, nil
@@ -180,40 +181,26 @@ func (s *Session) clonePlan(args createArgs, template *Template) journal.Plan {
 		{
 			Name: "record what its files are",
 			Do: func(ctx context.Context) error {
-				if args.Source == "" && args.Template == "" {
-					return nil
-				}
-				b, err := s.find(ctx, args.Name)
-				if err != nil {
+				if err := s.recordFiles(ctx, args, snapDir); err != nil {
 					return err
 				}
-				if err := s.private(snapDir); err != nil {
-					return err
-				}
-				if args.Template != "" {
-					if err := s.Store.Mount(ctx, args.Name, snapDir, true); err != nil {
-						return err
-					}
-					err := s.fromTemplate(ctx, b.UUID, snapDir)
-					return errors.Join(err, s.Store.UnmountDir(context.WithoutCancel(ctx), snapDir))
-				}
-				src, err := s.find(ctx, args.Source)
-				if err != nil {
-					return err
-				}
-				if err := s.Store.MountSnapshot(ctx, args.Source, args.Snapshot, snapDir); err != nil {
-					return err
-				}
-				err = s.cloned(ctx, b.UUID, src.UUID, snapDir, src.Running && args.Auto)
-				return errors.Join(err, s.Store.UnmountDir(context.WithoutCancel(ctx), snapDir))
+				k := s.State.Know(args.UUID)
+				k.Name, k.UpTo, k.Template, k.Upgrade, k.Pinned, k.Guests = args.Name, args.UpTo, args.Template, args.Upgrade, args.Pinned, args.Takes
+				return s.save()
 			},
 			Undo: func(ctx context.Context) error {
 				if err := s.Store.UnmountDir(ctx, snapDir); err != nil {
 					return err
 				}
+				if s.State.BEs[args.UUID] != nil {
+					delete(s.State.BEs, args.UUID)
+					if err := s.save(); err != nil {
+						return err
+					}
+				}
 				b, err := s.find(ctx, args.Name)
-				if err != nil {
-					return nil // never made
+				if err != nil || b.UUID != args.UUID {
+					return nil // never made, or gone, and another has its name again
 				}
 				return s.forget(b.UUID)
 			},
@@ -223,6 +210,37 @@ func (s *Session) clonePlan(args createArgs, template *Template) journal.Plan {
 		plan.Steps = append(plan.Steps, s.recordGuests(args))
 	}
 	return plan
+}
+
+// recordFiles takes down what the files of a clone are, from the snapshot that it
+// was made of; of an empty one there is nothing to say.
+func (s *Session) recordFiles(ctx context.Context, args createArgs, snapDir string) error {
+	if args.Source == "" && args.Template == "" {
+		return nil
+	}
+	b, err := s.find(ctx, args.Name)
+	if err != nil {
+		return err
+	}
+	if err := s.private(snapDir); err != nil {
+		return err
+	}
+	if args.Template != "" {
+		if err := s.Store.Mount(ctx, args.Name, snapDir, true); err != nil {
+			return err
+		}
+		err := s.fromTemplate(ctx, b.UUID, snapDir)
+		return errors.Join(err, s.Store.UnmountDir(context.WithoutCancel(ctx), snapDir))
+	}
+	src, err := s.find(ctx, args.Source)
+	if err != nil {
+		return err
+	}
+	if err := s.Store.MountSnapshot(ctx, args.Source, args.Snapshot, snapDir); err != nil {
+		return err
+	}
+	err = s.cloned(ctx, b.UUID, src.UUID, snapDir, src.Running && args.Auto)
+	return errors.Join(err, s.Store.UnmountDir(context.WithoutCancel(ctx), snapDir))
 }
 
 // Destroy removes a boot environment, its menu entry and its records. With

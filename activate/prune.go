@@ -67,11 +67,11 @@ func (t *Target) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 			return p, err
 		}
 		if free >= opts.UntilFree {
-			doomed = nil
+			return p, nil
 		}
 	}
 	if len(doomed) == 0 {
-		return p, nil
+		return p, opts.enough(free)
 	}
 	var names []string
 	for _, b := range doomed {
@@ -99,6 +99,7 @@ func (t *Target) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 		if err := ctx.Err(); err != nil {
 			return p, err
 		}
+		s.mentionGuests(b)
 		if opts.DryRun {
 			_, err = s.Store.Destroy(ctx, b.Name, true)
 		} else {
@@ -127,16 +128,33 @@ func (t *Target) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 	} else {
 		p.Frees = &frees.Bytes
 	}
-	if opts.UntilFree > 0 && free < opts.UntilFree && !opts.DryRun {
-		return p, be.E(be.Undone, "%d MiB can be written, and not %d: nothing else may go", free>>20, opts.UntilFree>>20)
-	}
-	return p, nil
+	return p, opts.enough(free)
 }
+
+// enough says, as an error, that so much that can be written is not what was
+// asked for.
+func (o PruneOptions) enough(free int64) error {
+	if o.UntilFree == 0 || free >= o.UntilFree || o.DryRun {
+		return nil
+	}
+	return be.E(be.Undone, "%d MiB can be written, and not %d: nothing else may go", free>>20, o.UntilFree>>20)
+}
+
+// settleTime is how long space is waited for that was destroyed: what somebody
+// still has open of it does not come back before that is closed.
+const settleTime = 30 * time.Second
 
 // room is what can be written, with all that was destroyed before.
 func (s *Session) room(ctx context.Context) (int64, error) {
 	if settler, ok := s.Store.(be.Settler); ok {
-		if err := settler.Settle(ctx); err != nil {
+		short, cancel := context.WithTimeout(ctx, settleTime)
+		err := settler.Settle(short)
+		late := short.Err() != nil && ctx.Err() == nil
+		cancel()
+		if late {
+			return 0, be.E(be.Undone, "space of what was destroyed has not come back within %s: something on %s that is deleted is still in use", settleTime, s.Store.Location())
+		}
+		if err != nil {
 			return 0, err
 		}
 	}

@@ -35,6 +35,8 @@ func (t *Target) RollbackBE(ctx context.Context, name, snap string, dryRun bool)
 		return "", be.E(be.InUse, "cannot roll back %s: it is running; beadm create -e %s@%s NEW makes another one of that, to activate", name, name, snap)
 	case b.UUID != "" && b.UUID == s.State.Default:
 		return "", be.E(be.InUse, "cannot roll back %s: it is the default; beadm create -e %s@%s NEW makes another one of that, to activate", name, name, snap)
+	case b.UUID != "" && b.UUID == s.State.Previous:
+		return "", be.E(be.InUse, "cannot roll back %s: it is the previous one, which beadm rollback goes back to; beadm create -e %s@%s NEW makes another one of that", name, name, snap)
 	case b.Mountpoint != "":
 		return "", be.E(be.InUse, "cannot roll back %s: it is mounted at %s; unmount it first", name, b.Mountpoint)
 	}
@@ -49,13 +51,19 @@ func (t *Target) RollbackBE(ctx context.Context, name, snap string, dryRun bool)
 	if err := s.roomFor(ctx, "roll back "+name); err != nil {
 		return "", err
 	}
-	upTo, err := s.cloneUpTo(ctx, b, snap)
-	if err != nil {
+	create := createArgs{Name: name, Source: name, Snapshot: snap, Token: be.NewToken(), Desc: b.Description, UUID: be.NewUUID()}
+	if create.UpTo, err = s.cloneUpTo(ctx, b, snap); err != nil {
 		return "", err
 	}
-	args := rollbackBEArgs{Kept: kept, UUID: b.UUID, Create: createArgs{
-		Name: name, Source: kept, Snapshot: snap, Token: be.NewToken(), Desc: b.Description, UUID: be.NewUUID(),
-	}}
+	if create.Upgrade, err = s.upgradeIn(ctx, create); err != nil {
+		return "", err
+	}
+	if k := s.State.BEs[b.UUID]; k != nil {
+		create.Pinned = k.Pinned
+	}
+	create.Takes = s.guestsOf(b.UUID)
+	create.Source = kept // as it is called by then
+	args := rollbackBEArgs{Kept: kept, UUID: b.UUID, Create: create}
 	if b.UUID != "" {
 		entries, err := s.Loader.Entries(ctx)
 		if err != nil {
@@ -70,14 +78,6 @@ func (t *Target) RollbackBE(ctx context.Context, name, snap string, dryRun bool)
 	}
 	if err := s.run(ctx, plan); err != nil {
 		return "", err
-	}
-	k := s.State.Know(args.Create.UUID)
-	k.Name, k.UpTo, k.Guests = name, upTo, s.guestsOf(b.UUID)
-	if k.Upgrade, err = s.upgradeIn(ctx, args.Create); err != nil {
-		return kept, err
-	}
-	if err := s.save(); err != nil {
-		return kept, err
 	}
 	s.record("rollback", name, "to @"+snap+"; what it was is "+kept)
 	return kept, nil

@@ -248,6 +248,9 @@ func (s *Session) maySetup(running be.BE) error {
 	} else if err != nil && existsInRoot(s.Root, "/"+identityFile) {
 		return err
 	}
+	if !s.Store.Caps().Hosts && s.State.Default != "" && s.State.BEs[running.UUID] == nil {
+		return be.E(be.InUse, "cannot set up %s: %s holds the boot environments of another machine, %s; give each machine a directory of its own", s.Root, s.Store.Location(), s.nameOf(context.Background(), s.State.Default))
+	}
 	if t := s.State.Trial; t != nil && t.BE != running.UUID {
 		return nil // not settled, maybe for want of a loader: that is what setup is for
 	}

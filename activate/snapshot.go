@@ -51,7 +51,7 @@ func (t *Target) Snapshot(ctx context.Context, name, snap string, dryRun bool) (
 		now := time.Now().Format("2006-01-02-15:04:05")
 		for n := 0; snap == "" || has(snap); n++ {
 			if snap = now; n > 0 {
-				snap = fmt.Sprintf("%s-%d", now, n)
+				snap = fmt.Sprintf("%s.%d", now, n) // not -1: bectl destroys those with their last clone
 			}
 		}
 	} else if has(snap) {

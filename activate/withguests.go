@@ -538,7 +538,7 @@ func (s *Session) mentionGuests(b be.BE) {
 		names = append(names, g.Name+" of "+g.Guest)
 	}
 	if len(names) > 0 {
-		s.Report.Note("these boot environments of guests belong to it, and stay unless --with-guests is given: %s", strings.Join(names, ", "))
+		s.Report.Note("these boot environments of guests belong to %s, and stay unless destroy --with-guests takes them: %s", b.Name, strings.Join(names, ", "))
 	}
 }
 

@@ -34,7 +34,7 @@ type Snapshot struct {
 	Name    string // after the @
 	GUID    string // as the store knows it for ever, across renames
 	Created time.Time
-	Space   int64
+	Space   int64 // bytes that it alone holds, SpaceUnknown for one of a boot environment that nobody measured
 }
 
 // Part is one file system or subvolume of a boot environment.

@@ -246,6 +246,11 @@ func (s *Store) Snapshots(ctx context.Context, name string) ([]be.Snapshot, erro
 		return nil, problem(err, "cannot list the snapshots of boot environment %s", name)
 	}
 	list, err := s.wholeOnes(s.beroot, string(e.uuid), name)
+	for i := range list {
+		if list[i].Space == 0 { // not even quotas know
+			list[i].Space = be.SpaceUnknown
+		}
+	}
 	return list, problem(err, "cannot list the snapshots of boot environment %s", name)
 }
 

@@ -204,7 +204,11 @@ func (s *Store) Snapshots(ctx context.Context, name string) ([]be.Snapshot, erro
 	if err != nil {
 		return nil, problem(err, "cannot list the snapshots of boot environment %s", name)
 	}
-	return s.wholeOnes(string(e.uuid), name)
+	list, err := s.wholeOnes(string(e.uuid), name)
+	for i := range list {
+		list[i].Space = be.SpaceUnknown
+	}
+	return list, err
 }
 
 func (s *Store) wholeOnes(owner, name string) ([]be.Snapshot, error) {

@@ -131,8 +131,9 @@ func bectlCreate(b *bectl, given []option) error {
 	return nil
 }
 
-// stamped are names that bectl gives snapshots by itself.
-var stamped = regexp.MustCompile(`^\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d(-\d+)?$`)
+// stamped are names that bectl gives snapshots by itself: never without a serial
+// number, as beadm snapshot gives them.
+var stamped = regexp.MustCompile(`^\d{4}-\d\d-\d\d-\d\d:\d\d:\d\d-\d+$`)
 
 func bectlDestroy(b *bectl, given []option) error {
 	ctx, force, withOrigin := b.Context.Context, has(given, 'F'), has(given, 'o')

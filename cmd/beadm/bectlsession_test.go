@@ -93,10 +93,14 @@ func TestBectlSession(t *testing.T) {
 	says(0, "", "", "destroy", "new@before")
 	says(3, "", "specified boot environment does not exist\n", "destroy", "none")
 
-	// A snapshot named by the time goes with its last clone, and so does any
-	// with -o.
-	says(0, "", "", "create", "new@2026-01-02-03:04:05")
-	says(0, "", "", "create", "-e", "new@2026-01-02-03:04:05", "late")
+	// A snapshot that bectl has named goes with its last clone, and so does any
+	// with -o; one that beadm has named by the time stays.
+	says(0, "", "", "create", "new@2026-01-02-03:04:06")
+	says(0, "", "", "create", "-e", "new@2026-01-02-03:04:06", "late")
+	says(0, "", "bectl destroy: leaving origin '/@be-new@2026-01-02-03:04:06' intact\n", "destroy", "late")
+	says(0, "", "", "destroy", "new@2026-01-02-03:04:06")
+	says(0, "", "", "create", "new@2026-01-02-03:04:05-0")
+	says(0, "", "", "create", "-e", "new@2026-01-02-03:04:05-0", "late")
 	says(0, "", "", "destroy", "late")
 	says(0, "", "", "create", "new@kept")
 	says(0, "", "", "create", "-e", "new@kept", "late")

@@ -37,10 +37,11 @@ func TestBootThatDidNotEnd(t *testing.T) {
 		// By an entry without our init, say.
 		"it never ran": func(*machine) {},
 	} {
-		for _, next := range [][]string{{"recover"}, {"destroy", "-F", "debian"}, {"create", "c"}} {
+		for _, next := range [][]string{{"recover"}, {"destroy", "-F", "spare"}, {"create", "c"}} {
 			t.Run(name+", "+next[0], func(t *testing.T) {
 				m := newMachine(t)
 				m.ok("create", "b")
+				m.ok("create", "spare")
 				m.ok("activate", "--permanent", "b")
 				m.setPassword("alice", lockedAlice)
 				m.loads()

@@ -38,6 +38,12 @@ func TestDirectories(t *testing.T) {
 	m := newDirectories(t)
 	m.refused(10, "no boot loader starts", "setup")
 	m.ok("setup", "--loader", "stub", "--loader-dir", m.loader)
+	// Another machine's root, beside it.
+	sh(t, "cp", "-a", m.root, filepath.Join(m.top, "m/db"))
+	if r := m.run("--root", filepath.Join(m.top, "m/db"), "setup", "--loader", "stub", "--loader-dir", m.loader); r.code != 4 || !strings.Contains(r.err, "another machine, web; give each machine a directory of its own") {
+		t.Error(r)
+	}
+	check(t, os.RemoveAll(filepath.Join(m.top, "m/db")))
 	patch := m.addShell()
 	m.ok("create", "new", "-d", "patched")
 	m.setPassword("alice", "!$6$s$alice")
@@ -79,11 +85,10 @@ func TestDirectories(t *testing.T) {
 	if got := read(t, filepath.Join(m.top, "m/@be-other/etc/mine")); got != "x" {
 		t.Errorf("the clone of the snapshot has %q", got)
 	}
-	m.ok("destroy", "-F", "other")
-
-	write(t, filepath.Join(m.top, "m/web/etc/mine"), "y")
-	m.ok("rollback", "web@s1")
-	if got := read(t, filepath.Join(m.top, "m/@be-web/etc/mine")); got != "x" {
+	m.ok("snapshot", "other@s1")
+	write(t, filepath.Join(m.top, "m/@be-other/etc/mine"), "y")
+	m.ok("rollback", "other@s1")
+	if got := read(t, filepath.Join(m.top, "m/@be-other/etc/mine")); got != "x" {
 		t.Errorf("rolled back, it has %q", got)
 	}
 	for line := range strings.Lines(m.ok("list", "-H")) {

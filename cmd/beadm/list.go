@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -59,6 +60,10 @@ func listCommand() *cli.Command {
 			}
 			if err := render.Sort(list, key, descending); err != nil {
 				return err
+			}
+			if c.Bool("H") && !c.Bool("json") {
+				// A script would take it for a whole one.
+				list = slices.DeleteFunc(list, func(l activate.Listed) bool { return l.Incomplete })
 			}
 			if parts || snapshots {
 				// Its rows tell of origins too.

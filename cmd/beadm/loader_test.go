@@ -10,23 +10,28 @@ import (
 	"beadm/be"
 )
 
+// ofHosts is a store that can hold the root of a host.
+type ofHosts struct{ be.Store }
+
+func (ofHosts) Caps() be.Caps { return be.Caps{Hosts: true} }
+
 // TestTheSystemsOwnLoader is set up without being named, and nowhere else.
 func TestTheSystemsOwnLoader(t *testing.T) {
 	for _, goos := range []string{"freebsd", "illumos"} {
 		for _, kind := range []string{"", goos} {
-			conf, err := loaderOptions{goos: goos, kind: kind}.config(nil)
+			conf, err := loaderOptions{goos: goos, kind: kind}.config(ofHosts{})
 			if err != nil || conf.Kind != goos || conf.Dir != "" || conf.FSUUID != "" || conf.Args == nil {
 				t.Errorf("%s, --loader %q: %+v %v", goos, kind, conf, err)
 			}
 		}
-		if _, err := (loaderOptions{goos: "linux", kind: goos}).config(nil); be.KindOf(err) != be.NoStore || !strings.Contains(err.Error(), goos) {
+		if _, err := (loaderOptions{goos: "linux", kind: goos}).config(ofHosts{}); be.KindOf(err) != be.NoStore || !strings.Contains(err.Error(), goos) {
 			t.Errorf("%s on Linux: %v", goos, err)
 		}
-		if _, err := (loaderOptions{goos: goos, dir: "/boot/beadm"}).config(nil); be.KindOf(err) != be.Usage || !strings.Contains(err.Error(), "--loader-dir") {
+		if _, err := (loaderOptions{goos: goos, dir: "/boot/beadm"}).config(ofHosts{}); be.KindOf(err) != be.Usage || !strings.Contains(err.Error(), "--loader-dir") {
 			t.Errorf("%s with a directory: %v", goos, err)
 		}
 	}
-	if _, err := (loaderOptions{goos: "linux", kind: "lilo"}).config(nil); be.KindOf(err) != be.Usage || !strings.Contains(err.Error(), "freebsd, illumos") {
+	if _, err := (loaderOptions{goos: "linux", kind: "lilo"}).config(ofHosts{}); be.KindOf(err) != be.Usage || !strings.Contains(err.Error(), "freebsd, illumos") {
 		t.Errorf("%v", err)
 	}
 }

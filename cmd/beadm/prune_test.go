@@ -41,6 +41,9 @@ func TestPrune(t *testing.T) {
 	}
 	m.ok("activate", "-T")
 	m.ok("prune", "--unpin", "b")
+	if r := m.run("prune", "--older", "1d", "--until-free", "900T", "-F"); r.code != 12 {
+		t.Error(r)
+	}
 	// It ends when nothing else may go, and says that this was not enough.
 	if r := m.run("prune", "--until-free", "900T", "-F"); r.code != 12 || !strings.Contains(r.err, "nothing else may go") || strings.Count(r.err, "\n") != 1 {
 		t.Error(r)

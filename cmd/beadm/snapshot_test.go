@@ -66,7 +66,11 @@ func TestRollbackToASnapshot(t *testing.T) {
 	if said := m.ok("rollback", "-n", "new@good"); !strings.Contains(said, "would clone") || hostname("new") != "bad" {
 		t.Errorf("the dry run says %q", said)
 	}
+	m.ok("prune", "--pin", "new")
 	kept := strings.TrimSpace(m.ok("rollback", "new@good"))
+	if said := m.ok("prune", "--keep", "0", "-n"); strings.Count(said, "it is pinned") != 2 {
+		t.Errorf("both are to be pinned now:\n%s", said)
+	}
 	if hostname("new") != "good" || hostname(kept) != "bad" || kept == "new" {
 		t.Errorf("new is %s, and %s is %s", hostname("new"), kept, hostname(kept))
 	}

@@ -28,7 +28,8 @@ const preparing = 4
 
 // Batch switches guests, the canaries first, then in the order given. Each that
 // is begun is ended also when ctx is: then, or after MaxFailures, no other is
-// begun, and the armed trials of the rest are taken back. progress, if not nil,
+// begun, and the armed trials of the rest are taken back, but for those that are
+// armed with the host's. progress, if not nil,
 // hears of each, from one goroutine at a time. The results are in the order of
 // machines.
 func Batch(ctx context.Context, machines []*Machine, opts BatchOptions, progress func(Switched)) []Switched {
@@ -76,7 +77,13 @@ func Batch(ctx context.Context, machines []*Machine, opts BatchOptions, progress
 			mu.Unlock()
 			if why != "" {
 				r := Switched{Guest: machines[i].Guest.Name, Outcome: NotBegun, Why: why}
-				r.err = errors.Join(errors.New(why), machines[i].forgo(ctx))
+				r.err = errors.New(why)
+				if opts.Begin == nil {
+					if err := machines[i].forgo(ctx); err != nil {
+						r.Why += "; its trial may still be armed: " + err.Error()
+						r.err = errors.Join(r.err, err)
+					}
+				}
 				said(i, r)
 				return
 			}

@@ -88,7 +88,7 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 		return err
 	}
 	if kept != "" {
-		say.Note("what was at %s is kept as %s: delete it when you do not need it any more", m.Place.Root, kept)
+		m.sayKept(kept, say)
 	}
 	return m.with(ctx, func(t *Target) error {
 		s, err := t.Look(ctx)
@@ -103,6 +103,10 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 		}
 		return t.Setup(ctx, SetupOptions{Loader: state.LoaderConfig{Kind: "stub", Dir: m.Place.Loader(), Args: []string{}}})
 	})
+}
+
+func (m *Machine) sayKept(kept string, say Reporter) {
+	say.Note("what was at %s is kept as %s: delete it when you do not need it any more", m.Place.Root, kept)
 }
 
 // mayCopy says, as an error, why the root of the guest cannot be copied now.
@@ -134,7 +138,7 @@ func (m *Machine) atRest(ctx context.Context, verb string) error {
 }
 
 // GiveBack gives the guest back as it was before Init, with the root that it
-// runs: nothing of beadm's is left. Its other boot environments are destroyed if
+// runs: of beadm's nothing is left beside it. Its other boot environments are destroyed if
 // others says so, and refused otherwise, as is one whose data is shared. It may
 // be repeated.
 func (m *Machine) GiveBack(ctx context.Context, others, dryRun bool, say Reporter) error {
@@ -154,6 +158,14 @@ func (m *Machine) GiveBack(ctx context.Context, others, dryRun bool, say Reporte
 			say.Would("put its root back to " + m.Place.Root)
 		}
 		return err
+	}
+	// An init that was cut has not said so.
+	kept, err := m.Place.EndPlain()
+	if err != nil {
+		return err
+	}
+	if kept != "" {
+		m.sayKept(kept, say)
 	}
 	say.Step("put its root back to " + m.Place.Root)
 	if err := m.Place.Release(); err != nil {

@@ -285,7 +285,13 @@ func (m *Machine) disarmIf(ctx context.Context, want func(*state.Trial) bool) er
 	})
 }
 
-// forgo is for a guest before which its batch ends: its armed trial is taken back.
+// forgo is for a guest before which its batch ends: the trial that was armed for
+// it is taken back.
 func (m *Machine) forgo(ctx context.Context) error {
-	return m.disarm(context.WithoutCancel(ctx))
+	unlock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return m.disarmIf(context.WithoutCancel(ctx), m.mine)
 }

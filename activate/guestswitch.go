@@ -25,6 +25,8 @@ type Machine struct {
 	// Host says how the host stands, which a trial that began with the host's
 	// follows; nil: no trial does.
 	Host func(ctx context.Context) (HostStanding, error)
+
+	armed *string // the activation that Prepare armed, empty if there was nothing to; nil: it was not called
 }
 
 // GuestConf is what beadm.conf(5) says of guests.
@@ -74,13 +76,13 @@ func (m *Machine) with(ctx context.Context, do func(t *Target) error) error {
 // now is the guest as it is: it is looked up anew.
 func (m *Machine) now(ctx context.Context) (guest.Guest, error) {
 	all, err := m.Runtime.List(ctx)
-	if err != nil {
-		return guest.Guest{}, err
-	}
 	for _, g := range all {
 		if g.Name == m.Guest.Name {
 			return g, nil
 		}
+	}
+	if err != nil {
+		return guest.Guest{}, err
 	}
 	return guest.Guest{}, be.E(be.NotFound, "there is no guest %s of %s any more", m.Guest.Name, m.Runtime.Name())
 }
@@ -190,6 +192,9 @@ func (m *Machine) start(ctx context.Context, before []string) (up time.Time, err
 	if be.KindOf(err) == be.InUse {
 		// Somebody has started it meanwhile, from a root that was not ready.
 		if err = m.Runtime.Stop(ctx, m.Guest); err == nil {
+			err = m.with(ctx, func(t *Target) error { return t.MountShare(ctx) })
+		}
+		if err == nil {
 			err = m.Runtime.Start(ctx, m.Guest)
 		}
 	}
@@ -207,14 +212,34 @@ func (m *Machine) Prepare(ctx context.Context, name string, opts ActivateOptions
 		return err
 	}
 	defer unlock()
-	return m.with(ctx, func(t *Target) error { return t.Activate(ctx, name, opts) })
+	return m.with(ctx, func(t *Target) error {
+		if err := t.Activate(ctx, name, opts); err != nil {
+			return err
+		}
+		s, err := t.Look(ctx)
+		if err != nil {
+			return nil // it is armed
+		}
+		defer s.Close()
+		m.armed = new(string)
+		if s.State.Trial != nil {
+			*m.armed = s.State.Trial.Activation
+		}
+		return nil
+	})
+}
+
+// mine says that a trial is not another command's, as far as that can be known: one
+// that waits for the host always is.
+func (m *Machine) mine(tr *state.Trial) bool {
+	return tr.With == "" && (m.armed == nil || *m.armed == tr.Activation)
 }
 
 // Switch restarts the guest in what its loader has next: an armed trial, or
 // its default if that is another than what runs. A trial that does not prove
 // healthy ends in the old one; one that does not run is switched for good. begin,
 // which may be nil, decides what is next, when nothing but it can refuse any
-// more. It is not to be interrupted: ctx ends nothing but what is waited for.
+// more; without it, a trial that another command has armed is left alone. It is not to be interrupted: ctx ends nothing but what is waited for.
 func (m *Machine) Switch(ctx context.Context, begin func(context.Context, *Machine) error) (res Switched) {
 	res = Switched{Guest: m.Guest.Name}
 	ctx = context.WithoutCancel(ctx)
@@ -228,7 +253,11 @@ func (m *Machine) Switch(ctx context.Context, begin func(context.Context, *Machi
 	}
 	defer unlock()
 	defer func() { res.Seconds = res.Down.Seconds() }()
-	refuse := func(err error) Switched { return fail(Refused, errors.Join(err, m.disarm(ctx))) }
+	// What begin decides, no command before it has armed.
+	disarm := func() error {
+		return m.disarmIf(ctx, func(tr *state.Trial) bool { return begin == nil && m.mine(tr) })
+	}
+	refuse := func(err error) Switched { return fail(Refused, errors.Join(err, disarm())) }
 	g, err := m.now(ctx)
 	if err != nil {
 		return refuse(err)
@@ -246,6 +275,12 @@ func (m *Machine) Switch(ctx context.Context, begin func(context.Context, *Machi
 		return fail(Refused, err)
 	}
 	res.From, res.Runs = st.running, st.running
+	if begin == nil && st.trial != nil && !m.mine(st.trial) {
+		if st.trial.With != "" {
+			return fail(Refused, be.E(be.InUse, "its trial was armed with the host's, and begins when that is restarted"))
+		}
+		return fail(Refused, be.E(be.InUse, "another command has armed a trial of it meanwhile"))
+	}
 	if st.trial == nil && st.running == st.def {
 		res.Outcome = Already
 		return res
@@ -266,7 +301,7 @@ func (m *Machine) Switch(ctx context.Context, begin func(context.Context, *Machi
 		err = m.leave(ctx)
 	}
 	if err != nil {
-		return fail(m.giveUp(ctx, g.Running, errors.Join(err, m.disarm(ctx))))
+		return fail(m.giveUp(ctx, g.Running, errors.Join(err, disarm())))
 	}
 	boot, passed, err := m.load(ctx)
 	if err != nil {

@@ -33,6 +33,7 @@ type paper struct {
 	starts  int    // how often it was started
 	on      hooks  // called first
 	ill     string // in which root a service fails
+	beside  error  // another guest cannot be read
 }
 
 type hooks struct {
@@ -52,7 +53,7 @@ func (p *paper) List(context.Context) ([]guest.Guest, error) {
 	if err := call(p.on.list); err != nil {
 		return nil, err
 	}
-	return []guest.Guest{{Name: p.name, Runtime: "paper", Root: p.root, Running: p.running}}, nil
+	return []guest.Guest{{Name: p.name, Runtime: "paper", Root: p.root, Running: p.running}}, p.beside
 }
 
 func (p *paper) Start(context.Context, guest.Guest) error {
@@ -302,12 +303,10 @@ func TestGuestIsStartedByHandMeanwhile(t *testing.T) {
 			unmountShare(p)
 			return p.startNow()
 		}
-		if res := m.Switch(t.Context(), nil); res.Outcome != Confirmed && res.Outcome != FellBack {
+		if res := m.Switch(t.Context(), nil); res.Outcome != Confirmed {
 			t.Errorf("%+v", res)
-		} else if res.Outcome == Confirmed {
-			return // from the root that was prepared
 		}
-		p.runs(t, m, "default")
+		p.runs(t, m, "new")
 	})
 	t.Run("not running", func(t *testing.T) {
 		m, p := newPaper(t)
@@ -340,6 +339,24 @@ func TestGuestIsStartedByHandMeanwhile(t *testing.T) {
 func unmountShare(p *paper) {
 	at, _ := filepath.EvalSymlinks(p.root)
 	unix.Unmount(filepath.Join(at, "var/share"), 0)
+}
+
+// A guest whose neighbour cannot be read is switched, and made ready as the host
+// boots.
+func TestGuestBesideOneThatCannotBeRead(t *testing.T) {
+	m, p := newPaper(t)
+	p.beside = errors.New("cannot look at db1: its configuration is not whole")
+	arm(t, m)
+	if res := m.Switch(t.Context(), nil); res.Outcome != Confirmed {
+		t.Errorf("%+v", res)
+	}
+	p.runs(t, m, "new")
+	p.running = false
+	unmountShare(p)
+	_, err := m.BootHost(t.Context())
+	must(t, err)
+	must(t, p.startNow())
+	p.runs(t, m, "new")
 }
 
 // What cannot be stopped runs on, with nothing armed.
@@ -465,6 +482,70 @@ func TestBatchIsInterruptedBeforeItBegins(t *testing.T) {
 		}
 		p.runs(t, m, "default")
 	}
+}
+
+// A trial that was armed with the host's is the host's: a batch neither takes it
+// back nor carries it out.
+func TestBatchLeavesTheTrialWithTheHosts(t *testing.T) {
+	m, p := newPaper(t)
+	st, err := m.stand(t.Context())
+	must(t, err)
+	was := st.runs
+	var uuid be.UUID
+	must(t, m.with(t.Context(), func(t *Target) error {
+		all, err := t.Store.List(context.Background())
+		for _, b := range all {
+			if b.Name == "new" {
+				uuid = b.UUID
+			}
+		}
+		return err
+	}))
+	host, starts := be.NewUUID(), p.starts
+	waits := func(what string) {
+		t.Helper()
+		st, err := m.stand(t.Context())
+		must(t, err)
+		if st.trial == nil || st.trial.With != host || st.trial.Phase != state.Armed || st.runs != was || p.starts != starts {
+			t.Errorf("%s: %+v, started %d times", what, st, p.starts-starts)
+		}
+	}
+	never := func(context.Context, *Machine) error { return be.E(be.InUse, "not now") }
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	must(t, m.armWith(t.Context(), uuid, host, ActivateOptions{}))
+	Batch(over, []*Machine{m}, BatchOptions{Begin: never}, nil)
+	waits("a rollback that is interrupted")
+	Batch(over, []*Machine{m}, BatchOptions{Prepare: never}, nil)
+	waits("an activate that is interrupted")
+	at := filepath.Join(p.root, "srv")
+	must(t, os.Mkdir(at, 0o755))
+	must(t, unix.Mount("data", at, "tmpfs", 0, ""))
+	at, err = filepath.EvalSymlinks(at)
+	must(t, err)
+	if res := m.Switch(t.Context(), never); res.Outcome != Refused {
+		t.Errorf("%+v", res)
+	}
+	waits("a rollback that is refused")
+	must(t, unix.Unmount(at, 0))
+
+	// Armed by another command since this one's.
+	arm(t, m)
+	must(t, m.armWith(t.Context(), uuid, host, ActivateOptions{}))
+	if res := m.Switch(t.Context(), nil); res.Outcome != Refused || be.KindOf(res.err) != be.InUse {
+		t.Errorf("%+v", res)
+	}
+	waits("an activate after the host's")
+	arm(t, m)
+	other := *m
+	arm(t, &other)
+	if res := m.Switch(t.Context(), nil); res.Outcome != Refused || be.KindOf(res.err) != be.InUse || p.starts != starts {
+		t.Errorf("%+v", res)
+	}
+	if res := other.Switch(t.Context(), nil); res.Outcome != Confirmed {
+		t.Errorf("%+v", res)
+	}
+	p.runs(t, m, "new")
 }
 
 // A rollback that was killed when the default was changed, and nothing else yet,

@@ -543,61 +543,65 @@ func (s *Session) mentionGuests(b be.BE) {
 }
 
 // DestroyWithGuests is Destroy, and before that of what belongs to it alone in
-// guests.
+// guests. The host is held from the first look to the end.
 // Nothing is destroyed if any of it may not be; cut, it may be repeated.
 func (t *Target) DestroyWithGuests(ctx context.Context, name string, force, dryRun bool) (report be.DestroyReport, err error) {
-	s, err := t.Look(ctx)
+	s, err := t.write(ctx, dryRun)
 	if err != nil {
 		return report, err
 	}
+	defer s.Close()
 	b, err := s.find(ctx, name)
-	list := s.onlyOf(b.UUID)
-	s.Close()
 	if err != nil {
 		return report, err
 	}
-	quiet := *t
-	quiet.Report = unheard{t.Report}
-	if report, err = quiet.Destroy(ctx, name, force, true); err != nil {
+	if err := s.mayDestroy(ctx, b, force); err != nil {
 		return report, err
 	}
-	destroy := func(dryRun bool) error {
-		for _, g := range list {
-			m, err := t.machine(ctx, g.Guest)
-			if err == nil {
-				var release func()
-				if release, err = m.Hold(); err == nil {
-					err = m.with(ctx, func(one *Target) error {
-						b, err := one.byUUID(ctx, g.UUID)
-						if err != nil {
-							return err
-						}
-						if dryRun {
-							one.Report = unheard{one.Report}
-						}
-						r, err := one.Destroy(ctx, b.Name, force, dryRun)
-						if dryRun {
-							report.Removes = append(report.Removes, r.Removes...)
-							report.Frees += r.Frees
-							report.AtLeast = report.AtLeast || r.AtLeast
-						}
-						return err
-					})
-					release()
-				}
-			}
-			if err != nil && be.KindOf(err) != be.NotFound {
-				return fmt.Errorf("guest %s: %w", g.Guest, err)
-			}
+	if report, err = s.wouldDestroy(ctx, b); err != nil {
+		return report, err
+	}
+	list := s.onlyOf(b.UUID)
+	for _, g := range list {
+		r, err := s.destroyInGuest(ctx, g, force, true)
+		if err != nil {
+			return report, err
 		}
-		return nil
+		report.Removes = append(report.Removes, r.Removes...)
+		report.Frees += r.Frees
+		report.AtLeast = report.AtLeast || r.AtLeast
 	}
-	if err := destroy(true); err != nil || dryRun {
-		return report, err
+	if dryRun {
+		return report, nil
 	}
-	if err := destroy(false); err != nil {
-		return report, err
+	for _, g := range list {
+		if _, err := s.destroyInGuest(ctx, g, force, false); err != nil {
+			return report, err
+		}
 	}
-	_, err = t.Destroy(ctx, name, force, false)
+	_, err = s.destroy(ctx, b, force)
+	return report, err
+}
+
+// destroyInGuest destroys what of a guest belongs to a boot environment of the
+// host. A guest that is not there any more, or has none such, is no error.
+func (s *Session) destroyInGuest(ctx context.Context, g state.GuestBE, force, dryRun bool) (report be.DestroyReport, err error) {
+	if _, err := s.machine(ctx, g.Guest); be.KindOf(err) == be.NotFound {
+		return report, nil
+	}
+	err = s.inGuest(ctx, g, func(ctx context.Context, one *Target) error {
+		b, err := one.byUUID(ctx, g.UUID)
+		if be.KindOf(err) == be.NotFound {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if dryRun {
+			one.Report = unheard{one.Report}
+		}
+		report, err = one.Destroy(ctx, b.Name, force, dryRun)
+		return err
+	})
 	return report, err
 }

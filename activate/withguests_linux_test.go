@@ -426,6 +426,30 @@ func TestGuestsThatStay(t *testing.T) {
 	h.is("idle", "plain", "plain", "default")
 }
 
+// While guests lose what belongs to a boot environment of the host, nobody
+// changes the host.
+func TestHostIsHeldWhileItsGuestsDestroy(t *testing.T) {
+	h := newPaperHost(t, 1)
+	_, err := h.host().Create(t.Context(), "new", CreateOptions{Guests: h.machines})
+	must(t, err)
+	tried := 0
+	h.step = func() {
+		step := h.step
+		h.step = func() {}
+		defer func() { h.step = step }()
+		tried++
+		if err := h.host().Rename(t.Context(), "new", "other", false); be.KindOf(err) != be.Locked {
+			t.Errorf("rename meanwhile: %v", err)
+		}
+	}
+	_, err = h.host().DestroyWithGuests(t.Context(), "new", false, false)
+	must(t, err)
+	if h.step = func() {}; tried == 0 {
+		t.Error("nothing was tried")
+	}
+	h.is("idle", "default", "default", "default")
+}
+
 // What starts a guest has no say in its host's trial, and all else has.
 func TestHostsChecksSpareItsGuests(t *testing.T) {
 	base := &state.Baseline{FailedUnits: []string{"old.service"}}

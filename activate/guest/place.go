@@ -83,15 +83,17 @@ func (p Place) Point(name string) error {
 		return be.E(be.NoStore, "cannot exchange the root %s: it is not a link of beadm's; run beadm guest init", p.Root)
 	}
 	if now == name {
-		return nil
+		return p.storage().Attach(p, name) // a way back may have failed
 	}
-	// What does not run is not left mounted: one that is in use keeps the link.
-	if err := p.storage().Detach(p, now); err != nil {
+	// What does not run is not left mounted, but for what the host has mounted in
+	// it: that keeps no guest from its way back. One that is in use keeps the link.
+	var stays hostsMount
+	if err := p.detach(now); err != nil && !errors.As(err, &stays) {
 		return fmt.Errorf("cannot exchange the root %s: %w", p.Root, err)
 	}
 	err = p.point(now, name)
 	if is, _, lerr := p.Current(); err != nil && lerr == nil && is == now {
-		err = errors.Join(err, p.storage().Detach(p, name), p.storage().Attach(p, now))
+		err = errors.Join(err, p.detach(name), p.storage().Attach(p, now))
 	}
 	return err
 }
@@ -263,7 +265,7 @@ func (p Place) Release() error {
 		return err
 	}
 	if adopted {
-		if err := p.storage().Detach(p, name); err != nil {
+		if err := p.detach(name); err != nil {
 			return fmt.Errorf("cannot put the root back to %s: %w", p.Root, err)
 		}
 		if err := p.storage().Exchange(p, filepath.Join(p.Dir(), name)); err != nil {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,9 @@ import (
 type plainCopy struct {
 	BE   string `json:"be"`   // the copy's
 	Kept string `json:"kept"` // what the old tree is to be called, beside the root
+	// Linked: the link to the copy is at Kept, and may be exchanged for the root.
+	// Once it is not at Kept any more, the guest may have run from the copy.
+	Linked bool `json:"linked,omitempty"`
 }
 
 func (p Place) noted() string { return filepath.Join(p.Dir(), "copying") }
@@ -29,6 +33,9 @@ func (p Place) noted() string { return filepath.Join(p.Dir(), "copying") }
 // IsPlain says that the guest's root is a directory on btrfs and not a subvolume:
 // AdoptPlain is for it.
 func (p Place) IsPlain() bool {
+	if p.Storage != nil {
+		return false // what is there is where its root was, or is to be, mounted
+	}
 	if _, adopted, err := p.Current(); adopted || err != nil {
 		return false
 	}
@@ -63,7 +70,8 @@ var dies = func(string) error { return nil }
 // directory, after Make: its files are copied, without their bytes, into a subvolume, which is
 // exchanged for it when all of the copy is durable. The old tree is kept, as what
 // is returned. stopped is asked before and after the exchange: its error undoes
-// all. It may be repeated, by one at a time.
+// all, but the copy stays where the guest may have been started from it. It may be
+// repeated, by one at a time.
 func (p Place) AdoptPlain(ctx context.Context, name string, stopped func() error) (kept string, err error) {
 	fail := func(err error) (string, error) {
 		return "", be.E(be.KindOf(err), "cannot adopt %s: %w", p.Root, err)
@@ -76,20 +84,22 @@ func (p Place) AdoptPlain(ctx context.Context, name string, stopped func() error
 	if err := p.dropPlainCopy(dir); err != nil {
 		return fail(err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(p.Dir(), RootPrefix+"*")); len(left) > 0 {
+	if left, err := p.hasRoots(); err != nil {
+		return fail(err)
+	} else if left {
 		return "", be.E(be.InUse, "cannot adopt %s: it is a plain directory, and its boot environments are in %s already; put the link to one of them back in its place", p.Root, p.Dir())
 	}
 	if kept, err = p.KeepsPlain(); err != nil {
 		return "", err
 	}
-	if err := p.note(plainCopy{BE: name, Kept: kept}); err != nil {
+	c := plainCopy{BE: name, Kept: kept}
+	if err := p.note(c); err != nil {
 		return fail(err)
 	}
 	if err := dies("noted"); err != nil {
 		return fail(err)
 	}
 	undo := func(err error) (string, error) {
-		os.Remove(kept) // the link, if it is there
 		return fail(errors.Join(err, p.dropPlainCopy(dir)))
 	}
 	if err := p.copyPlain(ctx, dir, RootPrefix+name); err != nil {
@@ -102,6 +112,17 @@ func (p Place) AdoptPlain(ctx context.Context, name string, stopped func() error
 		return fail(err)
 	}
 	if err := os.Symlink(p.link(RootPrefix+name), kept); err != nil {
+		return undo(err)
+	}
+	if err := dies("made the link"); err != nil {
+		return fail(err)
+	}
+	// The link first: the note without it says that the guest may have run.
+	if err := syncDirs(filepath.Dir(p.Root)); err != nil {
+		return undo(err)
+	}
+	c.Linked = true
+	if err := p.note(c); err != nil {
 		return undo(err)
 	}
 	if err := dies("linked"); err != nil {
@@ -120,7 +141,8 @@ func (p Place) AdoptPlain(ctx context.Context, name string, stopped func() error
 		if berr := exchange(p.Root, kept); berr != nil {
 			return fail(errors.Join(err, berr))
 		}
-		return undo(err)
+		// From which of the two it was started nobody can know: both stay.
+		return fail(errors.Join(err, os.Remove(kept)))
 	}
 	if err := syncDirs(filepath.Dir(p.Root), p.Dir()); err != nil {
 		return fail(err)
@@ -129,6 +151,12 @@ func (p Place) AdoptPlain(ctx context.Context, name string, stopped func() error
 		return "", err
 	}
 	return kept, nil
+}
+
+// hasRoots says that there are boot environments in Dir.
+func (p Place) hasRoots() (bool, error) {
+	entries, err := os.ReadDir(p.Dir())
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), RootPrefix) }), err
 }
 
 // EndPlain ends an AdoptPlain that was cut behind its exchange, and returns where
@@ -220,13 +248,29 @@ func (p Place) readNote() (*plainCopy, error) {
 }
 
 // dropPlainCopy takes away what an AdoptPlain that was cut before its exchange has
-// left: the guest may have run since, and the copy is old.
+// left: the guest may have run since, and the copy is old. One that the guest may
+// have run from is be.InUse.
 func (p Place) dropPlainCopy(dir *os.File) error {
 	c, err := p.readNote()
 	if err != nil || c == nil {
 		return err
 	}
-	if to, err := os.Readlink(c.Kept); err == nil && to == p.link(RootPrefix+c.BE) {
+	at := filepath.Join(p.Dir(), RootPrefix+c.BE)
+	to, err := os.Readlink(c.Kept)
+	linked := err == nil && to == p.link(RootPrefix+c.BE)
+	if c.Linked && !linked {
+		if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) {
+			return be.E(be.InUse, "an earlier guest init was undone by hand, or the guest was started during it: it may have run from %s, which may hold what %s does not; save that, run btrfs subvolume delete %s, and then this again", at, p.Root, at)
+		}
+	}
+	if linked {
+		// Before the link goes: without it, the note would say what is not so.
+		if c.Linked {
+			c.Linked = false
+			if err := p.note(*c); err != nil {
+				return err
+			}
+		}
 		if err := os.Remove(c.Kept); err != nil {
 			return err
 		}

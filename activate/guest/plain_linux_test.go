@@ -68,11 +68,14 @@ func never() error { return nil }
 // anywhere, it is finished by doing it again, with what was written meanwhile.
 func TestAdoptPlain(t *testing.T) {
 	died := errors.New("it died")
-	for _, cut := range []string{"", "noted", "copied", "linked", "exchanged"} {
+	for _, cut := range []string{"", "noted", "copied", "made the link", "linked", "exchanged"} {
 		t.Run("cut "+cut, func(t *testing.T) {
 			p := plainRoot(t)
 			if err := p.CanAdopt(); err != nil || !p.IsPlain() {
 				t.Fatalf("%v, plain: %v", err, p.IsPlain())
+			}
+			if (Place{Root: p.Root, Storage: mounted{}}).IsPlain() {
+				t.Error("what is left where a root is not mounted is taken for the root")
 			}
 			if err := p.Make(); err != nil {
 				t.Fatal(err)
@@ -124,7 +127,7 @@ func TestAdoptPlain(t *testing.T) {
 	}
 }
 
-// Whoever starts the guest meanwhile finds it as it was.
+// Whoever starts the guest meanwhile finds it as it was, and keeps what it runs from.
 func TestAdoptPlainOfOneThatIsStarted(t *testing.T) {
 	p := plainRoot(t)
 	if err := p.Make(); err != nil {
@@ -133,11 +136,18 @@ func TestAdoptPlainOfOneThatIsStarted(t *testing.T) {
 	want := listing(t, p.Root)
 	for when := range 2 {
 		asked := 0
-		_, err := p.AdoptPlain(context.Background(), "default", func() error {
-			if asked++; asked > when {
-				return be.E(be.InUse, "it runs")
+		var mail *os.File
+		_, err := p.AdoptPlain(context.Background(), "default", func() (err error) {
+			if asked++; asked <= when {
+				return nil
 			}
-			return nil
+			if _, adopted, _ := p.Current(); adopted {
+				// It runs from the copy, and gets mail there.
+				if mail, err = os.Create(filepath.Join(p.Root, "mail")); err != nil {
+					return err
+				}
+			}
+			return be.E(be.InUse, "it runs")
 		})
 		if be.KindOf(err) != be.InUse {
 			t.Fatalf("asked %d times: %v", asked, err)
@@ -146,9 +156,28 @@ func TestAdoptPlainOfOneThatIsStarted(t *testing.T) {
 			t.Fatalf("it is\n%s\nand was\n%s", got, want)
 		}
 		above, _ := filepath.Glob(filepath.Join(filepath.Dir(p.Root), ".web1*"))
-		below, _ := os.ReadDir(p.Dir())
-		if len(above) != 0 || len(below) != 1 {
-			t.Fatalf("left are %v and %v", above, below)
+		if len(above) != 0 {
+			t.Fatalf("left is %v", above)
+		}
+		if mail == nil {
+			below, _ := os.ReadDir(p.Dir())
+			if len(below) != 1 {
+				t.Fatalf("left is %v", below)
+			}
+			continue
+		}
+		mail.Close()
+		copied := filepath.Join(p.Dir(), RootPrefix+"default")
+		for range 2 {
+			if _, err := os.Lstat(filepath.Join(copied, "mail")); err != nil {
+				t.Fatalf("what it wrote is gone: %v", err)
+			}
+			if _, err := p.AdoptPlain(context.Background(), "default", never); be.KindOf(err) != be.InUse || !strings.Contains(err.Error(), copied) {
+				t.Fatalf("again: %v", err)
+			}
+		}
+		if out, err := exec.Command("btrfs", "-q", "subvolume", "delete", copied).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
 	}
 	// Boot environments of a root that somebody replaced are no copy of this one.
@@ -157,5 +186,44 @@ func TestAdoptPlainOfOneThatIsStarted(t *testing.T) {
 	}
 	if _, err := p.AdoptPlain(context.Background(), "default", never); be.KindOf(err) != be.InUse {
 		t.Errorf("beside other boot environments: %v", err)
+	}
+	if err := os.Remove(filepath.Join(p.Dir(), RootPrefix+"other")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.AdoptPlain(context.Background(), "default", never); err != nil {
+		t.Errorf("once the copy is gone: %v", err)
+	}
+}
+
+// A root that the guest has run from stays, whoever undoes the exchange by hand.
+func TestAdoptPlainThatIsUndoneByHand(t *testing.T) {
+	p := plainRoot(t)
+	if err := p.Make(); err != nil {
+		t.Fatal(err)
+	}
+	dies = func(at string) error {
+		if at == "exchanged" {
+			return errors.New("it died")
+		}
+		return nil
+	}
+	defer func() { dies = func(string) error { return nil } }()
+	if _, err := p.AdoptPlain(context.Background(), "default", never); err == nil {
+		t.Fatal("it was to die")
+	}
+	dies = func(string) error { return nil }
+	if err := os.WriteFile(filepath.Join(p.Root, "mail"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []error{os.Remove(p.Root), os.Rename(filepath.Join(filepath.Dir(p.Root), ".web1.plain-1"), p.Root)} {
+		if step != nil {
+			t.Fatal(step)
+		}
+	}
+	if _, err := p.AdoptPlain(context.Background(), "other", never); be.KindOf(err) != be.InUse {
+		t.Errorf("init again: %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(p.Dir(), RootPrefix+"default", "mail")); err != nil {
+		t.Errorf("what it wrote is gone: %v", err)
 	}
 }

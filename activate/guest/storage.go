@@ -32,8 +32,9 @@ type Storage interface {
 	GiveOut(p Place) error
 
 	// Attach has the directory be the root that it is named for; Detach ends
-	// that, and is refused while somebody uses it. Left is for one that is
-	// detached and to which no link leads any more.
+	// that, and is refused while somebody uses it: nobody calls it for one in which
+	// the host has something of its own mounted. Left is for one that no link
+	// leads to any more; it may be mounted still.
 	Attach(p Place, name string) error
 	Detach(p Place, name string) error
 	Left(p Place, name string)

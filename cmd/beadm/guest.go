@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"beadm/activate"
 	"beadm/activate/guest"
 	"beadm/activate/guest/datasets"
-	"beadm/activate/guest/nspawn"
 	"beadm/be"
 	"beadm/be/rooted"
 	"beadm/cmd/beadm/render"
@@ -83,6 +81,11 @@ func standings(c *cli.Context) ([]activate.GuestStanding, error) {
 	if err != nil {
 		return nil, err
 	}
+	conf, err := hostConf(c)
+	if err != nil {
+		return nil, err
+	}
+	warnOfCut(conf)
 	list := []activate.GuestStanding{}
 	for _, g := range all {
 		m, err := guestMachine(c, g)
@@ -97,7 +100,7 @@ func standings(c *cli.Context) ([]activate.GuestStanding, error) {
 func guestInitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "init", Usage: "give guests boot environments: what each runs is its first", ArgsUsage: "GUEST...",
-		Description: "Its root is not copied, and a guest that runs goes on. In its place is a link\nfrom then on. A root that is no subvolume is copied into one, while the guest is\nstopped, and kept. GUEST may be a pattern.",
+		Description: "A root that is a subvolume of btrfs is not copied, and its guest may run. One that\nis a dataset of ZFS is renamed, and a plain directory on btrfs is copied into a\nsubvolume, and kept: then the guest must be stopped. In its place is a link from\nthen on. GUEST may be a pattern.",
 		Flags:       []cli.Flag{&cli.StringFlag{Name: "name", Value: "default", Usage: "call it `BE`"}, dryRun()},
 		Action: func(c *cli.Context) error {
 			return namedGuests(c, func(m *activate.Machine, say activate.Reporter) error {
@@ -120,7 +123,7 @@ func guestInitCommand() *cli.Command {
 func guestReleaseCommand() *cli.Command {
 	return &cli.Command{
 		Name: "release", Usage: "give guests back as they were before init, with what they run", ArgsUsage: "GUEST...",
-		Description: "A guest that runs goes on. Refused while its directories are shared.",
+		Description: "A guest that runs goes on; on ZFS it must be stopped. Refused while its directories\nare shared.",
 		Flags:       []cli.Flag{&cli.BoolFlag{Name: "destroy", Usage: "destroy its other boot environments, too"}, dryRun()},
 		Action: func(c *cli.Context) error {
 			return namedGuests(c, func(m *activate.Machine, say activate.Reporter) error {
@@ -147,11 +150,12 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 	if err != nil {
 		return err
 	}
-	asked := func(name string) bool {
-		return slices.ContainsFunc(want, func(p *glob.Pattern) bool { return matches(p, guest.Guest{Name: name, Runtime: "nspawn"}) })
-	}
-	if !c.Bool("dry-run") {
-		if err := datasets.Mend(cmp.Or(conf.GuestDir, nspawn.DefaultDir), asked); err != nil {
+	for _, g := range cutGuests(conf) {
+		asked := slices.ContainsFunc(want, func(p *glob.Pattern) bool { return matches(p, g) })
+		if !asked || c.Bool("dry-run") {
+			continue
+		}
+		if err := datasets.Mend(guest.Place{Root: g.Root}); err != nil {
 			return err
 		}
 	}
@@ -198,6 +202,11 @@ func guestBootCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			conf, err := hostConf(c)
+			if err != nil {
+				return err
+			}
+			warnOfCut(conf)
 			managed := slices.DeleteFunc(all, func(g guest.Guest) bool {
 				_, adopted, err := guest.Place{Root: g.Root}.Current()
 				return err == nil && !adopted

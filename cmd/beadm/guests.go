@@ -156,7 +156,7 @@ func hostConf(c *cli.Context) (activate.Conf, error) {
 	return conf, err
 }
 
-// allGuests are those of every runtime. One that cannot say is a warning.
+// allGuests are those of every runtime. What cannot be read is a warning.
 func allGuests(c *cli.Context) ([]guest.Guest, error) {
 	conf, err := hostConf(c)
 	if err != nil {
@@ -164,7 +164,6 @@ func allGuests(c *cli.Context) ([]guest.Guest, error) {
 	}
 	var all []guest.Guest
 	for _, r := range runtimes(conf) {
-		// What it could read is there beside the error.
 		list, err := r.List(c.Context)
 		if err != nil {
 			logrus.Warnf("%v", err)

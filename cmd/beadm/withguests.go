@@ -39,11 +39,11 @@ func guestsWith(c *cli.Context) ([]*activate.Machine, error) {
 	if !asked.given {
 		return nil, nil
 	}
-	all, err := managedMachines(c, c.Context)
-	if err != nil {
-		return nil, err
+	all, unread := managedMachines(c, c.Context)
+	if unread != nil && len(asked.list) == 0 {
+		return nil, unread
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && unread == nil {
 		return nil, be.E(be.NotFound, "no guest has boot environments of its own: beadm guest init gives it some")
 	}
 	if len(asked.list) == 0 {
@@ -55,8 +55,13 @@ func guestsWith(c *cli.Context) ([]*activate.Machine, error) {
 		list, of[m.Guest] = append(list, m.Guest), m
 	}
 	named, err := namedBy("with-guests", asked.list, list)
-	if err != nil {
+	switch {
+	case err != nil && unread != nil:
+		return nil, unread // it may be the one
+	case err != nil:
 		return nil, err
+	case unread != nil:
+		logrus.Warnf("%v", unread)
 	}
 	var some []*activate.Machine
 	for _, g := range named {
@@ -65,8 +70,8 @@ func guestsWith(c *cli.Context) ([]*activate.Machine, error) {
 	return some, nil
 }
 
-// managedMachines are the guests that have boot environments. A runtime that
-// cannot say which it has is an error, beside those of others.
+// managedMachines are the guests that have boot environments. What cannot be read
+// of any is an error, beside the others.
 func managedMachines(c *cli.Context, ctx context.Context) (list []*activate.Machine, err error) {
 	conf, err := hostConf(c)
 	if err != nil {

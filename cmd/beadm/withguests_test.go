@@ -315,4 +315,12 @@ func TestWithGuestsIsRefused(t *testing.T) {
 	h.ok("guest", "init", "web3")
 	refused(5, "the boot environments of guest command:web3 are within that of the host", "create", "other", "--with-guests")
 	check(t, unix.Access(filepath.Join(h.root, "srv/.beadm/web3/@be-default"), unix.F_OK))
+
+	// One that cannot be read counts where it may be asked for.
+	write(t, conf, strings.Replace(text, "running = exit 1", "running = echo no bus >&2; exit 2", 1))
+	refused(1, "no bus", "create", "other", "--with-guests")
+	refused(1, "no bus", "create", "other", "--with-guests=web3")
+	if r := h.run("create", "other", "--with-guests=web1"); r.code != 0 || !strings.Contains(r.err, "no bus") {
+		t.Error(r)
+	}
 }

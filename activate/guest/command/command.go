@@ -100,18 +100,21 @@ func (c Guest) Check() error {
 // List are the guests of Config.
 func (r *Runtime) List(ctx context.Context) ([]guest.Guest, error) {
 	var list []guest.Guest
+	var errs []error
 	for _, c := range r.cfg.Guests {
-		if err := c.Check(); err != nil {
-			return nil, err
+		err := c.Check()
+		running, leader := false, 0
+		if err == nil {
+			running, leader, err = c.running(ctx)
 		}
-		running, leader, err := c.running(ctx)
 		if err != nil {
-			return nil, err
+			errs = append(errs, err)
+			continue
 		}
 		list = append(list, guest.Guest{Name: c.Name, Runtime: r.Name(), Root: c.Root, Running: running, Leader: leader})
 	}
 	slices.SortFunc(list, func(a, b guest.Guest) int { return strings.Compare(a.Name, b.Name) })
-	return list, nil
+	return list, errors.Join(errs...)
 }
 
 // Start starts the guest.

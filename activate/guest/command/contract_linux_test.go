@@ -123,6 +123,17 @@ func TestCommands(t *testing.T) {
 	_, err = r.List(ctx)
 	wants(err, "no process")
 
+	// Nor does it hide another.
+	web2 := good
+	web2.Name = "web2"
+	for _, bad := range []Guest{r.cfg.Guests[0], {Name: "web1"}} {
+		list, err := New(Config{Guests: []Guest{bad, web2}}).List(ctx)
+		wants(err, "web1")
+		if len(list) != 1 || list[0].Name != "web2" {
+			t.Errorf("beside one that cannot be read: %+v", list)
+		}
+	}
+
 	// A guest that does not stop and has no command kill.
 	r, g = with(func(c *Guest) { c.Stop = "sleep 1000" })
 	if err := r.Start(ctx, g); err != nil {

@@ -106,13 +106,13 @@ func (d *Storage) look(p guest.Place) (zfs.Taken, error) {
 		return tk, fmt.Errorf("cannot adopt %s: %w", p.Root, err)
 	}
 	host, err := zfs.DatasetAt("/")
-	if err != nil || host == "" {
+	if err != nil {
 		return tk, err
 	}
-	if zfs.IsPartOf(tk.Dataset, host) {
+	if host != "" && zfs.IsPartOf(tk.Dataset, host) {
 		return tk, be.E(be.NoStore, "cannot adopt %s: %s is part of %s, which is a boot environment of the host or may become one; move it out of there", p.Root, tk.Dataset, host)
 	}
-	if sameFileSystem("/", filepath.Dir(p.Root)) {
+	if comesAndGoes("/", filepath.Dir(p.Root)) {
 		return tk, be.E(be.NoStore, "cannot adopt %s: %s is in the host's root, and would change with its boot environments; have a file system of its own for it", p.Root, filepath.Dir(p.Root))
 	}
 	return tk, nil
@@ -162,25 +162,33 @@ func (d *Storage) Exchange(p guest.Place, at string) error {
 	return os.Rename(at, p.Root)
 }
 
-// Mend makes the directories of those guests in dir that a cut has left without
-// one, so that what was cut can be repeated.
-func Mend(dir string, asked func(name string) bool) error {
-	records, err := filepath.Glob(filepath.Join(dir, ".beadm", "*", guest.Record))
-	if err != nil {
-		return err
+// Cut says that taking the guest in, or giving it out, was begun and has not ended:
+// it may have an empty root, or none, until that is repeated.
+func Cut(p guest.Place) bool {
+	if _, err := os.Lstat(record(p)); err != nil {
+		return false
 	}
-	for _, file := range records {
-		p := guest.Place{Root: filepath.Join(dir, filepath.Base(filepath.Dir(file)))}
-		if _, err := os.Lstat(p.Root); !errors.Is(err, fs.ErrNotExist) || !asked(filepath.Base(p.Root)) {
-			continue
+	_, adopted, err := p.Current()
+	return err == nil && !adopted
+}
+
+// Mend makes the directory of a guest that is Cut, if that has left it without
+// one, so that what was cut can be repeated.
+func Mend(p guest.Place) error {
+	if _, err := os.Lstat(p.Root); !errors.Is(err, fs.ErrNotExist) || !Cut(p) {
+		return nil
+	}
+	left, err := os.ReadDir(p.Dir())
+	if err != nil {
+		return fmt.Errorf("cannot mend what was cut: %w", err)
+	}
+	for _, e := range left {
+		if strings.HasPrefix(e.Name(), guest.RootPrefix) {
+			os.Remove(filepath.Join(p.Dir(), e.Name())) // a link, or the empty mount point that was to come back
 		}
-		left, _ := filepath.Glob(filepath.Join(p.Dir(), guest.RootPrefix+"*"))
-		for _, name := range left {
-			os.Remove(name) // a link, or the empty mount point that was to come back
-		}
-		if err := os.Mkdir(p.Root, 0o755); err != nil {
-			return fmt.Errorf("cannot mend what was cut: %w", err)
-		}
+	}
+	if err := os.Mkdir(p.Root, 0o755); err != nil {
+		return fmt.Errorf("cannot mend what was cut: %w", err)
 	}
 	return nil
 }

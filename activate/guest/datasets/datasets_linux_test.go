@@ -2,6 +2,7 @@ package datasets
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -73,15 +74,11 @@ func TestMend(t *testing.T) {
 	if err := os.Symlink("nowhere", left); err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Dir(p.Root)
-	if err := Mend(dir, func(name string) bool { return name == "other" }); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(p.Root); err == nil {
-		t.Error("one was mended that nobody asked for")
-	}
 	for range 2 {
-		if err := Mend(dir, func(name string) bool { return name == "web1" }); err != nil {
+		if !Cut(p) {
+			t.Error("it is not known to be cut")
+		}
+		if err := Mend(p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,5 +87,32 @@ func TestMend(t *testing.T) {
 	}
 	if _, err := os.Lstat(left); err == nil {
 		t.Error("what was cut is there still")
+	}
+}
+
+// What is in the host's root is not in its other boot environments.
+func TestWhatComesAndGoesWithARoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: mounting a btrfs takes root")
+	}
+	disk, root := filepath.Join(t.TempDir(), "disk"), t.TempDir()
+	script := `truncate -s 128M "$1"; mkfs.btrfs -q "$1"; mount -o loop "$1" "$2"; cd "$2"
+btrfs -q subvolume create nested; btrfs -q subvolume create other; mkdir dir nested/dir own far
+mount -o subvol=/other "$(findmnt -n -o SOURCE "$2")" own; mount -t tmpfs far far; ln -s ../own far/link`
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-R", root).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	if out, err := exec.Command("sh", "-ec", script, "sh", disk, root).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for name, want := range map[string]bool{".": true, "dir": true, "nested": true, "nested/dir": true, "own": false, "far": false, "far/link": false} {
+		if got := comesAndGoes(root, filepath.Join(root, name)); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if comesAndGoes(filepath.Join(root, "far"), filepath.Join(root, "far")) {
+		t.Error("a root that is none of several")
 	}
 }

@@ -6,4 +6,4 @@ package datasets
 // one rename.
 func onZFS(string) bool { return false }
 
-func sameFileSystem(a, b string) bool { return false }
+func comesAndGoes(root, dir string) bool { return false }

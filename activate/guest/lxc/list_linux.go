@@ -33,6 +33,7 @@ func (r *Runtime) List(ctx context.Context) ([]guest.Guest, error) {
 		return nil, be.E(be.NoStore, "cannot list the containers: %w", err)
 	}
 	var list []guest.Guest
+	var errs []error
 	for _, e := range entries {
 		g := guest.Guest{Name: e.Name(), Runtime: r.Name()}
 		if !e.IsDir() || !containerName.MatchString(g.Name) {
@@ -46,12 +47,14 @@ func (r *Runtime) List(ctx context.Context) ([]guest.Guest, error) {
 			return nil, nil
 		}
 		if err != nil {
-			return nil, err
+			// One that is just being made, or mistyped, hides no other.
+			errs = append(errs, err)
+			continue
 		}
 		g.Root, g.Running, g.Leader = c.root, c.running, c.leader
 		list = append(list, g)
 	}
-	return list, nil
+	return list, errors.Join(errs...)
 }
 
 // FollowsLink says, as an error, why LXC would not start the container by

@@ -17,6 +17,7 @@ lxc.uts.name = %s
 lxc.rootfs.path = btrfs:%s
 lxc.net.0.type = empty
 lxc.apparmor.profile = unconfined
+lxc.sysctl.net.ipv4.tcp_fin_timeout = 61
 %s`
 
 var idmap = fmt.Sprintf("lxc.include = /usr/share/lxc/config/userns.conf\nlxc.idmap = u 0 %[1]d 65536\nlxc.idmap = g 0 %[1]d 65536\n", guesttest.FirstID)

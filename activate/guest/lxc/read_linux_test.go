@@ -110,3 +110,24 @@ func TestCapabilitiesAreTakenFromEitherList(t *testing.T) {
 		}
 	}
 }
+
+// A container whose configuration does not load hides no other.
+func TestListBesideABadContainer(t *testing.T) {
+	path := t.TempDir()
+	t.Cleanup(func() { os.RemoveAll(filepath.Join(lockDir, filepath.Dir(path))) })
+	for name, line := range map[string]string{"bad": "lxc.include = /nowhere", "good": "lxc.rootfs.path = dir:" + filepath.Join(path, "good", "rootfs")} {
+		if err := os.MkdirAll(filepath.Join(path, name, "rootfs"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(path, name, "config"), []byte(line+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := New(Config{Path: path}).List(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "bad") {
+		t.Errorf("of the bad one it says %v", err)
+	}
+	if len(list) != 1 || list[0].Name != "good" {
+		t.Errorf("there are %+v", list)
+	}
+}

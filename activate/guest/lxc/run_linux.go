@@ -140,6 +140,9 @@ func (r *Runtime) confined(ctx context.Context, owner container, root string) (t
 		"lxc.init.cwd = /",
 		"lxc.autodev = 1",
 		"lxc.ephemeral = 0",
+		// It has the host's network, which is not to be set.
+		"lxc.sysctl =",
+		"lxc.namespace.share.net =",
 		"lxc.net =",
 		"lxc.net.0.type = none",
 	}

@@ -24,6 +24,9 @@ trap 'umount "$top" 2>/dev/null || :' EXIT
 btrfs -q subvolume create "$top/@debian"
 btrfs -q subvolume create "$top/@debian/srv"
 tar -C "$top/@debian" --numeric-owner --xattrs --acls -xf "$out/root.tar"
+# A container that was started meanwhile holds what is mounted: umount alone
+# would leave the end of it in memory.
+sync -f "$top"
 umount "$top"
 trap - EXIT
 dd if="$work/btrfs" of="$img" bs=1M seek="$start" conv=notrunc,sparse status=none

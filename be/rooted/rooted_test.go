@@ -258,3 +258,34 @@ func TestRenames(t *testing.T) {
 		t.Errorf("not swept: %v", err)
 	}
 }
+
+// However deep it is, it can be removed.
+func TestRemoveAllOfWhatIsDeep(t *testing.T) {
+	dir := t.TempDir()
+	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	for i := 0; err == nil && i < 1100; i++ {
+		name, above := "d", at
+		if i == 0 {
+			name = "top"
+		}
+		if err = unix.Mkdirat(above, name, 0o755); err == nil {
+			at, err = unix.Openat(above, name, unix.O_PATH|unix.O_DIRECTORY, 0)
+		}
+		unix.Close(above)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(at)
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.RemoveAll("/top"); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}

@@ -393,7 +393,7 @@ func unlink(dirfd int, name string) error {
 // there is no error.
 func (r *Root) RemoveAll(path string) error {
 	err := r.at("remove", path, false, func(dirfd int, name string) error {
-		return removeAll(dirfd, name, 0)
+		return removeAll(dirfd, name, 0, -1)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -401,7 +401,10 @@ func (r *Root) RemoveAll(path string) error {
 	return err
 }
 
-func removeAll(dirfd int, name string, depth int) error {
+// removeAll removes name and all below it. What is deeper than MaxDepth below
+// top, the directory that is removed, is lifted into that first: whoever made it
+// keeps nobody from removing it.
+func removeAll(dirfd int, name string, depth, top int) error {
 	info, err := fstatat(dirfd, name)
 	if err != nil {
 		return err
@@ -410,13 +413,16 @@ func removeAll(dirfd int, name string, depth int) error {
 		return unix.Unlinkat(dirfd, name, 0)
 	}
 	if depth > MaxDepth {
-		return unix.ENAMETOOLONG
+		return renameNoReplace(dirfd, name, top, tempName())
 	}
 	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
+	if top < 0 {
+		top = fd
+	}
 	for {
 		names, err := someNames(fd)
 		if err != nil {
@@ -426,7 +432,7 @@ func removeAll(dirfd int, name string, depth int) error {
 			return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
 		}
 		for _, child := range names {
-			if err := removeAll(fd, child, depth+1); err != nil && !errors.Is(err, unix.ENOENT) {
+			if err := removeAll(fd, child, depth+1, top); err != nil && !errors.Is(err, unix.ENOENT) {
 				return err
 			}
 		}

@@ -12,6 +12,9 @@ import (
 
 const backgroundTime = 15 * time.Second
 
+// namelessTime is how long a holder that has not written who it is is waited for.
+const namelessTime = 2 * time.Second
+
 // Lock makes this process the one writer until unlock is called or the
 // process ends, however it ends. If another is at work the error is of kind
 // Locked and names its pid and command. What beadm's init does in the
@@ -26,6 +29,10 @@ func (d *Dir) Lock() (unlock func(), err error) {
 		n, _ := f.ReadAt(holder, 0)
 		who := strings.TrimSpace(string(holder[:n]))
 		if strings.Contains(who, " (init ") && time.Since(start) < backgroundTime {
+			continue
+		}
+		// It has just taken it, or is about to give it back.
+		if who == "" && time.Since(start) < namelessTime {
 			continue
 		}
 		f.Close()

@@ -125,6 +125,9 @@ func TestVMFailback(t *testing.T) {
 // The same with systemd-boot, as far as it is another: what takes the token,
 // and what comes after an entry that cannot be started.
 func TestVMFailbackWithSystemdBoot(t *testing.T) {
+	if os.Getenv("BEADM_LONG") == "" {
+		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; the loader's truth table is run, and failback with GRUB")
+	}
 	beadm := program(t)
 	base := sdbootDisk(t)
 	v := readyWith(t, base, beadm, asItStarted)

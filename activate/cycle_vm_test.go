@@ -110,7 +110,7 @@ func TestVMCycleOnZFS(t *testing.T) {
 // A pool that no loader reads: systemd-boot has the kernels on the ESP.
 func TestVMCycleOnZFSWithSystemdBoot(t *testing.T) {
 	if os.Getenv("BEADM_LONG") == "" {
-		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; ZFS with GRUB is run, and systemd-boot's failback")
+		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; ZFS with GRUB is run, and systemd-boot's truth table")
 	}
 	t.Parallel()
 	cycle(t, onZFS(func(t *testing.T) *vmtest.Disk {
@@ -133,7 +133,7 @@ func onZFS(disk func(t *testing.T) *vmtest.Disk, setup, kernel string) layout {
 // The same where firmware, loader and file system are others.
 func TestVMCycleOnBtrfsWithUEFI(t *testing.T) {
 	if os.Getenv("BEADM_LONG") == "" {
-		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; the cycle on ZFS is run, failback on btrfs, and a loader by UEFI")
+		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; the cycle on ZFS is run, faults on btrfs, and a loader by UEFI")
 	}
 	t.Parallel()
 	cycle(t, onBtrfs(func(t *testing.T) *vmtest.Disk { return vmtest.NewDisk(t, vmtest.Btrfs).UEFI() }, withGRUB, "grep 9.9-test /proc/cmdline"))
@@ -142,7 +142,7 @@ func TestVMCycleOnBtrfsWithUEFI(t *testing.T) {
 // And where the loader is another.
 func TestVMCycleOnBtrfsWithSystemdBoot(t *testing.T) {
 	if os.Getenv("BEADM_LONG") == "" {
-		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; its failback and the loader's truth table are run")
+		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; the loader's truth table is run")
 	}
 	t.Parallel()
 	cycle(t, onBtrfs(sdbootDisk, asItStarted, sdbootKernel))

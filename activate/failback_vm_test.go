@@ -140,7 +140,7 @@ func TestVMFailbackWithSystemdBoot(t *testing.T) {
 		spoil string // in the running system, NEW mounted at /n
 		after string // the same, once the trial is armed
 		cut   string // cut the power when the console says this
-		long  bool   // only with BEADM_LONG: TestVMFailback has it too
+		long  bool   // TestVMFailback has it too
 		wants []string
 	}{
 		{

@@ -281,6 +281,11 @@ func (s *Store) asBefore(ctx context.Context, tk Taken) error {
 			return err
 		}
 		if t.by[tk.Dataset].local("mountpoint") != "" {
+			// A boot after a cut has mounted it, with what is below it: zfs takes
+			// it off to mount it anew, and cannot take off the rest.
+			if err := s.unmountTree(ctx, tk.At, false); err != nil {
+				return err
+			}
 			if err := s.change(ctx, "zfs", "inherit", "mountpoint", tk.Dataset); err != nil {
 				return err
 			}

@@ -262,14 +262,14 @@ func TestRenames(t *testing.T) {
 // However deep it is, it can be removed.
 func TestRemoveAllOfWhatIsDeep(t *testing.T) {
 	dir := t.TempDir()
-	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	at, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	for i := 0; err == nil && i < 1100; i++ {
 		name, above := "d", at
 		if i == 0 {
 			name = "top"
 		}
 		if err = unix.Mkdirat(above, name, 0o755); err == nil {
-			at, err = unix.Openat(above, name, unix.O_PATH|unix.O_DIRECTORY, 0)
+			at, err = unix.Openat(above, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		}
 		unix.Close(above)
 	}

@@ -11,6 +11,15 @@ if [ "$(id -u)" != 0 ]; then
 	echo "the $which suites mount file systems: run them as root" >&2
 	exit 1
 fi
+# told FAIL|SKIP prints what go test -v says of the tests that ended so, each with
+# what it had to say itself.
+told() {
+	awk -v ended="--- $1: " '/^=== (RUN|NAME|CONT) / { test = $3; next }
+		/^=== / { next }
+		index($0, ended) { print; printf "%s", said[$3] }
+		/^ *--- / { next }
+		{ said[test] = said[test] $0 "\n" }' | cut -c 1-300
+}
 # suite NAME COMMAND... runs one and prints its line in one piece.
 suite() {
 	name=$1
@@ -25,15 +34,16 @@ suite() {
 	{
 		printf '%-4s %4ds  %s\n' "$word" $(($(date +%s) - start)) "$name"
 		if [ $word = FAIL ]; then
-			# What the tests themselves said first: the rest may be pages long.
-			grep -E -A 3 '_test\.go:[0-9]+: ' "$out" | cut -c 1-300 | tail -n 200
+			# What the tests that failed said first: the rest may be pages long.
+			told FAIL <"$out" | tail -n 200
 			echo "   --- its last lines:"
-			tail -n 80 "$out"
+			tail -n 40 "$out" | cut -c 1-300
 		fi
 		# Where the minutes go.
 		grep -hE '^ *--- PASS.*\(([6-9][0-9]|[0-9]{3,})\.[0-9]+s\)' "$out" | sed 's/^ */     /' || :
 		# Never a silent skip.
-		grep -hE '^ *--- SKIP|^SKIPPED' "$out" || :
+		told SKIP <"$out"
+		grep -hE '^SKIPPED' "$out" || :
 	} >"$said"
 	flock "$results" cat "$said"
 	echo $word >>"$results"
@@ -41,7 +51,7 @@ suite() {
 }
 packages() {
 	for pkg; do
-		suite "$pkg" $GO test -count=1 -timeout 25m "$pkg"
+		suite "$pkg" $GO test -v -count=1 -timeout 25m "$pkg"
 	done
 }
 if [ "$which" = packages ]; then # in a name space of its own

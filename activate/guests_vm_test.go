@@ -206,6 +206,19 @@ func TestVMGuests(t *testing.T) {
 		t.Errorf("destroy left what was made with it:\n%s", left)
 	}
 
+	// What one guest's boot environment becomes in another, and nobody can write to.
+	v.Must(2*long, "beadm -g one share add /var/lib/systemd --stop-all; beadm -g three run new -- sh -c 'echo pattern >/etc/pattern'")
+	v.Must(long, "beadm create -e three/new -g one -o readonly=on v2")
+	contains(t, "the template's clone", v.Must(3*long, "beadm activate -g one v2"), "one confirmed")
+	out, code = v.Run(short, "cat /var/lib/machines/one/etc/pattern; touch /var/lib/machines/one/etc/new")
+	if code == 0 || !strings.Contains(out, "pattern\n") || !strings.Contains(out, "Read-only") {
+		t.Errorf("the root of a template, read-only: %s", out)
+	}
+	writes(t, v, "one", "/var/share/mail/alice")
+	numbered(t, v, "one")
+	v.Must(2*long, "beadm -g three destroy -F new && beadm -g one rollback && beadm -g one destroy -F v2")
+	say("a template")
+
 	v.Must(long, "beadm -g three share undo && beadm -g three share commit")
 	v.Must(long, "beadm guest release --destroy three")
 	same(t, "what was given back", v.Must(short, "zfs get -Hro name,property,value,source guid,mountpoint,canmount,mounted rpool/machines/three | sed s/default/local/"), before)

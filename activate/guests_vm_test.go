@@ -201,7 +201,7 @@ func TestVMGuests(t *testing.T) {
 	v.Must(2*long, "beadm setup && beadm create --with-guests together")
 	oneTransaction(t, v, 4)
 	contains(t, "what belongs together", v.Must(long, "beadm -g '*' list; beadm list"), "together")
-	v.Must(2*long, "beadm destroy -F together")
+	v.Must(2*long, "beadm destroy -F --with-guests together")
 	if left, _ := v.Run(long, "beadm -g '*' list -H; beadm list -H"); strings.Contains(left, "together") {
 		t.Errorf("destroy left what was made with it:\n%s", left)
 	}

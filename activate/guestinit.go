@@ -1,6 +1,7 @@
 package activate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -30,13 +31,8 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 	if _, ok := m.Runtime.(guest.Keeper); ok {
 		return be.E(be.NoStore, "cannot adopt the %s %s: its boot environments are the system's own, in a form that beadm cannot change yet", m.Guest.Runtime, m.Guest.Name)
 	}
-	if err := m.Place.CanAdopt(); err != nil {
+	if err := m.mayAdopt(ctx); err != nil {
 		return err
-	}
-	if l, ok := m.Runtime.(guest.Linker); ok {
-		if err := l.FollowsLink(ctx, m.Guest); err != nil {
-			return err
-		}
 	}
 	plain := m.Place.IsPlain()
 	switch {
@@ -103,6 +99,23 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 		}
 		return t.Setup(ctx, SetupOptions{Loader: state.LoaderConfig{Kind: "stub", Dir: m.Place.Loader(), Args: []string{}}})
 	})
+}
+
+// mayAdopt says, as an error, why the guest cannot have boot environments as it
+// is.
+func (m *Machine) mayAdopt(ctx context.Context) error {
+	err := m.Place.CanAdopt()
+	l, ok := m.Runtime.(guest.Linker)
+	if !ok || err != nil && !isEmpty(m.Place.Root) {
+		return err
+	}
+	// The root of an empty directory is elsewhere, and its runtime knows where.
+	return cmp.Or(l.FollowsLink(ctx, m.Guest), err)
+}
+
+func isEmpty(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0
 }
 
 func (m *Machine) sayKept(kept string, say Reporter) {

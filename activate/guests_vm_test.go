@@ -15,9 +15,9 @@ import (
 	"beadm/activate/boot/vmtest"
 )
 
-// host is a machine that systemd runs, with the archive of a Debian on /dev/vdc
-// and a dataset at /var/lib/machines.
-func host(t *testing.T, payload map[string]string) (*vmtest.Disk, *vmtest.VM) {
+// host is a machine that systemd runs, with the archive of a Debian on /dev/vdc,
+// the package that runs guests, and a dataset for them.
+func host(t *testing.T, payload map[string]string, runs, dataset, at string) (*vmtest.Disk, *vmtest.VM) {
 	t.Helper()
 	out, err := exec.Command("sh", "../testdata/demo/cached.sh").Output()
 	if err != nil {
@@ -30,9 +30,15 @@ func host(t *testing.T, payload map[string]string) (*vmtest.Disk, *vmtest.VM) {
 	d := vmtest.NewDisk(t, vmtest.ZFS)
 	v := d.Start(vmtest.Options{Memory: 1536, Payload: payload, Second: debian})
 	v.Install()
-	v.Must(long, `apt-get install -y -qq systemd-container >/dev/null
-zfs create -o mountpoint=/var/lib/machines rpool/machines
-chmod 700 /var/lib/machines`)
+	v.Must(long, "apt-get install -y -qq --no-install-recommends "+runs+" >/dev/null && zfs create -o mountpoint="+at+" "+dataset)
+	return d, v
+}
+
+// machinesHost is one of systemd-nspawn's machines.
+func machinesHost(t *testing.T, payload map[string]string) (*vmtest.Disk, *vmtest.VM) {
+	t.Helper()
+	d, v := host(t, payload, "systemd-container", "rpool/machines", "/var/lib/machines")
+	v.Must(short, "chmod 700 /var/lib/machines")
 	return d, v
 }
 
@@ -40,7 +46,7 @@ chmod 700 /var/lib/machines`)
 // has a dataset of its own below it.
 func machines(t *testing.T) (*vmtest.Disk, *vmtest.VM) {
 	t.Helper()
-	d, v := host(t, map[string]string{"/usr/sbin/beadm": program(t)})
+	d, v := machinesHost(t, map[string]string{"/usr/sbin/beadm": program(t)})
 	v.Must(long, `mkdir -p /etc/beadm /etc/systemd/nspawn
 printf 'guest.hold = 2s\nguest.within = 150s\n' >/etc/beadm/beadm.conf
 for m in one two three; do printf '[Exec]\nPrivateUsers=no\n[Network]\nPrivate=yes\nVirtualEthernet=no\n' >/etc/systemd/nspawn/$m.nspawn; done
@@ -57,17 +63,28 @@ echo two >/var/lib/machines/two/srv/of`)
 // writes waits until the machine writes mail.
 func writes(t *testing.T, v *vmtest.VM, machine, file string) {
 	t.Helper()
-	v.Must(long, "(f=/var/lib/machines/"+machine+file+"; was=$(stat -Lc %s $f); for i in $(seq 120); do [ $(stat -Lc %s $f) = $was ] || exit 0; sleep 1; done; systemctl status systemd-nspawn@"+machine+"; exit 1)")
+	grows(t, v, "/var/lib/machines/"+machine+file, "systemctl status systemd-nspawn@"+machine)
+}
+
+// grows waits until a file becomes longer; what keeps it from that, why shows.
+func grows(t *testing.T, v *vmtest.VM, file, why string) {
+	t.Helper()
+	v.Must(long, "(was=; for i in $(seq 180); do is=$(stat -Lc %s "+file+" 2>/dev/null); [ -z \"$was\" ] || [ -z \"$is\" ] || [ \"$is\" = \"$was\" ] || exit 0; was=$is; sleep 1; done; "+why+"; exit 1)")
 }
 
 // numbered says that each line is there, once.
 func numbered(t *testing.T, v *vmtest.VM, machine string) {
 	t.Helper()
+	numberedIn(t, v, "/var/lib/machines/"+machine)
+}
+
+func numberedIn(t *testing.T, v *vmtest.VM, root string) {
+	t.Helper()
 	for _, file := range []string{"mail/alice", "log/app.log"} {
-		text := v.Must(short, "cat /var/lib/machines/"+machine+"/var/share/"+file)
+		text := v.Must(short, "cat "+root+"/var/share/"+file)
 		for i, line := range strings.Split(text, "\n") {
 			if _, n, _ := strings.Cut(line, " "); n != strconv.Itoa(i+1) {
-				t.Errorf("%s: line %d of %s is %q", machine, i+1, file, line)
+				t.Errorf("%s: line %d of %s is %q", root, i+1, file, line)
 				break
 			}
 		}
@@ -226,23 +243,35 @@ func TestVMGuests(t *testing.T) {
 	say("three is as it was")
 }
 
-// What runs guests by their services keeps what it promises.
+// What runs machines by their services keeps what it promises.
 func TestVMGuestsContract(t *testing.T) {
 	if os.Getenv("BEADM_LONG") == "" {
 		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; the contract is run without systemd, and machines by their services in TestVMGuests")
 	}
 	t.Parallel()
-	suite, intruder := filepath.Join(t.TempDir(), "nspawn.test"), filepath.Join(t.TempDir(), "intruder")
-	for _, argv := range [][]string{{"test", "-c", "-o", suite, "beadm/activate/guest/nspawn"}, {"build", "-o", intruder, "beadm/activate/guest/guesttest/intruder"}} {
+	suite := contract(t, "nspawn")
+	_, v := machinesHost(t, suite)
+	keeps(t, v, "BEADM_MACHINES=rpool/machines", "TestContractOfService")
+}
+
+// contract is the suite of a runtime, and what it takes.
+func contract(t *testing.T, runtime string) map[string]string {
+	t.Helper()
+	suite, intruder := filepath.Join(t.TempDir(), "suite"), filepath.Join(t.TempDir(), "intruder")
+	for _, argv := range [][]string{{"test", "-c", "-o", suite, "beadm/activate/guest/" + runtime}, {"build", "-o", intruder, "beadm/activate/guest/guesttest/intruder"}} {
 		cmd := exec.Command("go", argv...)
 		cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("cannot build the suite: %v: %s", err, out)
 		}
 	}
-	_, v := host(t, map[string]string{"/root/nspawn.test": suite, "/root/intruder": intruder})
-	out, code := v.Run(20*time.Minute, "cd /root && BEADM_MACHINES=rpool/machines BEADM_MACHINES_TAR=/dev/vdc BEADM_MACHINES_DISK=/dev/vda BEADM_INTRUDER=/root/intruder ./nspawn.test -test.v -test.run TestContractOfService")
-	if code != 0 || !strings.Contains(out, "--- PASS: TestContractOfService") || strings.Contains(out, "NOT RUN") {
+	return map[string]string{"/root/suite": suite, "/root/intruder": intruder}
+}
+
+func keeps(t *testing.T, v *vmtest.VM, dataset, name string) {
+	t.Helper()
+	out, code := v.Run(20*time.Minute, "cd /root && "+dataset+" BEADM_MACHINES_TAR=/dev/vdc BEADM_MACHINES_DISK=/dev/vda BEADM_INTRUDER=/root/intruder ./suite -test.v -test.run '^"+name+"$'")
+	if code != 0 || !strings.Contains(out, "--- PASS: "+name) || strings.Contains(out, "NOT RUN") {
 		t.Errorf("ended with %d:\n%s", code, out)
 	}
 }

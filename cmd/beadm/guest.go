@@ -85,7 +85,7 @@ func standings(c *cli.Context) ([]activate.GuestStanding, error) {
 	if err != nil {
 		return nil, err
 	}
-	warnOfCut(conf)
+	warnOfCut(c.Context, conf)
 	list := []activate.GuestStanding{}
 	for _, g := range all {
 		m, err := guestMachine(c, g)
@@ -150,7 +150,7 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 	if err != nil {
 		return err
 	}
-	for _, g := range cutGuests(conf) {
+	for _, g := range cutGuests(c.Context, conf) {
 		asked := slices.ContainsFunc(want, func(p *glob.Pattern) bool { return matches(p, g) })
 		if !asked || c.Bool("dry-run") {
 			continue
@@ -206,7 +206,7 @@ func guestBootCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			warnOfCut(conf)
+			warnOfCut(c.Context, conf)
 			managed := slices.DeleteFunc(all, func(g guest.Guest) bool {
 				_, adopted, err := guest.Place{Root: g.Root}.Current()
 				return err == nil && !adopted

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"os"
 	"path/filepath"
 
@@ -10,12 +11,13 @@ import (
 	"beadm/activate"
 	"beadm/activate/guest"
 	"beadm/activate/guest/datasets"
+	"beadm/activate/guest/lxc"
 	"beadm/activate/guest/nspawn"
 )
 
 // cutGuests are those of which guest init or guest release was cut, on ZFS: they
 // may have no root, and no runtime lists such.
-func cutGuests(conf activate.Conf) (list []guest.Guest) {
+func cutGuests(ctx context.Context, conf activate.Conf) (list []guest.Guest) {
 	known := map[string]bool{}
 	add := func(g guest.Guest) {
 		if known[g.Root] || !filepath.IsAbs(g.Root) {
@@ -33,12 +35,17 @@ func cutGuests(conf activate.Conf) (list []guest.Guest) {
 	for _, e := range entries {
 		add(guest.Guest{Name: e.Name(), Runtime: "nspawn", Root: filepath.Join(dir, e.Name())})
 	}
+	// What cannot be read List says.
+	containers, _ := lxc.New(lxc.Config{Path: conf.LXCPath}).Linkable(ctx)
+	for _, g := range containers {
+		add(g)
+	}
 	return list
 }
 
 // warnOfCut says which they are.
-func warnOfCut(conf activate.Conf) {
-	for _, g := range cutGuests(conf) {
+func warnOfCut(ctx context.Context, conf activate.Conf) {
+	for _, g := range cutGuests(ctx, conf) {
 		logrus.Warnf("guest init or guest release of %s was cut, and it cannot be started: repeat it", g.Name)
 	}
 }

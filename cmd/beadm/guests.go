@@ -283,7 +283,7 @@ func guestTargetOf(c *cli.Context, conf activate.Conf, g guest.Guest) (t *activa
 // placeOf is where the boot environments of a guest are.
 func placeOf(g guest.Guest) guest.Place {
 	place := guest.Place{Root: g.Root}
-	if d := datasets.For(place, g.Runtime, logrus.StandardLogger()); d != nil {
+	if d := datasets.For(place, logrus.StandardLogger()); d != nil {
 		place.Storage = d
 	}
 	return place

@@ -30,18 +30,17 @@ import (
 
 // Storage is the one of one guest.
 type Storage struct {
-	taken   *zfs.Taken // nil: it is as its administrator has it
-	broken  error      // nobody can know
-	runtime string     // guest.Runtime.Name
-	log     zfs.Logger
+	taken  *zfs.Taken // nil: it is as its administrator has it
+	broken error      // nobody can know
+	log    zfs.Logger
 }
 
 var _ guest.Storage = (*Storage)(nil)
 
 // For is the Storage of a guest whose root is on ZFS, or was taken in; nil for any
 // other guest.
-func For(p guest.Place, runtime string, log zfs.Logger) *Storage {
-	d := &Storage{runtime: runtime, log: log}
+func For(p guest.Place, log zfs.Logger) *Storage {
+	d := &Storage{log: log}
 	data, err := os.ReadFile(record(p))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !onZFS(p.Root):
@@ -97,10 +96,6 @@ func (d *Storage) CanAdopt(p guest.Place) error {
 }
 
 func (d *Storage) look(p guest.Place) (zfs.Taken, error) {
-	if d.runtime == "lxc" {
-		// It tells how to mount a root by what it finds there (lxc.container.conf(5)).
-		return zfs.Taken{}, be.E(be.NoStore, "cannot adopt %s: LXC containers can have boot environments on btrfs only", p.Root)
-	}
 	tk, err := zfs.LookAt(context.Background(), p.Root, d.log)
 	if err != nil {
 		return tk, fmt.Errorf("cannot adopt %s: %w", p.Root, err)

@@ -26,7 +26,7 @@ func place(t *testing.T, kept string) guest.Place {
 
 func TestRecord(t *testing.T) {
 	p := place(t, `{"dataset":"tank/m/web1","at":"/m/web1"}`)
-	d := For(p, "nspawn", nil)
+	d := For(p, nil)
 	if err := d.CanAdopt(p); err != nil {
 		t.Error(err)
 	}
@@ -48,7 +48,7 @@ func TestRecord(t *testing.T) {
 			t.Errorf("%+v: %v, %v", c, shared, part)
 		}
 	}
-	if For(guest.Place{Root: "/proc"}, "nspawn", nil) != nil {
+	if For(guest.Place{Root: "/proc"}, nil) != nil {
 		t.Error("a directory that is not on ZFS")
 	}
 }
@@ -57,7 +57,7 @@ func TestRecord(t *testing.T) {
 func TestRecordThatIsNotWhole(t *testing.T) {
 	for _, text := range []string{"", "{}", `{"dataset":"web1","at":"/m"}`, `{"dataset":"tank/web1"}`, "tank/web1"} {
 		p := place(t, text)
-		d := For(p, "nspawn", nil)
+		d := For(p, nil)
 		_, open := d.Open(t.Context(), p)
 		for what, err := range map[string]error{"adopt": d.CanAdopt(p), "take in": d.TakeIn(p, "x"), "give out": d.GiveOut(p), "open": open, "attach": d.Attach(p, "@be-x"), "detach": d.Detach(p, "@be-x")} {
 			if be.KindOf(err) != be.Recovery {

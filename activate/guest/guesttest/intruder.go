@@ -67,7 +67,10 @@ func (s *suite) intruder(t *testing.T) {
 		t.Fatalf("it did not come to its end: %v\n%s%s", err, said, text(t, stderr))
 	}
 	for _, line := range strings.Split(said, "\n") {
-		if strings.HasPrefix(line, "open: ") {
+		switch {
+		case line == "open: the host's abstract sockets can be reached" && !hasScopes():
+			t.Logf("as beadm(8) says of kernels before Linux 6.12, or without Landlock: %s", line)
+		case strings.HasPrefix(line, "open: "):
 			t.Error(line)
 		}
 	}
@@ -79,6 +82,14 @@ func (s *suite) intruder(t *testing.T) {
 	if pids := running(t, mark); len(pids) != 1 {
 		t.Errorf("the host's process: %v", pids)
 	}
+}
+
+// hasScopes says whether the kernel can do what guest.StartScoped asks for:
+// landlock(7), ABI 6.
+func hasScopes() bool {
+	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
+	return errno == 0 && abi >= 6
 }
 
 // buildIntruder makes the program, and returns where it is.

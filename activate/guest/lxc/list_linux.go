@@ -15,9 +15,25 @@ import (
 )
 
 // List are the containers of Path that have a config and whose root is a
-// directory, or a link to one. A container whose root is an overlay, a block
-// device or a dataset is none of them.
+// directory, a link to one, or a dataset that lxc-create made. A container whose root
+// is an overlay or a block device is none of them.
 func (r *Runtime) List(ctx context.Context) ([]guest.Guest, error) {
+	return r.list(ctx, r.container)
+}
+
+// Linkable are the containers that FollowsLink has nothing against, be there a
+// root of theirs or none.
+func (r *Runtime) Linkable(ctx context.Context) ([]guest.Guest, error) {
+	return r.list(ctx, func(ctx context.Context, g guest.Guest) (container, error) {
+		c, err := r.look(ctx, g)
+		if err == nil && followsLink(g, c) != nil {
+			err = notDirectory(g, c)
+		}
+		return c, err
+	})
+}
+
+func (r *Runtime) list(ctx context.Context, look func(context.Context, guest.Guest) (container, error)) ([]guest.Guest, error) {
 	path, err := r.path(ctx)
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, nil
@@ -39,7 +55,7 @@ func (r *Runtime) List(ctx context.Context) ([]guest.Guest, error) {
 		if !e.IsDir() || !containerName.MatchString(g.Name) {
 			continue
 		}
-		c, err := r.container(ctx, g)
+		c, err := look(ctx, g)
 		if be.KindOf(err) == be.NotFound {
 			continue
 		}
@@ -64,22 +80,23 @@ func (r *Runtime) FollowsLink(ctx context.Context, g guest.Guest) error {
 	if err != nil {
 		return err
 	}
-	data, err := os.ReadFile(c.config)
+	return followsLink(g, c)
+}
+
+func followsLink(g guest.Guest, c container) error {
+	kind, path, err := c.configuredRoot()
 	if err != nil {
 		return fmt.Errorf("cannot read how %s is started: %w", g.Name, err)
 	}
-	value := ""
-	for _, line := range strings.Split(string(data), "\n") {
-		if key, v, ok := strings.Cut(line, "="); ok && strings.TrimSpace(key) == "lxc.rootfs.path" {
-			value = strings.TrimSpace(v)
-		}
-	}
 	// LXC opens the root of its other kind of directory, dir:, without
 	// following a link; that of this kind it mounts, whatever file system it is.
-	if !strings.HasPrefix(value, "btrfs:") {
-		return be.E(be.Decision, "LXC does not start %s from a link: write lxc.rootfs.path = btrfs:%s into %s", g.Name, c.root, c.config)
+	switch {
+	case kind == "btrfs":
+		return nil
+	case kind == "zfs" && !filepath.IsAbs(path):
+		return be.E(be.Decision, "LXC mounts the root of %s, %s, by itself, and does not start it from a link: run zfs set canmount=on %s and zfs mount %s, and write lxc.rootfs.path = btrfs:%s into %s", g.Name, path, path, path, c.root, c.config)
 	}
-	return nil
+	return be.E(be.Decision, "LXC does not start %s from a link: write lxc.rootfs.path = btrfs:%s into %s", g.Name, c.root, c.config)
 }
 
 // container is what LXC says of one.
@@ -92,9 +109,43 @@ type container struct {
 	console string // where its console is logged; empty: nowhere
 }
 
-// container asks LXC. It is be.NotFound if LXC has none of that name, or its
-// root is no directory.
+// configuredRoot is what the container's own configuration says of its root: a
+// kind of LXC's, empty if it has LXC find that out, and a path or dataset.
+func (c container) configuredRoot() (kind, path string, err error) {
+	data, err := os.ReadFile(c.config)
+	if err != nil {
+		return "", "", err
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if key, v, ok := strings.Cut(line, "="); ok && strings.TrimSpace(key) == "lxc.rootfs.path" {
+			kind, path, ok = strings.Cut(strings.TrimSpace(v), ":")
+			if !ok {
+				kind, path = "", kind
+			}
+		}
+	}
+	return kind, path, nil
+}
+
+// container is look, and be.NotFound if the root is no directory.
 func (r *Runtime) container(ctx context.Context, g guest.Guest) (container, error) {
+	c, err := r.look(ctx, g)
+	if err != nil {
+		return c, err
+	}
+	if info, err := os.Lstat(c.root); err != nil || !info.IsDir() && info.Mode()&fs.ModeSymlink == 0 {
+		return c, notDirectory(g, c)
+	}
+	return c, nil
+}
+
+func notDirectory(g guest.Guest, c container) error {
+	return be.E(be.NotFound, "the root of %s, %q, is not a directory", g.Name, c.root)
+}
+
+// look asks LXC. It is be.NotFound if LXC has none of that name, or one whose root
+// can be no directory.
+func (r *Runtime) look(ctx context.Context, g guest.Guest) (container, error) {
 	if err := checkName(g); err != nil {
 		return container{}, err
 	}
@@ -113,9 +164,12 @@ func (r *Runtime) container(ctx context.Context, g guest.Guest) (container, erro
 	if err := c.read(said); err != nil {
 		return c, fmt.Errorf("cannot look at %s: %w", g.Name, err)
 	}
-	info, err := os.Lstat(c.root)
-	if !filepath.IsAbs(c.root) || err != nil || !info.IsDir() && info.Mode()&fs.ModeSymlink == 0 {
-		return c, be.E(be.NotFound, "the root of %s, %q, is not a directory", g.Name, c.root)
+	if kind, _, err := c.configuredRoot(); err == nil && kind == "zfs" && !filepath.IsAbs(c.root) {
+		// That is the dataset. Here lxc-create(1) has its mountpoint.
+		c.root = filepath.Join(path, g.Name, "rootfs")
+	}
+	if !filepath.IsAbs(c.root) {
+		return c, notDirectory(g, c)
 	}
 	return c, nil
 }

@@ -14,6 +14,9 @@ func missing() error { return be.E(be.NoStore, "LXC is Linux's") }
 // List is empty.
 func (r *Runtime) List(context.Context) ([]guest.Guest, error) { return nil, nil }
 
+// Linkable is empty.
+func (r *Runtime) Linkable(context.Context) ([]guest.Guest, error) { return nil, nil }
+
 // FollowsLink is for Linux.
 func (r *Runtime) FollowsLink(context.Context, guest.Guest) error { return missing() }
 

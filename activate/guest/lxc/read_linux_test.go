@@ -60,8 +60,9 @@ func TestListTakesContainersOnDirectories(t *testing.T) {
 	put("web1", "lxc.rootfs.path = btrfs:"+filepath.Join(path, "web1", "rootfs")+"\n")
 	check(t, os.Symlink("../web2/rootfs", filepath.Join(path, "web1", "rootfs")))
 	put("overlay", "lxc.rootfs.path = overlay:"+root+":"+root+"\n")
-	put("zfs", "lxc.rootfs.path = zfs:tank/zfs\n")
-	put("gone", "lxc.rootfs.path = dir:"+path+"/gone/rootfs\n")
+	put("zfs", "lxc.rootfs.path = zfs:tank/lxc/zfs\n")
+	check(t, os.Mkdir(filepath.Join(path, "zfs", "rootfs"), 0o755))
+	put("gone", "lxc.rootfs.path = btrfs:"+path+"/gone/rootfs\n")
 	put("none", "lxc.uts.name = none\n")
 	put("-n", "lxc.rootfs.path = dir:"+root+"\n")
 	put("a b", "lxc.rootfs.path = dir:"+root+"\n")
@@ -75,8 +76,13 @@ func TestListTakesContainersOnDirectories(t *testing.T) {
 	for _, g := range list {
 		got = append(got, fmt.Sprintf("%s %s %v", g.Name, strings.TrimPrefix(g.Root, path), g.Running))
 	}
-	if want := "[web1 /web1/rootfs false web2 /web2/rootfs false]"; fmt.Sprint(got) != want {
+	if want := "[web1 /web1/rootfs false web2 /web2/rootfs false zfs /zfs/rootfs false]"; fmt.Sprint(got) != want {
 		t.Errorf("%v, want %v", got, want)
+	}
+	list, err = r.Linkable(context.Background())
+	check(t, err)
+	if len(list) != 2 || list[0].Root != path+"/gone/rootfs" || list[1].Name != "web1" {
+		t.Errorf("from a link can be started %+v", list)
 	}
 
 	if err := r.FollowsLink(context.Background(), guest.Guest{Name: "web1"}); err != nil {
@@ -85,6 +91,10 @@ func TestListTakesContainersOnDirectories(t *testing.T) {
 	err = r.FollowsLink(context.Background(), guest.Guest{Name: "web2"})
 	if be.KindOf(err) != be.Decision || !strings.Contains(err.Error(), "lxc.rootfs.path = btrfs:"+root) {
 		t.Errorf("dir: %v", err)
+	}
+	err = r.FollowsLink(context.Background(), guest.Guest{Name: "zfs"})
+	if be.KindOf(err) != be.Decision || !strings.Contains(err.Error(), "zfs mount tank/lxc/zfs") || !strings.Contains(err.Error(), "lxc.rootfs.path = btrfs:"+path+"/zfs/rootfs") {
+		t.Errorf("zfs: %v", err)
 	}
 }
 

@@ -217,7 +217,7 @@ func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) error
 		return err
 	}
 	args := []string{"--quiet", "--register=no", "--keep-unit", "--settings=no", "--link-journal=no", "--drop-capability=" + strings.Join(drops, ","),
-		"--timezone=off", "--resolv-conf=bind-host", "--machine=" + strings.TrimRight(g.Name[:min(len(g.Name), 48)], ".-") + "-beadm", "--directory=" + c.Root}
+		hides, "--timezone=off", "--resolv-conf=bind-host", "--machine=" + strings.TrimRight(g.Name[:min(len(g.Name), 48)], ".-") + "-beadm", "--directory=" + c.Root}
 	if shift, owns := uidShift(p.leader, c.Root); shift != 0 {
 		ownership := "off"
 		if !owns {
@@ -254,6 +254,11 @@ func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) error
 	}
 	return nil
 }
+
+// hides has systemd-nspawn find what it hides files of /proc behind that are the
+// host's, such as sysrq-trigger: version 252 looks for that in /run/systemd, has it
+// in /run/host, and goes on without.
+const hides = "--bind-ro=+/run/host/inaccessible:/run/systemd/inaccessible"
 
 // drops are what systemd-nspawn(1) leaves a machine and guest.Keeps does not.
 var drops = []string{"CAP_AUDIT_CONTROL", "CAP_DAC_READ_SEARCH", "CAP_IPC_OWNER", "CAP_LEASE", "CAP_MKNOD", "CAP_NET_ADMIN", "CAP_NET_BROADCAST",

@@ -96,7 +96,7 @@ func memory() {
 			_ = os.Remove(at)
 		}
 	}
-	for _, path := range []string{"/proc/kcore", "/dev/mem", "/proc/kmsg"} {
+	for _, path := range []string{"/proc/kcore", "/proc/kallsyms", "/proc/keys", "/dev/mem", "/proc/kmsg"} {
 		// Not by os: where it is hidden, nothing ever comes out of it.
 		if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
 			if n, _ := unix.Read(fd, make([]byte, 4096)); n > 0 {

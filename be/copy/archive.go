@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"hash"
 	"io"
+	"strings"
 )
 
 // An archive is a tar of POSIX.1-2001 (pax) with extended attributes as
@@ -29,6 +30,10 @@ const (
 	paxPart        = "BEADM.part"  // of a directory: it is a subvolume
 	paxFlags       = "BEADM.flags" // letters of chattr(1)
 )
+
+// ofStore are attributes by which a store knows its own: they mean nothing, or
+// the wrong thing, in another.
+func ofStore(name string) bool { return strings.HasPrefix(name, "trusted.beadm.") }
 
 const archiveVersion = "1"
 

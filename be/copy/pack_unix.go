@@ -279,6 +279,9 @@ func (p *packer) xattrs(h *header, a attrs) error {
 		return err
 	}
 	for _, name := range list {
+		if ofStore(name) {
+			continue
+		}
 		v, err := value(a, name)
 		if err != nil {
 			return fmt.Errorf("attribute %s: %w", name, err)

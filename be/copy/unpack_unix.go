@@ -439,7 +439,7 @@ func (u *unpacker) attr(h *tar.Header, fd int) error {
 
 func (u *unpacker) setXattrs(h *tar.Header, a attrs) error {
 	for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
-		if name, is := strings.CutPrefix(key, paxXattr); is && !ofFileSystem(name) {
+		if name, is := strings.CutPrefix(key, paxXattr); is && !ofFileSystem(name) && !ofStore(name) {
 			if err := a.set(name, []byte(h.PAXRecords[key])); err != nil {
 				return fmt.Errorf("attribute %s: %w", name, err)
 			}

@@ -88,6 +88,8 @@ func Run(t *testing.T, f Fixture) {
 		{"CloneOfAnother", testCloneOfAnother},
 		{"Sealed", testSealed},
 		{"Empty", testEmpty},
+		{"Filled", testFilled},
+		{"Streams", testStreams},
 		{"Refusals", testRefusals},
 		{"Chain", testChain},
 		{"Space", testSpace},

@@ -74,7 +74,7 @@ func (t *Target) Export(ctx context.Context, name, snap string, w io.Writer, pro
 		}
 		defer func() {
 			if undo := s.Store.DestroySnapshot(context.WithoutCancel(ctx), name, snap); undo != nil {
-				s.Report.Warn("%v: the next export takes it away", undo)
+				s.Report.Warn("%v: the next export, or recover, takes it away", undo)
 			}
 		}()
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -237,5 +238,74 @@ func TestExportToNobody(t *testing.T) {
 	}
 	if after := m.snapshotWorld(); after != before {
 		t.Errorf("it changed\n%s", differ(before, after))
+	}
+}
+
+// An export that stalls can be interrupted, and what one that was killed leaves
+// the next command takes away.
+func TestExportCutShort(t *testing.T) {
+	m := newMachine(t)
+	m.exported("debian")
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
+		before := m.snapshotWorld()
+		r, w, err := os.Pipe()
+		check(t, err)
+		cmd := m.cmd("export", "debian")
+		cmd.Stdout = w
+		check(t, cmd.Start())
+		w.Close()
+		_, err = r.Read(make([]byte, 100)) // it is at work, and the rest does not fit
+		check(t, err)
+		check(t, cmd.Process.Signal(sig))
+		cmd.Wait()
+		r.Close()
+		if code := cmd.ProcessState.ExitCode(); sig == syscall.SIGINT && code != 130 {
+			t.Errorf("interrupted, it ended with %d", code)
+		}
+		if sig == syscall.SIGKILL {
+			m.ok("recover")
+		}
+		if after := m.snapshotWorld(); after != before {
+			t.Errorf("%v changed\n%s", sig, differ(before, after))
+		}
+		m.run("status") // looks for what is mounted
+	}
+}
+
+// bectl's export and import are its own: silent, and with its numbers.
+func TestBectlStreams(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	file := filepath.Join(t.TempDir(), "stream")
+	out, err := os.Create(file)
+	check(t, err)
+	defer out.Close()
+	says := func(in string, code int, words string, args ...string) {
+		t.Helper()
+		cmd := m.cmd(append([]string{"--dialect", "bectl"}, args...)...)
+		var errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = out, &errs
+		if in != "" {
+			f, err := os.Open(in)
+			check(t, err)
+			defer f.Close()
+			cmd.Stdin = f
+		}
+		cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != code || !strings.Contains(errs.String(), words) || (words == "") != (errs.Len() == 0) {
+			t.Errorf("bectl %q ended with %d: %q", args, got, errs.String())
+		}
+	}
+	says("", 0, "", "export", "new")
+	if info, err := os.Stat(file); err != nil || info.Size() < 10000 {
+		t.Errorf("the stream: %v, %v", info, err)
+	}
+	says(file, 0, "", "import", "other")
+	says(file, 2, "boot environment name already taken", "import", "other")
+	says(file, 1, "invalid boot environment name", "import", "a b")
+	says("", 3, "specified boot environment does not exist", "export", "missing")
+	says("/dev/null", 19, "there is nothing in it", "import", "more")
+	if got := m.ok("list", "-H", "--dialect", "bectl"); strings.Count(got, "\n") != 3 {
+		t.Errorf("there are\n%s", got)
 	}
 }

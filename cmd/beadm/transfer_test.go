@@ -309,3 +309,13 @@ func TestBectlStreams(t *testing.T) {
 		t.Errorf("there are\n%s", got)
 	}
 }
+
+// A disk that is full half way is said, and all of it is free again.
+func TestImportOnAFullDisk(t *testing.T) {
+	m := newMachine(t)
+	box := t.TempDir()
+	bash(t, box, "mkdir s; head -c 700M /dev/urandom > s/big; tar -cf a.tar s; rm -r s")
+	m.fails(12, "the file system is full", "import", "-f", filepath.Join(box, "a.tar"), "x")
+	m.ok("create", "y")
+	m.is("idle", "debian", "debian")
+}

@@ -111,10 +111,14 @@ func transferGuests(c *cli.Context, list []guest.Guest, rest cli.ActionFunc) err
 	return eachGuest(c, list, rest)
 }
 
-// heard is an output whose reader is missed when it goes away.
+// heard is an output whose reader is missed when it goes away, and that gets
+// nothing but what is written to it.
 func heard(w io.Writer) io.Writer {
-	if h, is := w.(heardOrNot); is {
-		return h.Writer
+	switch w := w.(type) {
+	case heardOrNot:
+		return w.Writer
+	case *titled:
+		return heard(w.w)
 	}
 	return w
 }

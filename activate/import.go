@@ -44,6 +44,11 @@ func (t *Target) Import(ctx context.Context, name string, opts ImportOptions) (b
 	if _, ok := s.Store.(be.Filler); !ok {
 		return be.BE{}, be.E(be.NoStore, "cannot import %s: %s takes nothing in", name, s.Store.Location())
 	}
+	if check, ok := s.Store.(be.PropertyChecker); ok && len(opts.Properties) > 0 {
+		if err := check.CheckProperties(ctx, be.CreateOptions{Name: name, Properties: opts.Properties}); err != nil {
+			return be.BE{}, err
+		}
+	}
 	if err := s.roomFor(ctx, "import "+name); err != nil {
 		return be.BE{}, err
 	}

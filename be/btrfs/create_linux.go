@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -313,6 +314,12 @@ type properties struct {
 	readOnly    *bool
 }
 
+// CheckProperties reads nothing.
+func (s *Store) CheckProperties(_ context.Context, opts be.CreateOptions) error {
+	_, err := parseProperties(opts.Properties)
+	return problem(err, "cannot create boot environment %s", opts.Name)
+}
+
 func parseProperties(list []string) (properties, error) {
 	var p properties
 	for _, text := range list {
@@ -320,6 +327,8 @@ func parseProperties(list []string) (properties, error) {
 		switch {
 		case !ok:
 			return p, be.E(be.Usage, "property %q is not NAME=VALUE", text)
+		case name == "compression" && !slices.Contains([]string{"zlib", "lzo", "zstd", "no", "none", ""}, value):
+			return p, be.E(be.Usage, "compression %q is none of btrfs: there are zlib, lzo, zstd and none", value)
 		case name == "compression":
 			p.compression = &value
 		case name == "ro" && (value == "true" || value == "false"), name == "readonly" && (value == "on" || value == "off"):

@@ -90,9 +90,17 @@ func (s *Store) filled(ctx context.Context, partial, final string, fill func(con
 	return cmp.Or(failed, err)
 }
 
-func (s *Store) create(ctx context.Context, opts be.CreateOptions, fill func(context.Context, be.Filling) error) (err error) {
+// CheckProperties refuses any.
+func (s *Store) CheckProperties(_ context.Context, opts be.CreateOptions) error {
 	for _, p := range opts.Properties {
 		return be.E(be.Usage, "there is no property %q: a directory has none", p)
+	}
+	return nil
+}
+
+func (s *Store) create(ctx context.Context, opts be.CreateOptions, fill func(context.Context, be.Filling) error) (err error) {
+	if err := s.CheckProperties(ctx, opts); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err

@@ -52,7 +52,7 @@ func (s *Store) filled(ctx context.Context, opts be.CreateOptions, fill func(con
 	if err := checkNewName(opts.Name); err != nil {
 		return b, err
 	}
-	given, err := parseProperties(opts.Properties)
+	given, err := s.parseProperties(ctx, opts)
 	if err != nil {
 		return b, err
 	}

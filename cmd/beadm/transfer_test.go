@@ -204,7 +204,7 @@ func TestBadImports(t *testing.T) {
 	m.fails(3, "no such file", "import", "-n", "-f", filepath.Join(box, "missing"), "x")
 	m.fails(2, "holds the boot environments themselves", "import", "-f", m.top, "x")
 	m.refused(4, "exists already", "import", "-f", filepath.Join(box, "missing"), "new")
-	m.fails(2, "nosuch", "import", "-o", "nosuch=1", "-f", file, "x")
+	m.refused(2, "nosuch", "import", "-o", "nosuch=1", "-f", file, "x")
 	m.refused(2, "name", "import", "-f", file, "a/b")
 	m.refused(2, "one argument", "import", "-f", file)
 	zfs := make([]byte, 4096)

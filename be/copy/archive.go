@@ -23,6 +23,7 @@ type Archive struct {
 const (
 	paxXattr = "SCHILY.xattr."
 	paxACL   = "SCHILY.acl." // access, default: as text, as tar(1) writes them
+	paxLabel = "RHT.security.selinux"
 
 	paxArchive     = "BEADM.export" // global: version of the format; a sum stands behind the end
 	paxName        = "BEADM.name"

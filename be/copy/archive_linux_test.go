@@ -295,6 +295,23 @@ func TestArchiveACLByName(t *testing.T) {
 	}
 }
 
+// The label that GNU tar keeps apart from other attributes is kept too.
+func TestArchiveKeepsLabels(t *testing.T) {
+	asRoot(t)
+	dir := t.TempDir()
+	if _, err := unpackTo(t, tarOf(t, member{name: "f", kind: tar.TypeReg, pax: map[string]string{"RHT.security.selinux": "u:r:t:s0"}}), dir); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(dir + "/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if got, err := value(fdAttrs(f.Fd()), "security.selinux"); err != nil || strings.TrimRight(string(got), "\x00") != "u:r:t:s0" {
+		t.Errorf("its label is %q, %v", got, err)
+	}
+}
+
 // What nothing can be done to is so when it has been unpacked, too.
 func TestArchiveKeepsFlags(t *testing.T) {
 	asRoot(t)

@@ -444,6 +444,11 @@ func (u *unpacker) setXattrs(h *tar.Header, a attrs) error {
 				return fmt.Errorf("attribute %s: %w", name, err)
 			}
 		}
+		if key == paxLabel {
+			if err := a.set("security.selinux", []byte(h.PAXRecords[key]+"\x00")); err != nil {
+				return fmt.Errorf("security label: %w", err)
+			}
+		}
 		name, is := strings.CutPrefix(key, paxACL)
 		if _, binary := h.PAXRecords[paxXattr+aclAttr(name)]; !is || binary {
 			continue

@@ -200,9 +200,6 @@ func (s *Session) newPlan(args createArgs, bring func(context.Context, be.Create
 				if err == nil && b.UUID != args.UUID && !b.Incomplete {
 					return nil // another tool's, made since: never this one's
 				}
-				if err == nil && b.Incomplete && b.Mountpoint != "" { // it was being filled
-					err = s.Store.Unmount(ctx, args.Name, true)
-				}
 				if err == nil {
 					_, err = s.Store.Destroy(ctx, args.Name, false)
 				}

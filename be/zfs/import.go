@@ -105,9 +105,33 @@ func (s *Store) filled(ctx context.Context, opts be.CreateOptions, fill func(con
 	return s.listed(ctx, opts.Name)
 }
 
+const fillPrefix = "beadm-fill-"
+
+// unfill takes away the mounts of a fill that died. Nobody else mounts what is
+// incomplete.
+func (s *Store) unfill(ctx context.Context, t *tree, top string) error {
+	if d := t.by[top]; d == nil || d.local(propIncomplete) != "create" {
+		return nil
+	}
+	table, err := readMounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range table.of(top) {
+		if !strings.HasPrefix(path.Base(m.dir), fillPrefix) {
+			continue
+		}
+		if err := s.unmountTree(ctx, m.dir, false); err != nil {
+			return err
+		}
+		os.Remove(m.dir)
+	}
+	return nil
+}
+
 // fill has the new boot environment mounted while it is called.
 func (s *Store) fill(ctx context.Context, top string, fill func(context.Context, be.Filling) error) (err error) {
-	dir, err := os.MkdirTemp("", "beadm-")
+	dir, err := os.MkdirTemp("", fillPrefix)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,6 @@ func (s *Session) openSource(ctx context.Context, opts ImportOptions, doing stri
 	}()
 	file := opts.In
 	if opts.From != "" {
-		// Not a FIFO's other end, nor a terminal of ours.
 		if file, err = os.Open(opts.From); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil, be.E(be.NotFound, "%w", err)

@@ -92,7 +92,7 @@ func (t *Target) Import(ctx context.Context, name string, opts ImportOptions) (b
 // bring makes the boot environment of src.
 func (s *Session) bring(ctx context.Context, src *source, opts be.CreateOptions) error {
 	if src.stream {
-		_, _, err := s.Store.(be.Streamer).Import(ctx, opts, src.in, func(ctx context.Context, f be.Filling) error { return s.ours(f, opts.Name) })
+		_, _, err := s.Store.(be.Streamer).Import(ctx, opts, src.in, func(ctx context.Context, f be.Filling) error { return s.makeOurs(f, opts.Name) })
 		return err
 	}
 	var about copier.Archive
@@ -101,7 +101,7 @@ func (s *Session) bring(ctx context.Context, src *source, opts be.CreateOptions)
 		if about, err = src.fill(ctx, f); err != nil {
 			return err
 		}
-		return s.ours(f, opts.Name)
+		return s.makeOurs(f, opts.Name)
 	})
 	if err == nil && opts.Description == "" && about.Description != "" {
 		// Without it, it is a boot environment all the same.
@@ -112,9 +112,9 @@ func (s *Session) bring(ctx context.Context, src *source, opts be.CreateOptions)
 	return err
 }
 
-// ours makes what was brought one of this target: nobody else's root is in its
+// makeOurs makes what was brought one of this target: nobody else's root is in its
 // fstab, and its files belong to whom they do here.
-func (s *Session) ours(f be.Filling, name string) error {
+func (s *Session) makeOurs(f be.Filling, name string) error {
 	if s.Root != "/" {
 		ours, err := ownerOf(s.Root)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {

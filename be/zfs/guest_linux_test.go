@@ -1,7 +1,6 @@
 package zfs
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -532,90 +531,4 @@ type commands struct{ lines []string }
 
 func (c *commands) Debugf(format string, args ...any) {
 	c.lines = append(c.lines, fmt.Sprintf(format, args...))
-}
-
-// TestStreamsOfOthers: what bectl and zfs send write of one file system is
-// imported, and zfs receive reads the root of what Export writes; nothing that a
-// stream brings mounts itself, whatever it was.
-func TestStreamsOfOthers(t *testing.T) {
-	e := newEnv(t)
-	s := e.Open(t).(*Store)
-	ctx := context.Background()
-	nothing := func(context.Context, be.Filling) error { return nil }
-	if err := os.WriteFile(filepath.Join(e.Root, "file"), []byte("text"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	run(t, "zfs", "set", "canmount=on", s.dataset("default")+"/srv")
-	run(t, "zfs", "set", "readonly=on", s.dataset("default"))
-	if _, err := s.Snapshot(ctx, "default", "mine"); err != nil {
-		t.Fatal(err)
-	}
-	top := s.dataset("default") + "@mine"
-	sent := func(argv ...string) []byte {
-		out, err := exec.Command(argv[0], argv[1:]...).Output()
-		if err != nil {
-			t.Fatalf("%q: %v", argv, err)
-		}
-		return out
-	}
-	var whole bytes.Buffer
-	if err := s.Export(ctx, "default", "mine", be.About{Name: "default"}, &whole); err != nil {
-		t.Fatal(err)
-	}
-	at := bytes.LastIndex(whole.Bytes(), []byte(exportLine))
-	for name, stream := range map[string][]byte{"plain": sent("zfs", "send", top), "nested": whole.Bytes(), "unsaid": whole.Bytes()[:at]} {
-		if _, _, err := s.Import(ctx, be.CreateOptions{Name: name, Description: "of others"}, bytes.NewReader(stream), nothing); err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		list := strings.Split(run(t, "zfs", "list", "-Hr", "-t", "filesystem", "-o", "name,canmount,mounted", s.dataset(name)), "\n")
-		if (len(list) == 1) != (name == "plain") {
-			t.Errorf("%s: there are %q", name, list)
-		}
-		for _, line := range list {
-			if f := strings.Split(line, "\t"); f[1] == "on" || f[2] != "no" {
-				t.Errorf("%s: %q", name, line)
-			}
-		}
-		if got := run(t, "zfs", "get", "-Ho", "value,source", "mountpoint", s.dataset(name)); got != "/\tlocal" {
-			t.Errorf("%s: its mount point is %s", name, got)
-		}
-		if ro := run(t, "zfs", "get", "-Ho", "value", "readonly", s.dataset(name)); (ro == "on") != (name == "nested") {
-			t.Errorf("%s: readonly is %s", name, ro)
-		}
-		dir := t.TempDir()
-		if err := s.Mount(ctx, name, dir, true); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := os.ReadFile(filepath.Join(dir, "file")); string(got) != "text" {
-			t.Errorf("%s: it holds %q, %v", name, got, err)
-		}
-		if err := s.Unmount(ctx, name, false); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run(t, "zfs", "snapshot", s.dataset("default")+"@later")
-	for what, stream := range map[string][]byte{
-		"-p": sent("zfs", "send", "-p", top), "-R": sent("zfs", "send", "-R", top),
-		"-i":       sent("zfs", "send", "-i", "@mine", s.dataset("default")+"@later"),
-		"foreign":  append(bytes.Clone(whole.Bytes()[:at]), sent("zfs", "send", top)...),
-		"a tail":   append(bytes.Clone(whole.Bytes()), 'x'),
-		"no begin": whole.Bytes()[at:],
-	} {
-		if _, _, err := s.Import(ctx, be.CreateOptions{Name: "no"}, bytes.NewReader(stream), nothing); err == nil {
-			t.Errorf("%s is imported", what)
-		}
-		if out, err := exec.Command("zfs", "list", s.dataset("no")).CombinedOutput(); err == nil {
-			t.Errorf("%s left %s", what, out)
-		}
-	}
-	received := parent(s.root) + "/received"
-	cmd := exec.Command("zfs", "receive", "-u", "-o", "mountpoint=none", received)
-	cmd.Stdin = bytes.NewReader(whole.Bytes())
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("zfs receive: %v: %s", err, out)
-	}
-	if a, b := run(t, "zfs", "get", "-Ho", "value", "guid", received+"@mine"), run(t, "zfs", "get", "-Ho", "value", "guid", top); a != b {
-		t.Errorf("zfs receive made %s of %s", a, b)
-	}
 }

@@ -56,6 +56,7 @@ type createArgs struct {
 	Props    []string `json:"properties,omitempty"`
 	UUID     be.UUID  `json:"uuid"`
 	Template string   `json:"template,omitempty"` // in place of Source
+	Import   string   `json:"import,omitempty"`   // in place of Source
 
 	UpTo    time.Time      `json:"up_to,omitzero"` // as in state.Known
 	Upgrade *state.Upgrade `json:"upgrade,omitempty"`
@@ -160,16 +161,28 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 func (s *Session) createPlan(args createArgs) journal.Plan { return s.clonePlan(args, nil) }
 
 func (s *Session) clonePlan(args createArgs, template *Template) journal.Plan {
+	if template == nil {
+		return s.newPlan(args, nil)
+	}
+	return s.newPlan(args, func(ctx context.Context, opts be.CreateOptions) error { return template.create(ctx, s, opts) })
+}
+
+// newPlan has bring make the boot environment, or, if that is nil, the store.
+func (s *Session) newPlan(args createArgs, bring func(context.Context, be.CreateOptions) error) journal.Plan {
+	what := "clone " + args.Source + args.Template + " as " + args.Name
+	if args.Import != "" {
+		what = "import " + args.Name + " from " + args.Import
+	}
 	snapDir := s.path("snap")
 	plan := journal.Plan{Op: "create", Args: args, Commit: -1, Steps: slices.Concat(s.snapshotWithGuests(args), s.createGuests(args))}
 	plan.Steps = append(plan.Steps, []journal.Step{
 		{
-			Name: "clone " + args.Source + args.Template + " as " + args.Name,
+			Name: what,
 			Do: func(ctx context.Context) error {
 				opts := be.CreateOptions{Name: args.Name, UUID: args.UUID, From: args.Source, Description: args.Desc, Properties: args.Props}
 				opts.Snapshot = args.Snapshot
-				if template != nil {
-					return template.create(ctx, s, opts)
+				if bring != nil {
+					return bring(ctx, opts)
 				}
 				if args.Auto {
 					src, err := s.find(ctx, args.Source)

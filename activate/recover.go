@@ -69,6 +69,9 @@ func (t *Target) recover(ctx context.Context, giveUp string, dryRun bool) ([]str
 		return nil, s.wouldRecover(ctx, rec)
 	}
 	s.sweep(ctx)
+	if err := s.dropSnapshotsNamed(ctx, exportPrefix, ""); err != nil {
+		s.Report.Warn("a snapshot that was exported is left: %v", err)
+	}
 	// First: whether an open record was committed, the loader says.
 	if what := s.disarmUnread(ctx); what != "" {
 		did = append(did, what)

@@ -9,7 +9,7 @@ import (
 )
 
 // ownPlaces are where commands mount boot environments for themselves.
-var ownPlaces = []string{"snap", "new", "look", "last", "upgrade", "share"}
+var ownPlaces = []string{"snap", "new", "look", "last", "upgrade", "share", "export", "image"}
 
 // swept says that what is mounted at dir is only what a command that was killed
 // left there, which the next one takes away.

@@ -2,6 +2,8 @@ package be
 
 import (
 	"context"
+	"io"
+	"os"
 	"time"
 )
 
@@ -225,6 +227,44 @@ type SetDestroyer interface {
 // ctx.
 type SpaceMeasurer interface {
 	Spaces(ctx context.Context) (map[string]int64, error)
+}
+
+// Filling is the root of a boot environment that is being made.
+type Filling struct {
+	Dir string // where it is mounted; nothing else is below it
+
+	// Part makes the directory name in the open directory dir, which is in Dir, a
+	// file system or subvolume of its own in the boot environment; nil where
+	// there is no such thing.
+	Part func(dir *os.File, name string) error
+
+	// Ref is what RootRef will say of it, without what a loader must know.
+	Ref RootRef
+}
+
+// Filler is a Store that can make a boot environment of what somebody else
+// writes into it. CreateFilled is Create of an empty one, for which fill is called
+// before it is whole: until then it is Incomplete, and if fill fails nothing of
+// it is left.
+type Filler interface {
+	CreateFilled(ctx context.Context, opts CreateOptions, fill func(context.Context, Filling) error) (BE, error)
+}
+
+// Streamer is a Filler with a format of its own for what leaves it. Export
+// writes the snapshot of a boot environment with all its subordinates and their
+// local properties. Import is CreateFilled of one that r brings, down to its end:
+// the properties in it never have it mounted by itself. What is cut off or
+// damaged is an error. About is what the stream says of itself.
+type Streamer interface {
+	Filler
+	Export(ctx context.Context, name, snap string, about About, w io.Writer) error
+	Import(ctx context.Context, opts CreateOptions, r io.Reader, fill func(context.Context, Filling) error) (BE, About, error)
+}
+
+// About is what a stream says of the boot environment in it.
+type About struct {
+	Name        string
+	Description string
 }
 
 // CrossCreator is a Store that can clone what is in another one without copying

@@ -1,8 +1,11 @@
 package btrfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -66,11 +69,47 @@ func (s *Store) adopt(e entry) error {
 // Create makes a boot environment under a partial name and renames it when it
 // is whole.
 func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error) {
-	b, err := s.create(ctx, s, opts)
+	b, err := s.create(ctx, s, opts, nil)
 	if err != nil {
 		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
 	}
 	return b, nil
+}
+
+// CreateFilled has fill write into the subvolume under its partial name.
+func (s *Store) CreateFilled(ctx context.Context, opts be.CreateOptions, fill func(context.Context, be.Filling) error) (be.BE, error) {
+	if opts.From != "" {
+		return be.BE{}, be.E(be.Usage, "cannot create boot environment %s: what is filled is no clone", opts.Name)
+	}
+	b, err := s.create(ctx, s, opts, fill)
+	if err != nil {
+		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
+	}
+	return b, nil
+}
+
+// filled calls fill for the new subvolume at partial that will be called final.
+func (s *Store) filled(ctx context.Context, partial, final string, fill func(context.Context, be.Filling) error) error {
+	fd, err := s.openEntry(partial)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var failed error // which says itself what it could not do
+	err = s.do(func() error {
+		failed = fill(ctx, be.Filling{
+			Dir: fmt.Sprintf("/proc/self/fd/%d", fd),
+			Part: func(dir *os.File, name string) error {
+				if err := subvolCreate(int(dir.Fd()), name); err != nil {
+					return fmt.Errorf("create subvolume %s: %w", name, err)
+				}
+				return nil
+			},
+			Ref: s.refOf(s.beroot.join(final)),
+		})
+		return nil
+	}, "fill %s", partial)
+	return cmp.Or(failed, err)
 }
 
 // CanCreateFrom says, as an error, why nothing in other can be cloned here:
@@ -99,7 +138,7 @@ func (s *Store) CreateFrom(ctx context.Context, other be.Store, opts be.CreateOp
 	}
 	var b be.BE
 	if err == nil {
-		b, err = s.create(ctx, from, opts)
+		b, err = s.create(ctx, from, opts, nil)
 	}
 	if err != nil {
 		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
@@ -108,7 +147,7 @@ func (s *Store) CreateFrom(ctx context.Context, other be.Store, opts be.CreateOp
 }
 
 // create clones what is in source, which may be s itself.
-func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions) (b be.BE, err error) {
+func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions, fill func(context.Context, be.Filling) error) (b be.BE, err error) {
 	set, err := parseProperties(opts.Properties)
 	if err != nil {
 		return b, err
@@ -151,6 +190,12 @@ func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions
 	}()
 	if opts.From == "" {
 		err := s.do(func() error { return subvolCreate(dir, partial) }, "create subvolume %s", partial)
+		if err == nil && fill != nil {
+			err = s.filled(ctx, partial, final, fill)
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return b, err
 		}

@@ -244,13 +244,19 @@ func (s *Store) RootRef(ctx context.Context, name string) (be.RootRef, error) {
 	if err != nil {
 		return be.RootRef{}, fmt.Errorf("cannot see which features of the btrfs %s a loader must know: %w", s.fsid, err)
 	}
+	ref := s.refOf(path)
+	ref.Needs = needs
+	return ref, nil
+}
+
+// refOf names the subvolume at path, from the top level.
+func (s *Store) refOf(path string) be.RootRef {
 	return be.RootRef{
 		FS:     "btrfs",
 		FSUUID: s.fsid,
 		Prefix: "/" + path,
 		Args:   []string{"root=UUID=" + s.fsid, "rootflags=subvol=" + path},
-		Needs:  needs,
-	}, nil
+	}
 }
 
 func (s *Store) fd() int { return s.top.fd() }

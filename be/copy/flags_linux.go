@@ -2,6 +2,7 @@ package copier
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -89,3 +90,36 @@ func unguard(fd, depth int) error {
 // Guarded says whether the open file or directory can be neither renamed nor
 // deleted: it is immutable or append-only.
 func Guarded(f *os.File) bool { return flagsOf(int(f.Fd()))&flagsOfGuard != 0 }
+
+// letters of chattr(1) for the flags that a copy has too.
+var flagLetters = []struct {
+	letter rune
+	flag   uint32
+}{
+	{'i', flagImmutable}, {'a', flagAppend}, {'c', flagCompress}, {'m', flagNoCompress}, {'C', flagNoCOW},
+	{'S', flagSync}, {'d', flagNoDump}, {'A', flagNoAtime}, {'D', dirSync},
+}
+
+func lettersOf(flags uint32) string {
+	text := ""
+	for _, l := range flagLetters {
+		if flags&l.flag != 0 {
+			text += string(l.letter)
+		}
+	}
+	return text
+}
+
+func flagsFrom(text string) (flags uint32, err error) {
+next:
+	for _, r := range text {
+		for _, l := range flagLetters {
+			if l.letter == r {
+				flags |= l.flag
+				continue next
+			}
+		}
+		return 0, fmt.Errorf("there is no flag %q", r)
+	}
+	return flags, nil
+}

@@ -23,8 +23,9 @@ func (p pathAttrs) remove(name string) error { return unix.Lremovexattr(string(p
 // nodeXattrs copies the attributes of what cannot be opened. The kernel has
 // no *xattrat before 6.13: the open directory is reached through /proc.
 func nodeXattrs(src int, from string, dst int, to string) error {
-	at := func(dirfd int, name string) attrs {
-		return pathAttrs(fmt.Sprintf("/proc/self/fd/%d/%s", dirfd, name))
-	}
-	return copyXattrs(at(src, from), at(dst, to))
+	return copyXattrs(attrsOfNode(src, from), attrsOfNode(dst, to))
+}
+
+func attrsOfNode(dirfd int, name string) attrs {
+	return pathAttrs(fmt.Sprintf("/proc/self/fd/%d/%s", dirfd, name))
 }

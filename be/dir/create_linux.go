@@ -56,10 +56,38 @@ const rfc3339 = "2006-01-02T15:04:05.999999999Z07:00"
 // changed meanwhile, thrice at most: then a file that is written all the time
 // is as a power cut would have left it.
 func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error) {
-	if err := s.create(ctx, opts); err != nil {
+	if err := s.create(ctx, opts, nil); err != nil {
 		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
 	}
 	return s.listed(ctx, opts.Name)
+}
+
+// CreateFilled has fill write into the directory under its partial name.
+func (s *Store) CreateFilled(ctx context.Context, opts be.CreateOptions, fill func(context.Context, be.Filling) error) (be.BE, error) {
+	if opts.From != "" {
+		return be.BE{}, be.E(be.Usage, "cannot create boot environment %s: what is filled is no clone", opts.Name)
+	}
+	if err := s.create(ctx, opts, fill); err != nil {
+		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
+	}
+	return s.listed(ctx, opts.Name)
+}
+
+func (s *Store) filled(ctx context.Context, partial, final string, fill func(context.Context, be.Filling) error) error {
+	dir, err := s.openEntry(partial)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	var failed error // which says itself what it could not do
+	err = s.do(func() error {
+		failed = fill(ctx, be.Filling{
+			Dir: fmt.Sprintf("/proc/self/fd/%d", dir.Fd()),
+			Ref: be.RootRef{FS: s.in.fsType, Prefix: s.in.below(final)},
+		})
+		return nil
+	}, "fill %s", partial)
+	return cmp.Or(failed, err)
 }
 
 // CheckProperties refuses any.
@@ -70,7 +98,7 @@ func (s *Store) CheckProperties(_ context.Context, opts be.CreateOptions) error 
 	return nil
 }
 
-func (s *Store) create(ctx context.Context, opts be.CreateOptions) (err error) {
+func (s *Store) create(ctx context.Context, opts be.CreateOptions, fill func(context.Context, be.Filling) error) (err error) {
 	if err := s.CheckProperties(ctx, opts); err != nil {
 		return err
 	}
@@ -112,6 +140,11 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (err error) {
 	case opts.From == "":
 		if err := s.mkdir(partial, 0o755); err != nil {
 			return err
+		}
+		if fill != nil {
+			if err := s.filled(ctx, partial, final, fill); err != nil {
+				return err
+			}
 		}
 	default:
 		if from, err = s.findOwned(opts.From); err != nil {

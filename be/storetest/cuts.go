@@ -1,10 +1,12 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,6 +43,42 @@ func operations() []operation {
 			name: "CreateEmpty",
 			run: func(s be.Store, e *Env) error {
 				_, err := s.Create(bg(), be.CreateOptions{Name: "new", UUID: be.NewUUID()})
+				return err
+			},
+			done: has("new"),
+		},
+		{
+			name: "CreateFilled",
+			run: func(s be.Store, e *Env) error {
+				filler, ok := s.(be.Filler)
+				if !ok {
+					_, err := s.Create(bg(), be.CreateOptions{Name: "new", UUID: be.NewUUID()})
+					return err
+				}
+				_, err := filler.CreateFilled(bg(), be.CreateOptions{Name: "new", UUID: be.NewUUID()}, func(_ context.Context, f be.Filling) error {
+					for _, p := range e.places() {
+						dir, name := filepath.Split(filepath.Join(f.Dir, p))
+						if err := os.MkdirAll(dir, 0o755); err != nil {
+							return err
+						}
+						if p != "" && f.Part != nil {
+							parent, err := os.Open(dir)
+							if err != nil {
+								return err
+							}
+							defer parent.Close()
+							if err := f.Part(parent, name); err != nil {
+								return err
+							}
+						} else if err := os.MkdirAll(filepath.Join(f.Dir, p), 0o755); err != nil {
+							return err
+						}
+						if err := os.WriteFile(filepath.Join(f.Dir, p, "content"), []byte("text "+p), 0o640); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
 				return err
 			},
 			done: has("new"),
@@ -296,7 +334,7 @@ func (e *Env) checkAfterCut(t *testing.T, op operation, where string) {
 			continue
 		}
 		// Whatever is not called incomplete is whole.
-		if op.name == "CreateEmpty" && b.Name == "new" {
+		if _, fills := s.(be.Filler); (op.name == "CreateEmpty" || op.name == "CreateFilled" && !fills) && b.Name == "new" {
 			continue
 		}
 		if b.UUID == "" {

@@ -89,6 +89,8 @@ func Run(t *testing.T, f Fixture) {
 		{"Joint", testJoint},
 		{"Sealed", testSealed},
 		{"Empty", testEmpty},
+		{"Filled", testFilled},
+		{"Streams", testStreams},
 		{"Refusals", testRefusals},
 		{"Chain", testChain},
 		{"Space", testSpace},

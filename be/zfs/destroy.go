@@ -25,6 +25,11 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 		return be.DestroyReport{}, err
 	}
 	top := s.dataset(name)
+	if !dryRun {
+		if err := s.unfill(ctx, t, top); err != nil {
+			return be.DestroyReport{}, err
+		}
+	}
 	if err := s.mayGo(t, name); err != nil {
 		return be.DestroyReport{}, err
 	}

@@ -91,7 +91,7 @@ func report(w io.Writer, err error) int {
 func commands() []*cli.Command {
 	return []*cli.Command{
 		listCommand(), createCommand(), snapshotCommand(), destroyCommand(), mountCommand(), unmountCommand(),
-		renameCommand(), describeCommand(), pruneCommand(),
+		renameCommand(), describeCommand(), pruneCommand(), exportCommand(), importCommand(),
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(), checkCommand(),
 		setupCommand(), shareCommand(), syncCommand(), guestCommand(), completionCommand(), schemaCommand(), helpCommand(), versionCommand(),

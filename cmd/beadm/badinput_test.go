@@ -64,7 +64,9 @@ func TestWrongNames(t *testing.T) {
 		m.refused(2, "name", "run", "--", name)
 		m.refused(2, "name", "describe", "--", name, "text")
 		m.refused(2, "name", "list", "--", name)
+		m.refused(2, "name", "import", "--", name)
 		if name != "a@b" { // that is a snapshot's
+			m.refused(2, "name", "export", "--", name)
 			m.refused(2, "name", "create", "--", name)
 			m.refused(2, "name", "create", "-e", name, "x")
 			m.refused(2, "name", "destroy", "-F", "--", name)

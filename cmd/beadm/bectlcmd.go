@@ -320,10 +320,41 @@ func bectlStreamArgs(b *bectl, given []option) error {
 		return b.wrong("missing boot environment name")
 	case len(b.args) > 1:
 		return b.wrong("extra arguments provided")
+	case b.name == "export" && isTerminal(heard(b.out)):
+		fmt.Fprintln(b.err, "bectl export: must redirect output")
+		return bectlStatus(exUsage)
+	case b.name == "import" && isTerminal(b.App.Reader):
+		fmt.Fprintln(b.err, "bectl import: input can not be from terminal")
+		return bectlStatus(exUsage)
 	}
 	return nil
 }
 
-func bectlStream(b *bectl, given []option) error {
-	return b.fail(errUnknown, be.E(be.NoStore, "beadm does not %s boot environments as streams: use the store's own tools", b.name), "")
+func bectlExport(b *bectl, given []option) error {
+	l, err := b.named(b.args[0], "")
+	if err != nil {
+		return err
+	}
+	if err := b.t.Export(b.Context.Context, l.Name, "", heard(b.out), nil, false); err != nil {
+		return b.fail(number(err), err, "")
+	}
+	return nil
+}
+
+func bectlImport(b *bectl, given []option) error {
+	name := b.args[0]
+	switch {
+	case be.CheckName(name) != nil:
+		return b.fail(errInvalidName, nil, "")
+	case b.find(name) != nil:
+		return b.fail(errExists, nil, "")
+	}
+	in, _ := b.App.Reader.(*os.File)
+	if in == nil {
+		return b.fail(errUnknown, errors.New("there is nothing to read"), "")
+	}
+	if _, err := b.t.Import(b.Context.Context, name, activate.ImportOptions{In: in}); err != nil {
+		return b.fail(number(err), err, "")
+	}
+	return nil
 }

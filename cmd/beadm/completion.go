@@ -145,8 +145,8 @@ func complete(c *cli.Context, words []string) []string {
 		return out
 	}
 	switch {
-	case given > 0 || command.Name == "create":
-	case strings.Contains(last, "@") && (command.Name == "destroy" || command.Name == "rollback"):
+	case given > 0 || command.Name == "create" || command.Name == "import": // a new name
+	case strings.Contains(last, "@") && (command.Name == "destroy" || command.Name == "rollback" || command.Name == "export"):
 		out = append(out, snapshots(c, last)...)
 	case strings.Contains(command.ArgsUsage, "BE"):
 		out = append(out, names(c)...)

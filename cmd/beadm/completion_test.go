@@ -54,6 +54,9 @@ printf '%s\n' "${COMPREPLY[@]}"`, "bash", "beadm")
 		{[]string{"create", "-e", "patched@k"}, []string{"@kept"}},
 		{[]string{"destroy", "patched@2026-01-02-03:0"}, []string{"04:05"}}, // the line keeps what stands before the last colon
 		{[]string{"destroy", "patched@"}, []string{"@kept", "@2026-01-02-03:04:05"}},
+		{[]string{"export", "patched@k"}, []string{"@kept"}},
+		{[]string{"export", "pr"}, []string{"pristine"}},
+		{[]string{"import", "p"}, nil}, // a new name
 		{[]string{"activate", "patched@"}, nil},
 		{[]string{"destroy", "nosuch@"}, nil},
 		{[]string{"share", "restore", "m"}, []string{"mails"}},

@@ -58,6 +58,22 @@ func cuts() []aCut {
 	return []aCut{
 		{name: "setup", bare: true, args: []string{"setup", "--loader", "stub", "--loader-dir", "$LOADER"}, done: idle("debian", "debian")},
 		{name: "create", args: []string{"create", "made"}, done: has("debian", "made")},
+		{
+			name: "import",
+			before: func(m *machine) {
+				bash(m.t, m.root, "tar -cf "+filepath.Join(m.loader, "system.tar")+" etc sbin usr/lib/os")
+			},
+			args: []string{"import", "-f", "$LOADER/system.tar", "made"},
+			done: func(m *machine) {
+				m.t.Helper()
+				has("debian", "made")(m)
+				dir := strings.TrimSpace(m.ok("mount", "-s", "ro", "made"))
+				if got, want := read(m.t, filepath.Join(dir, "etc/passwd")), read(m.t, filepath.Join(m.root, "etc/passwd")); got != want {
+					m.t.Errorf("what was imported has %q in etc/passwd", got)
+				}
+				m.ok("unmount", "made")
+			},
+		},
 		{name: "destroy", before: func(m *machine) { m.ok("create", "made") }, args: []string{"destroy", "-F", "made"}, done: has("debian")},
 		{
 			name:   "rename",
@@ -472,7 +488,7 @@ func (m *machine) cutAt(n int, power bool, c aCut) {
 // first one had come to its end.
 func (m *machine) isDone(c aCut, r result) bool {
 	switch c.name {
-	case "create":
+	case "create", "import":
 		return strings.Contains(r.err, "made exists already")
 	case "destroy":
 		return strings.Contains(r.err, "there is no boot environment made")

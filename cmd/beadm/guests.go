@@ -44,7 +44,7 @@ func guestFlags() []cli.Flag {
 // of their own to do so.
 var forGuest = map[string]func(c *cli.Context, list []guest.Guest, rest cli.ActionFunc) error{
 	"list": eachGuest, "create": createGuests, "snapshot": eachGuest, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
-	"rename": eachGuest, "describe": eachGuest, "prune": eachGuest, "upgrade": upgradeGuests, "run": eachGuest,
+	"rename": eachGuest, "describe": eachGuest, "prune": eachGuest, "export": transferGuests, "import": transferGuests, "upgrade": upgradeGuests, "run": eachGuest,
 	"activate": activateGuests, "rollback": rollbackGuests, "confirm": confirmGuests, "recover": recoverGuests,
 	"status": eachGuest, "history": eachGuest, "check": eachGuest, "sync": eachGuest, "share": shareGuests,
 }

@@ -37,7 +37,7 @@ func published() map[string]printed {
 	named := map[string]string{}
 	return map[string]printed{
 		"list": prints([]render.Listed{}), "create": changes(named), "snapshot": changes(named), "destroy": changes(),
-		"mount": changes(), "unmount": changes(), "rename": changes(), "describe": changes(), "prune": changes(activate.Pruned{}),
+		"mount": changes(), "unmount": changes(), "rename": changes(), "describe": changes(), "prune": changes(activate.Pruned{}), "export": changes(), "import": changes(),
 		"upgrade": changes(), "run": changes(), "activate": changes(), "rollback": changes(named),
 		"status": {[]any{activate.Status{}, outcome{}}, nil}, "confirm": changes(), "boot": changes(), "recover": changes(),
 		"history": prints([]state.Event{}), "check": prints(checked{}), "setup": changes(), "version": prints(struct {

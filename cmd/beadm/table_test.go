@@ -44,6 +44,8 @@ func TestEveryCommandInEveryState(t *testing.T) {
 		{"confirm", [7]int{}},
 		{"create x", [7]int{}},
 		{"snapshot new", [7]int{0, 0, 4, 0, 0, 0, 0}},
+		{"export -n debian", [7]int{0, 0, 4, 0, 0, 0, 0}},
+		{"import -n x", [7]int{0, 0, 4, 0, 0, 0, 0}},
 		{"create debian@s", [7]int{0, 0, 4, 0, 0, 0, 0}},
 		{"destroy -F new@kept", [7]int{0, 4, 4, 4, 0, 0, 0}},
 		{"status --acknowledge", [7]int{0, 0, 4, 0, 0, 0, 0}},

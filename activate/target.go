@@ -55,6 +55,9 @@ type Target struct {
 	// as before the system's own init.
 	Guests func(ctx context.Context) ([]*Machine, error)
 
+	// HostTakes is TakesAlong of the host of a guest; nil where there is none.
+	HostTakes func(ctx context.Context) (map[be.UUID]string, error)
+
 	completing bool // boot-complete.target was started by the checks of a trial
 }
 

@@ -244,6 +244,49 @@ func TestHostAndGuests(t *testing.T) {
 	h.is("idle", "debian", "debian", "default idle", "default idle")
 }
 
+// What a boot environment of the host takes along stays in its guests, unless it
+// goes itself; what the host runs has no need of more than what they run.
+func TestHostKeepsWhatItTakesAlong(t *testing.T) {
+	h := newHosted(t)
+	stays := func(what, with string) {
+		t.Helper()
+		for _, args := range [][]string{{"-n"}, {"-F"}, {"-F", "-f"}} {
+			r := h.run(append([]string{"-g", "web1", "destroy", what}, args...)...)
+			if r.code != 4 || !strings.Contains(r.err, "cannot destroy "+what+": it belongs to the host's boot environment "+with+", which takes it along") {
+				t.Error(r)
+			}
+		}
+		// One that is the guest's previous one stays for that.
+		r := h.run("-g", "web1", "-v", "prune", "--keep", "0", "-F")
+		if r.code != 0 || !strings.Contains(r.out, "keeps "+what+": it ") || what != "third" && !strings.Contains(r.out, "keeps "+what+": it belongs to the host's boot environment "+with+", which takes it along") {
+			t.Error(r)
+		}
+		if out := h.ok("-g", "web1", "list", "-H"); !strings.Contains(out, what+";") {
+			t.Fatalf("%s has gone:\n%s", what, out)
+		}
+	}
+	h.ok("create", "new", "--with-guests")
+	h.ok("-g", "web1", "create", "other")
+	stays("new", "new")
+
+	// Not yet confirmed, and once it is: the way back of the host is the guest's.
+	h.ok("activate", "new")
+	h.reboots()
+	h.ok("confirm")
+	h.ok("-g", "web1", "create", "third")
+	h.ok("-g", "web1", "activate", "third")
+	stays("default", "debian")
+	// What the host notes when it goes is what they run then.
+	h.ok("-g", "web1", "destroy", "-F", "new")
+
+	h.ok("rollback")
+	h.reboots()
+	h.is("idle", "debian", "debian", "default idle", "default idle")
+	stays("third", "new")
+	h.ok("destroy", "-F", "new")
+	h.ok("-g", "web1", "destroy", "-F", "third")
+}
+
 // beadm is killed when one guest is armed, and the other, and the host, are not.
 func TestHostAndGuestsKilledBetween(t *testing.T) {
 	for name, then := range map[string]func(h *hosted){

@@ -33,6 +33,90 @@ func (m mounted) Detach(p Place, name string) error {
 	return err
 }
 
+// adoptable is a Storage that any directory suits.
+type adoptable struct{ subvolumes }
+
+func (adoptable) CanAdopt(Place) error { return nil }
+
+// Only the mapped root of a guest comes to where its roots are: no group of the
+// host's, and nobody whom a guest that runs already names.
+func TestWhoIsLetIn(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: giving files to others takes root")
+	}
+	const mapped = 1<<31 - 7 // nobody's
+	for _, c := range []struct {
+		uid, gid int
+		adopted  bool
+		in, kind int
+	}{
+		{0, 0, false, 0, 0},
+		{0, 100, false, 0, 0},
+		{0, mapped, false, 0, 0},
+		{mapped, mapped, false, mapped, 0},
+		{mapped, 0, false, 0, 0},
+		{mapped, 100, false, 0, int(be.InUse)}, // Debian's users
+		{mapped, 100, true, 0, 0},
+		{mapped, mapped, true, 0, 0},
+	} {
+		p := Place{Root: filepath.Join(t.TempDir(), "web1"), Storage: adoptable{}}
+		root := p.Root
+		if c.adopted {
+			root = filepath.Join(p.Dir(), "@be-default")
+			if err := os.MkdirAll(p.Dir(), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(p.link("@be-default"), p.Root); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Mkdir(root, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(root, c.uid, c.gid); err != nil {
+			t.Fatal(err)
+		}
+		err := p.Make()
+		if got := be.KindOf(err); err == nil && c.kind != 0 || err != nil && int(got) != c.kind {
+			t.Errorf("%+v: %v", c, err)
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(p.Dir(), &st); err != nil {
+			if c.kind == 0 || !errors.Is(err, unix.ENOENT) {
+				t.Errorf("%+v: %v", c, err)
+			}
+			continue
+		}
+		want := uint32(0o700)
+		if c.in != 0 {
+			want = 0o710
+		}
+		if c.kind != 0 || st.Mode&0o777 != want || st.Uid != 0 || int(st.Gid) != c.in {
+			t.Errorf("%+v: %o, of %d:%d", c, st.Mode&0o777, st.Uid, st.Gid)
+		}
+	}
+}
+
+// A name is no pattern: what is another guest's stays, and nothing of its own.
+func TestForgetOfANameLikeAPattern(t *testing.T) {
+	dir := t.TempDir()
+	p, other := Place{Root: filepath.Join(dir, "web[1]")}, Place{Root: filepath.Join(dir, "web1")}
+	for _, one := range []Place{p, other} {
+		if err := os.MkdirAll(filepath.Join(one.Dir(), snapshots, "default"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Forget(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(p.Dir()); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("%s: %v", p.Dir(), err)
+	}
+	if _, err := os.Lstat(filepath.Join(other.Dir(), snapshots, "default")); err != nil {
+		t.Errorf("what is another's: %v", err)
+	}
+}
+
 // What the host has mounted in a root stays there when the guest is to start from
 // another, and keeps the root from being given back.
 func TestHostsMountStays(t *testing.T) {

@@ -126,9 +126,13 @@ func guestReleaseCommand() *cli.Command {
 		Description: "A guest that runs goes on; on ZFS it must be stopped. Refused while its directories\nare shared.",
 		Flags:       []cli.Flag{&cli.BoolFlag{Name: "destroy", Usage: "destroy its other boot environments, too"}, dryRun()},
 		Action: func(c *cli.Context) error {
-			return namedGuests(c, func(m *activate.Machine, say activate.Reporter) error {
+			err := namedGuests(c, func(m *activate.Machine, say activate.Reporter) error {
 				return m.GiveBack(c.Context, c.Bool("destroy"), c.Bool("dry-run"), say)
 			})
+			if c.Bool("dry-run") || be.KindOf(err) == be.Usage || be.KindOf(err) == be.Denied {
+				return err
+			}
+			return orError(err, tidyGuestUnit(c)) // also if it is repeated after a cut
 		},
 	}
 }

@@ -25,6 +25,7 @@ import (
 type hosted struct {
 	*machine
 	cmdline string
+	systemd bool // the host looks as if systemd ran it
 }
 
 const guestsAt = "srv/machines"
@@ -35,7 +36,7 @@ func newHosted(t *testing.T) *hosted {
 	if !m.addShell() {
 		t.Fatal("there is no /bin/busybox: install busybox-static")
 	}
-	h := &hosted{m, "quiet"}
+	h := &hosted{machine: m, cmdline: "quiet"}
 	sh(t, "btrfs", "-q", "subvolume", "create", filepath.Join(m.top, "@machines"))
 	write(t, filepath.Join(m.root, "etc/fstab"), read(t, filepath.Join(m.root, "etc/fstab"))+"UUID="+m.fsid+" /"+guestsAt+" btrfs subvol=/@machines 0 0\n")
 	for _, dir := range []string{guestsAt, "usr/lib/systemd", "usr/sbin", "usr/bin"} {
@@ -93,8 +94,9 @@ mount -t tmpfs tmpfs $R/run
 mount --bind %[2]s $R%[2]s
 mount --bind %[3]s $R/proc/cmdline
 mount -o subvol=@machines %[5]s $R/%[6]s
+[ %[7]v = false ] || mkdir -p $R/run/systemd/system
 mkdir $R/run/b; cp %[4]s $R/run/b/beadm
-exec chroot $R /run/b/beadm "$@"`, h.root, h.loader, file, h.beadm, h.device, guestsAt)
+exec chroot $R /run/b/beadm "$@"`, h.root, h.loader, file, h.beadm, h.device, guestsAt, h.systemd)
 	return start(h.t, exec.Command("unshare", append([]string{"-m", "sh", "-c", script, "sh"}, args...)...))
 }
 

@@ -201,6 +201,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 		}
 		return err
 	}
+	if s.Armed != nil && !opts.Permanent {
+		s.Armed(args.Activation)
+	}
 	what := "activate"
 	if opts.Permanent {
 		what = "activate --permanent"

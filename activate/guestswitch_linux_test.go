@@ -548,6 +548,45 @@ func TestBatchLeavesTheTrialWithTheHosts(t *testing.T) {
 	p.runs(t, m, "new")
 }
 
+// What another command has armed of a guest, a batch neither carries out nor takes
+// back, whether or not it has armed one itself; and its own that is gone is said.
+func TestBatchCarriesOutItsOwnTrialsAlone(t *testing.T) {
+	m, p := newPaper(t)
+	other, starts := *m, p.starts
+	arm(t, &other)
+	waits := func(what string) {
+		t.Helper()
+		st, err := m.stand(t.Context())
+		must(t, err)
+		if st.trial == nil || st.trial.Phase != state.Armed || st.trial.Activation != other.Armed || p.starts != starts {
+			t.Errorf("%s: %+v, started %d times", what, st, p.starts-starts)
+		}
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, armed := range []string{"", "another"} {
+		m.Armed = armed
+		if got := Batch(t.Context(), []*Machine{m}, BatchOptions{}, nil); got[0].Outcome != Refused || be.KindOf(got[0].err) != be.InUse || !strings.Contains(got[0].Why, "another command has armed") {
+			t.Errorf("%+v", got)
+		}
+		waits("a batch")
+		if got := Batch(over, []*Machine{m}, BatchOptions{}, nil); got[0].Outcome != NotBegun {
+			t.Errorf("%+v", got)
+		}
+		waits("one that is interrupted")
+	}
+	must(t, m.disarm(t.Context()))
+	if got := other.Switch(t.Context(), nil); got.Outcome != Refused || !strings.Contains(got.Why, "taken its trial back") {
+		t.Errorf("%+v", got)
+	}
+	p.runs(t, m, "default")
+	arm(t, m)
+	if got := m.Switch(t.Context(), nil); got.Outcome != Confirmed {
+		t.Errorf("%+v", got)
+	}
+	p.runs(t, m, "new")
+}
+
 // A rollback that was killed when the default was changed, and nothing else yet,
 // is finished: asked for again, it would go back and forth.
 func TestRollbackIsCutBehindItsCommit(t *testing.T) {

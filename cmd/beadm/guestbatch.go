@@ -46,6 +46,11 @@ func batchOptions(c *cli.Context, list []guest.Guest) (activate.BatchOptions, er
 
 // batch switches the guests and says how each came out of it.
 func batch(c *cli.Context, list []guest.Guest, prepare, begin func(context.Context, *activate.Machine) error) error {
+	return batchOfArmed(c, list, nil, prepare, begin)
+}
+
+// batchOfArmed is batch for guests of which trials are armed already.
+func batchOfArmed(c *cli.Context, list []guest.Guest, armed armedTrials, prepare, begin func(context.Context, *activate.Machine) error) error {
 	opts, err := batchOptions(c, list)
 	if err != nil {
 		return err
@@ -54,6 +59,9 @@ func batch(c *cli.Context, list []guest.Guest, prepare, begin func(context.Conte
 	ms, err := machines(c, list)
 	if err != nil {
 		return err
+	}
+	for _, m := range ms {
+		m.Armed = armed[m.Guest]
 	}
 	width := 0
 	for _, g := range list {
@@ -74,6 +82,12 @@ func batch(c *cli.Context, list []guest.Guest, prepare, begin func(context.Conte
 	}
 	return err
 }
+
+type (
+	armedKey struct{}
+	// armedTrials are the activations that a command has armed.
+	armedTrials map[guest.Guest]string
+)
 
 func orError(first, second error) error {
 	if first != nil {
@@ -190,18 +204,20 @@ func andActivate(c *cli.Context, list []guest.Guest, do func() (map[guest.Guest]
 	if c.Bool("json") {
 		c.App.Writer = io.Discard // what became of each is in the batch's own
 	}
+	armed, ctx := armedTrials{}, c.Context
+	c.Context = context.WithValue(ctx, armedKey{}, armed)
 	why, err := do()
-	c.App.Writer = out
+	c.App.Writer, c.Context = out, ctx
 	if why == nil {
 		return err // nothing was begun
 	}
 	if len(why) == len(list) {
 		if c.Bool("json") {
-			return orError(err, batch(c, list, failed(why), nil))
+			return orError(err, batchOfArmed(c, list, armed, failed(why), nil))
 		}
 		return err
 	}
-	return orError(batch(c, list, failed(why), nil), err)
+	return orError(batchOfArmed(c, list, armed, failed(why), nil), err)
 }
 
 // failed refuses those guests for which a command before the batch has failed.

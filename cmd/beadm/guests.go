@@ -269,6 +269,11 @@ func guestTargetOf(c *cli.Context, conf activate.Conf, g guest.Guest) (t *activa
 	return &activate.Target{
 		Store: store, Root: g.Root, Runtime: filepath.Join(runtimeDir, store.GUID()), OpenLoader: openLoader(store), Conf: conf, Guest: true,
 		Report: talk{out: c.App.Writer, err: c.App.ErrWriter, json: c.Bool("json"), outcome: &outcome{}, who: g.Name + ": "},
+		Armed: func(activation string) {
+			if armed, ok := c.Context.Value(armedKey{}).(armedTrials); ok {
+				armed[g] = activation
+			}
+		},
 		HostTakes: func(ctx context.Context) (takes map[be.UUID]string, err error) {
 			err = withHost(c, ctx, func(t *activate.Target) error {
 				takes, err = t.TakesAlong(ctx, g.Runtime+":"+g.Name)

@@ -62,7 +62,8 @@ func newHosted(t *testing.T) *hosted {
 			"stop = /bin/busybox rm " + at + ".on",
 			"running = [ -e " + at + ".on ]",
 			// The hand that ends beadm when it is asked how the guest is.
-			"ready = [ ! -e " + at + ".kill ] || kill -9 $PPID; if [ -e " + at + ".ill ]; then echo ill; fi",
+			"ready = [ ! -e " + at + ".kill ] || kill -9 $PPID; if [ -e " + at + ".ill ]; then echo ill; fi" +
+				"; if [ -e " + at + ".meanwhile ]; then . " + at + ".meanwhile; fi",
 		} {
 			conf += "guest." + name + "." + line + "\n"
 		}
@@ -287,6 +288,28 @@ func TestHostKeepsWhatItTakesAlong(t *testing.T) {
 	stays("third", "new")
 	h.ok("destroy", "-F", "new")
 	h.ok("-g", "web1", "destroy", "-F", "third")
+}
+
+// While create -a switches one guest, another command arms a trial of the next:
+// that is its own, and create -a says that it did not come to that guest.
+func TestGuestIsArmedByAnotherMeanwhile(t *testing.T) {
+	h := newHosted(t)
+	for i, then := range []struct{ does, says, runs string }{
+		{"/run/b/beadm -g web2 create other0; /run/b/beadm -g web2 activate other0", "taken its trial back meanwhile, or carried it out", "other0"},
+		{"/run/b/beadm -g web2 activate -T", "taken its trial back meanwhile, or carried it out", "other0"},
+	} {
+		name := fmt.Sprintf("new%d", i)
+		at := h.file("web1", ".meanwhile")
+		write(t, at, "/bin/busybox rm /"+guestsAt+"/web1.meanwhile; ( "+then.does+" ) >/dev/null 2>&1\n")
+		r := h.run("-g", "web*", "create", "-a", name)
+		if r.code != 15 || !strings.Contains(r.out+r.err, then.says) {
+			t.Error(r)
+		}
+		if _, err := os.Lstat(at); err == nil {
+			t.Fatal("nothing came between")
+		}
+		h.is("idle", "debian", "debian", name+" idle", then.runs+" idle")
+	}
 }
 
 // beadm is killed when one guest is armed, and the other, and the host, are not.

@@ -222,7 +222,9 @@ func (m *Machine) Prepare(ctx context.Context, name string, opts ActivateOptions
 }
 
 // mine says that a trial is not another command's.
-func (m *Machine) mine(tr *state.Trial) bool { return tr.With == "" && m.Armed == tr.Activation }
+func (m *Machine) mine(tr *state.Trial) bool {
+	return tr.With == "" && m.Armed != "" && m.Armed == tr.Activation
+}
 
 // Switch restarts the guest in what its loader has next: an armed trial, or
 // its default if that is another than what runs. A trial that does not prove
@@ -259,10 +261,14 @@ func (m *Machine) Switch(ctx context.Context, begin func(context.Context, *Machi
 		if err := begin(ctx, m); err != nil {
 			return fail(Refused, err)
 		}
+		// What it starts next may be another from here on.
+		refuse = func(err error) Switched {
+			return fail(m.asItIs(ctx), fmt.Errorf("it was not restarted: %w; run beadm -g %s recover", err, m.Guest.Name))
+		}
 	}
 	st, err := m.stand(ctx)
 	if err != nil {
-		return fail(Refused, err)
+		return refuse(err)
 	}
 	res.From, res.Runs = st.running, st.running
 	if begin == nil && st.trial != nil && !m.mine(st.trial) {

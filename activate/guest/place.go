@@ -162,6 +162,9 @@ func (p Place) CanAdopt() error {
 	if !info.IsDir() {
 		return be.E(be.NoStore, "cannot adopt %s: it is not a directory", p.Root)
 	}
+	if err := rootsAlone(p.Root); err != nil {
+		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
+	}
 	if _, err := mappedGroup(p.Root, info); err != nil {
 		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
 	}

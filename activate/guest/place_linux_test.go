@@ -97,6 +97,58 @@ func TestWhoIsLetIn(t *testing.T) {
 	}
 }
 
+// Where somebody of this host could put a link in the place of what is beside the
+// root, root makes nothing there.
+func TestWayToTheRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: giving files to others takes root")
+	}
+	const mapped, daemon, users = 1<<31 - 7, 1, 100
+	for _, c := range []struct {
+		at       string // from the one that holds all
+		uid, gid int
+		mode     os.FileMode
+		says     string
+	}{
+		{at: "a/b", mode: 0o755},
+		{at: "a/b", mode: 0o775},
+		{at: "a/b", uid: mapped, gid: mapped, mode: 0o770}, // as LXC gives it
+		{at: "a", mode: 0o777 | os.ModeSticky},
+		{at: "a/b", mode: 0o777 | os.ModeSticky, says: "everybody can rename what is in "},
+		{at: "a", mode: 0o777, says: "everybody can rename what is in "},
+		{at: "a", uid: daemon, mode: 0o755, says: "daemon can rename what is in "},
+		{at: "a/b", uid: daemon, mode: 0o555, says: "daemon can rename what is in "},
+		{at: "a", gid: users, mode: 0o775, says: "the group users can rename what is in "},
+		{at: "a", gid: users, mode: 0o755},
+		{at: "link", uid: daemon, mode: 0o755, says: "daemon can rename what is in "},
+	} {
+		top := t.TempDir()
+		for _, dir := range []string{"a/b/web1", "link"} {
+			if err := os.MkdirAll(filepath.Join(top, dir), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink("../a/b", filepath.Join(top, "link/b")); err != nil {
+			t.Fatal(err)
+		}
+		at := filepath.Join(top, c.at)
+		if err := errors.Join(os.Chown(at, c.uid, c.gid), os.Chmod(at, c.mode)); err != nil {
+			t.Fatal(err)
+		}
+		way := "a/b"
+		if c.at == "link" {
+			way = "link/b"
+		}
+		err := Place{Root: filepath.Join(top, way, "web1"), Storage: adoptable{}}.Make()
+		if c.says == "" && err != nil || c.says != "" && (be.KindOf(err) != be.NoStore || !strings.Contains(err.Error(), c.says+at+": ")) {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if _, err := os.Lstat(filepath.Join(top, "a/b", ours)); (err == nil) != (c.says == "") {
+			t.Errorf("%+v: .beadm: %v", c, err)
+		}
+	}
+}
+
 // A name is no pattern: what is another guest's stays, and nothing of its own.
 func TestForgetOfANameLikeAPattern(t *testing.T) {
 	dir := t.TempDir()

@@ -271,6 +271,10 @@ func TestHostKeepsWhatItTakesAlong(t *testing.T) {
 	h.ok("create", "new", "--with-guests")
 	h.ok("-g", "web1", "create", "other")
 	stays("new", "new")
+	h.ok("-g", "web1", "snapshot", "new@then")
+	if r := h.run("-g", "web1", "rollback", "new@then"); r.code != 4 || !strings.Contains(r.err, "cannot roll back new: it belongs to the host's boot environment new") {
+		t.Error(r)
+	}
 
 	// Not yet confirmed, and once it is: the way back of the host is the guest's.
 	h.ok("activate", "new")

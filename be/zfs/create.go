@@ -79,14 +79,15 @@ func (s *Store) set(ctx context.Context, ds string, list ...setting) error {
 // org.beadm:incomplete from its first transaction to the very last one of
 // Create, which takes it away: until then it is Incomplete.
 func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error) {
-	b, err := s.create(ctx, opts)
+	b, err := s.create(ctx, s, opts)
 	if err != nil {
 		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
 	}
 	return b, nil
 }
 
-func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err error) {
+// create clones what is in source, which may be s itself.
+func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions) (b be.BE, err error) {
 	if err := checkNewName(opts.Name); err != nil {
 		return b, err
 	}
@@ -133,7 +134,15 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 			return b, err
 		}
 	} else {
-		made, err = s.clone(ctx, t, opts, top, given, marks)
+		if source == s {
+			err = s.sweepAuto(ctx, t, s.dataset(opts.From)+"@"+opts.Snapshot)
+		} else {
+			t, err = source.scan(ctx)
+		}
+		if err != nil {
+			return b, err
+		}
+		made, err = s.clone(ctx, source, t, opts, top, given, marks)
 		if err != nil {
 			return b, err
 		}
@@ -144,16 +153,13 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 	return s.listed(ctx, opts.Name)
 }
 
-// clone makes the new datasets. It returns the automatic snapshot that it
-// made, also when it fails.
-func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, top string, given, marks []setting) (made string, err error) {
-	if err := s.check(t, opts.From); err != nil {
+// clone makes the new datasets of what is in source, whose tree t is. It returns
+// the automatic snapshot that it made, also when it fails.
+func (s *Store) clone(ctx context.Context, source *Store, t *tree, opts be.CreateOptions, top string, given, marks []setting) (made string, err error) {
+	if err := source.check(t, opts.From); err != nil {
 		return "", err
 	}
-	from := s.dataset(opts.From)
-	if err := s.sweepAuto(ctx, t); err != nil {
-		return "", err
-	}
+	from := source.dataset(opts.From)
 	parts := t.parts(from)
 	snap := opts.Snapshot
 	if snap == "" {
@@ -197,6 +203,9 @@ func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, top s
 	for _, d := range parts {
 		list := cloneSettings(settings[d.name], d.value("canmount"), altroot)
 		if d.name == from {
+			if isReadOnly(d) {
+				list = append(list, setting{"readonly", "on"})
+			}
 			list = merge(list, given, marks)
 		}
 		argv := withSettings([]string{"zfs", "clone"}, list, d.name+"@"+snap, top+strings.TrimPrefix(d.name, from))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -46,11 +47,11 @@ func batchOptions(c *cli.Context, list []guest.Guest) (activate.BatchOptions, er
 
 // batch switches the guests and says how each came out of it.
 func batch(c *cli.Context, list []guest.Guest, prepare, begin func(context.Context, *activate.Machine) error) error {
-	return batchOfArmed(c, list, nil, prepare, begin)
+	return batchOfArmed(c, list, &armedTrials{}, prepare, begin)
 }
 
 // batchOfArmed is batch for guests of which trials are armed already.
-func batchOfArmed(c *cli.Context, list []guest.Guest, armed armedTrials, prepare, begin func(context.Context, *activate.Machine) error) error {
+func batchOfArmed(c *cli.Context, list []guest.Guest, armed *armedTrials, prepare, begin func(context.Context, *activate.Machine) error) error {
 	opts, err := batchOptions(c, list)
 	if err != nil {
 		return err
@@ -61,7 +62,9 @@ func batchOfArmed(c *cli.Context, list []guest.Guest, armed armedTrials, prepare
 		return err
 	}
 	for _, m := range ms {
-		m.Armed = armed[m.Guest]
+		if activation, is := armed.Load(m.Guest); is {
+			m.Armed = activation.(string)
+		}
 	}
 	width := 0
 	for _, g := range list {
@@ -85,8 +88,9 @@ func batchOfArmed(c *cli.Context, list []guest.Guest, armed armedTrials, prepare
 
 type (
 	armedKey struct{}
-	// armedTrials are the activations that a command has armed.
-	armedTrials map[guest.Guest]string
+	// armedTrials are the activations that a command has armed, for several guests at
+	// a time: by guest.Guest, each a string.
+	armedTrials = sync.Map
 )
 
 func orError(first, second error) error {
@@ -184,12 +188,6 @@ func rollbackGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) e
 	})
 }
 
-// thenActivate switches those for which a command with -a has succeeded, which
-// has armed their trials.
-func thenActivate(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
-	return andActivate(c, list, func() (map[guest.Guest]error, error) { return forEachGuest(c, list, action) })
-}
-
 // andActivate switches those guests for which do has succeeded, if the command
 // was given -a; do returns why it failed for others.
 func andActivate(c *cli.Context, list []guest.Guest, do func() (map[guest.Guest]error, error)) error {
@@ -204,7 +202,7 @@ func andActivate(c *cli.Context, list []guest.Guest, do func() (map[guest.Guest]
 	if c.Bool("json") {
 		c.App.Writer = io.Discard // what became of each is in the batch's own
 	}
-	armed, ctx := armedTrials{}, c.Context
+	armed, ctx := &armedTrials{}, c.Context
 	c.Context = context.WithValue(ctx, armedKey{}, armed)
 	why, err := do()
 	c.App.Writer, c.Context = out, ctx
@@ -236,7 +234,9 @@ func upgradeGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) er
 	if c.Bool("reboot") {
 		return be.E(be.Usage, "--reboot is for the host: a guest is restarted by -a itself")
 	}
-	return thenActivate(c, list, action)
+	return andActivate(c, list, func() (map[guest.Guest]error, error) {
+		return fromOneInstant(c, list, c.Args().First(), "", 1, action)
+	})
 }
 
 func recoverGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {

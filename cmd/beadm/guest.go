@@ -159,8 +159,8 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 		if !asked || c.Bool("dry-run") {
 			continue
 		}
-		if err := datasets.Mend(guest.Place{Root: g.Root}); err != nil {
-			return err
+		if err := mend(c, g); err != nil {
+			return fmt.Errorf("%s: %w", g.Name, err)
 		}
 	}
 	all, err := allGuests(c)
@@ -186,6 +186,21 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 		}
 		return nil
 	})
+}
+
+// mend is datasets.Mend of a guest that nobody else is at work on: what looks cut
+// may be half way.
+func mend(c *cli.Context, g guest.Guest) error {
+	m, err := guestMachine(c, g)
+	if err != nil {
+		return err
+	}
+	release, err := m.Hold()
+	if err != nil {
+		return err
+	}
+	defer release()
+	return datasets.Mend(guest.Place{Root: g.Root})
 }
 
 func guestBootCommand() *cli.Command {

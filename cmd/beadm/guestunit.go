@@ -87,7 +87,7 @@ func putGuestUnit(conf activate.Conf) error {
 	}
 	did := false
 	for file, text := range files {
-		if have, err := os.ReadFile(file); err == nil && string(have) == text {
+		if have, err := os.ReadFile(file); err == nil && string(have) == text || masked(file) {
 			continue
 		}
 		did = true
@@ -116,6 +116,12 @@ func putGuestUnit(conf activate.Conf) error {
 	return reloadUnits()
 }
 
+// masked says that the administrator has had systemd pass a unit over.
+func masked(file string) bool {
+	to, err := os.Readlink(file)
+	return err == nil && to == os.DevNull
+}
+
 func reloadUnits() error {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return nil
@@ -132,6 +138,9 @@ func dropGuestUnit() error {
 	did := false
 	files := append([]string{enablesGuestUnit}, guestDropIns()...)
 	for _, file := range append(files, filepath.Join(unitDir, guestUnitName)) {
+		if masked(file) {
+			continue
+		}
 		err := os.Remove(file)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot have the host no longer make guests ready at boot: %w", err)

@@ -60,6 +60,20 @@ func TestGuestUnitGoesWithTheLastGuest(t *testing.T) {
 	if got := list(); got != all {
 		t.Errorf("with one guest again there is\n%s", got)
 	}
+	// What the administrator has masked stays so.
+	unit := filepath.Join(units, "beadm-guests.service")
+	check(t, os.Remove(unit))
+	check(t, os.Symlink(os.DevNull, unit))
+	h.ok("guest", "init", "web2")
+	h.ok("guest", "release", "web2")
+	if to, err := os.Readlink(unit); err != nil || to != os.DevNull {
+		t.Errorf("the mask leads to %s: %v", to, err)
+	}
+	check(t, os.Remove(unit))
+	if got := list(); got != before {
+		t.Errorf("beside the mask there is\n%s", got)
+	}
+	h.ok("guest", "init", "web2")
 	// Cut at any file: what is left needs nothing that is not there, a guest that
 	// gets boot environments has all again, and a second release ends it.
 	for _, name := range strings.Split(all, "\n") {

@@ -26,8 +26,8 @@ type Machine struct {
 	// follows; nil: no trial does.
 	Host func(ctx context.Context) (HostStanding, error)
 
-	// Armed is the activation (Target.Armed) that this command has armed, which alone
-	// it carries out or takes back; empty if there is none. Prepare sets it.
+	// Armed is the activation (Target.Armed) whose trial is this command's: that alone
+	// it carries out or takes back. Empty if there is none. Prepare sets it.
 	Armed string
 }
 

@@ -127,6 +127,11 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 			return be.BE{}, be.E(be.Usage, "cannot create %s: the property %q is not NAME=VALUE", name, p)
 		}
 	}
+	if check, ok := s.Store.(be.PropertyChecker); ok && len(opts.Properties) > 0 {
+		if err := check.CheckProperties(ctx, be.CreateOptions{Name: name, From: args.Source + args.Template, Properties: opts.Properties}); err != nil {
+			return be.BE{}, err
+		}
+	}
 	if err := s.roomFor(ctx, "create "+name); err != nil {
 		return be.BE{}, err
 	}

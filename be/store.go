@@ -250,6 +250,13 @@ type JointSnapshotter interface {
 	SnapshotJointly(ctx context.Context, snap string, locations []string) error
 }
 
+// PropertyChecker is a Store that says, with kind Usage, which properties a Create
+// with these options would refuse. It only reads, and knows no more of a value
+// than it has to.
+type PropertyChecker interface {
+	CheckProperties(ctx context.Context, opts CreateOptions) error
+}
+
 // Sealer is a Store where a boot environment that is read-only is so for
 // whoever reaches it, by whatever mount. Mount makes one writable unless it is
 // to mount it read-only, and Unmount makes it read-only again; in between, and

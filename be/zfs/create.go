@@ -14,13 +14,6 @@ import (
 	"beadm/be"
 )
 
-// fixed are properties that a clone has from its snapshot and that cannot be
-// set on it.
-var fixed = []string{
-	"casesensitivity", "encryption", "keyformat", "keylocation", "normalization",
-	"pbkdf2iters", "utf8only", "version", "volblocksize", "volsize",
-}
-
 // Adopt gives a boot environment a UUID and makes it one that nothing mounts
 // by itself. What is mounted stays so.
 func (s *Store) Adopt(ctx context.Context, name string) (be.BE, error) {
@@ -91,7 +84,7 @@ func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions
 	if err := checkNewName(opts.Name); err != nil {
 		return b, err
 	}
-	given, err := parseProperties(opts.Properties)
+	given, err := s.parseProperties(ctx, opts)
 	if err != nil {
 		return b, err
 	}
@@ -294,23 +287,6 @@ func withSettings(argv []string, list []setting, rest ...string) []string {
 		argv = append(argv, "-o", p.name+"="+p.value)
 	}
 	return append(argv, rest...)
-}
-
-// parseProperties reads P=V. Those that keep a boot environment in its place
-// cannot be given.
-func parseProperties(list []string) ([]setting, error) {
-	var out []setting
-	for _, text := range list {
-		name, value, ok := strings.Cut(text, "=")
-		switch {
-		case !ok || name == "":
-			return nil, be.E(be.Usage, "property %q is not NAME=VALUE", text)
-		case name == "canmount", strings.HasPrefix(name, "org.beadm:"), name == propLibbeUUID:
-			return nil, be.E(be.Usage, "property %s cannot be given: beadm sets it", name)
-		}
-		out = append(out, setting{name, value})
-	}
-	return out, nil
 }
 
 // checkNewName refuses the one character that be.CheckName allows and that no

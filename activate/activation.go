@@ -195,6 +195,9 @@ func (s *Session) activate(ctx context.Context, name string, opts ActivateOption
 	if err := s.noteGuests(ctx, running, args.Guests); err != nil {
 		return err
 	}
+	if s.Armed != nil && !opts.Permanent {
+		s.Armed(args.Activation) // also if it is cut off behind its commit
+	}
 	if err := s.run(ctx, s.activatePlan(args)); err != nil {
 		if before != "" && be.KindOf(err) != be.Recovery {
 			return fmt.Errorf("%w, but the trial of %s, which was armed, was taken back: activate it again", err, before)

@@ -338,6 +338,13 @@ func (s *Session) mayDestroy(ctx context.Context, b be.BE, force bool) error {
 	if back {
 		return be.E(be.InUse, "cannot destroy %s: it is the way back while %s is not confirmed; run beadm confirm in that once it is known to be good", b.Name, s.nameOf(ctx, st.Default))
 	}
+	takes, err := s.takenAlong(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot destroy %s: %w", b.Name, err)
+	}
+	if with := takes[b.UUID]; with != "" && b.UUID != "" {
+		return be.E(be.InUse, "cannot destroy %s: it belongs to the host's boot environment %s, which takes it along; destroy that first", b.Name, with)
+	}
 	return nil
 }
 

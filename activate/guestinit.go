@@ -237,7 +237,14 @@ func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun boo
 	if err != nil {
 		return err
 	}
+	takes, err := s.takenAlong(ctx)
+	if err != nil {
+		s.Report.Warn("%v", err) // it ends being a guest of boot environments anyway
+	}
 	for _, b := range all {
+		if with := takes[b.UUID]; others && with != "" {
+			s.Report.Warn("%s belongs to the host's boot environment %s: with that the guest will stay as it is", b.Name, with)
+		}
 		switch {
 		case b.Running:
 			continue

@@ -26,7 +26,9 @@ type Machine struct {
 	// follows; nil: no trial does.
 	Host func(ctx context.Context) (HostStanding, error)
 
-	armed *string // the activation that Prepare armed, empty if there was nothing to; nil: it was not called
+	// Armed is the activation (Target.Armed) whose trial is this command's: that alone
+	// it carries out or takes back. Empty if there is none. Prepare sets it.
+	Armed string
 }
 
 // GuestConf is what beadm.conf(5) says of guests.
@@ -213,33 +215,23 @@ func (m *Machine) Prepare(ctx context.Context, name string, opts ActivateOptions
 	}
 	defer unlock()
 	return m.with(ctx, func(t *Target) error {
-		if err := t.Activate(ctx, name, opts); err != nil {
-			return err
-		}
-		s, err := t.Look(ctx)
-		if err != nil {
-			return nil // it is armed
-		}
-		defer s.Close()
-		m.armed = new(string)
-		if s.State.Trial != nil {
-			*m.armed = s.State.Trial.Activation
-		}
-		return nil
+		m.Armed = ""
+		t.Armed = func(activation string) { m.Armed = activation }
+		return t.Activate(ctx, name, opts)
 	})
 }
 
-// mine says that a trial is not another command's, as far as that can be known: one
-// that waits for the host always is.
+// mine says that a trial is not another command's.
 func (m *Machine) mine(tr *state.Trial) bool {
-	return tr.With == "" && (m.armed == nil || *m.armed == tr.Activation)
+	return tr.With == "" && m.Armed != "" && m.Armed == tr.Activation
 }
 
 // Switch restarts the guest in what its loader has next: an armed trial, or
 // its default if that is another than what runs. A trial that does not prove
 // healthy ends in the old one; one that does not run is switched for good. begin,
 // which may be nil, decides what is next, when nothing but it can refuse any
-// more; without it, a trial that another command has armed is left alone. It is not to be interrupted: ctx ends nothing but what is waited for.
+// more; without it, a trial that this command has not armed is left alone. It is not to
+// be interrupted: ctx ends nothing but what is waited for.
 func (m *Machine) Switch(ctx context.Context, begin func(context.Context, *Machine) error) (res Switched) {
 	res = Switched{Guest: m.Guest.Name}
 	ctx = context.WithoutCancel(ctx)
@@ -269,10 +261,14 @@ func (m *Machine) Switch(ctx context.Context, begin func(context.Context, *Machi
 		if err := begin(ctx, m); err != nil {
 			return fail(Refused, err)
 		}
+		// What it starts next may be another from here on.
+		refuse = func(err error) Switched {
+			return fail(m.asItIs(ctx), fmt.Errorf("it was not restarted: %w; run beadm -g %s recover", err, m.Guest.Name))
+		}
 	}
 	st, err := m.stand(ctx)
 	if err != nil {
-		return fail(Refused, err)
+		return refuse(err)
 	}
 	res.From, res.Runs = st.running, st.running
 	if begin == nil && st.trial != nil && !m.mine(st.trial) {
@@ -280,6 +276,9 @@ func (m *Machine) Switch(ctx context.Context, begin func(context.Context, *Machi
 			return fail(Refused, be.E(be.InUse, "its trial was armed with the host's, and begins when that is restarted"))
 		}
 		return fail(Refused, be.E(be.InUse, "another command has armed a trial of it meanwhile"))
+	}
+	if begin == nil && st.trial == nil && m.Armed != "" {
+		return fail(Refused, be.E(be.InUse, "another command has taken its trial back meanwhile, or carried it out"))
 	}
 	if st.trial == nil && st.running == st.def {
 		res.Outcome = Already

@@ -265,6 +265,57 @@ func TestGuestWhoseStateIsHeld(t *testing.T) {
 	p.runs(t, m, "default")
 }
 
+// Where a rollback has changed what the guest starts next, and it cannot be stopped
+// for that, it is not said that nothing was changed; recover ends it.
+func TestRollbackOfAGuestWhoseStateIsHeld(t *testing.T) {
+	m, p := newPaper(t)
+	arm(t, m)
+	if s := m.Switch(t.Context(), nil); s.Outcome != Confirmed {
+		t.Fatalf("%+v", s)
+	}
+	var release func()
+	starts := p.starts
+	res := m.Switch(t.Context(), func(ctx context.Context, m *Machine) error {
+		return m.with(ctx, func(t *Target) error {
+			if _, err := t.Rollback(ctx, RollbackOptions{}); err != nil {
+				return err
+			}
+			s, err := t.Look(ctx)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			release, err = s.Dir.Lock()
+			return err
+		})
+	})
+	if res.Outcome != Wrong || res.Runs != "new" || !strings.Contains(res.Why, "it was not restarted") || p.starts != starts {
+		t.Errorf("%+v, started %d times", res, p.starts-starts)
+	}
+	release()
+	_, err := m.Recover(t.Context())
+	must(t, err)
+	p.runs(t, m, "default")
+}
+
+// One that is healthy, if late, is given the time for which it has to be.
+func TestGuestThatComesUpLate(t *testing.T) {
+	m, p := newPaper(t)
+	m.Conf.Within, m.Conf.Hold = 300*time.Millisecond, 600*time.Millisecond
+	arm(t, m)
+	asked := 0
+	p.on.health = func() error {
+		if asked++; p.from == "new" && asked < 4 {
+			return errors.New("not yet")
+		}
+		return nil
+	}
+	if res := m.Switch(t.Context(), nil); res.Outcome != Confirmed {
+		t.Errorf("%+v", res)
+	}
+	p.runs(t, m, "new")
+}
+
 // A boot environment that cannot be prepared is passed over, whether the guest
 // runs or not.
 func TestGuestWhoseTrialCannotBePrepared(t *testing.T) {
@@ -544,6 +595,45 @@ func TestBatchLeavesTheTrialWithTheHosts(t *testing.T) {
 	}
 	if res := other.Switch(t.Context(), nil); res.Outcome != Confirmed {
 		t.Errorf("%+v", res)
+	}
+	p.runs(t, m, "new")
+}
+
+// What another command has armed of a guest, a batch neither carries out nor takes
+// back, whether or not it has armed one itself; and its own that is gone is said.
+func TestBatchCarriesOutItsOwnTrialsAlone(t *testing.T) {
+	m, p := newPaper(t)
+	other, starts := *m, p.starts
+	arm(t, &other)
+	waits := func(what string) {
+		t.Helper()
+		st, err := m.stand(t.Context())
+		must(t, err)
+		if st.trial == nil || st.trial.Phase != state.Armed || st.trial.Activation != other.Armed || p.starts != starts {
+			t.Errorf("%s: %+v, started %d times", what, st, p.starts-starts)
+		}
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, armed := range []string{"", "another"} {
+		m.Armed = armed
+		if got := Batch(t.Context(), []*Machine{m}, BatchOptions{}, nil); got[0].Outcome != Refused || be.KindOf(got[0].err) != be.InUse || !strings.Contains(got[0].Why, "another command has armed") {
+			t.Errorf("%+v", got)
+		}
+		waits("a batch")
+		if got := Batch(over, []*Machine{m}, BatchOptions{}, nil); got[0].Outcome != NotBegun {
+			t.Errorf("%+v", got)
+		}
+		waits("one that is interrupted")
+	}
+	must(t, m.disarm(t.Context()))
+	if got := other.Switch(t.Context(), nil); got.Outcome != Refused || !strings.Contains(got.Why, "taken its trial back") {
+		t.Errorf("%+v", got)
+	}
+	p.runs(t, m, "default")
+	arm(t, m)
+	if got := m.Switch(t.Context(), nil); got.Outcome != Confirmed {
+		t.Errorf("%+v", got)
 	}
 	p.runs(t, m, "new")
 }

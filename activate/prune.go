@@ -20,6 +20,8 @@ type PruneOptions struct {
 	// Ask is asked before the first is destroyed; its error ends the command.
 	// frees is of all of them, where UntilFree does not end it earlier.
 	Ask func(names []string, frees be.Frees) error
+
+	taken map[be.UUID]string // what the host takes along, and which of its own does
 }
 
 // Kept is a boot environment that Prune does not destroy.
@@ -59,6 +61,9 @@ func (t *Target) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 	ls, err := s.Loader.State(ctx)
 	if err != nil {
 		return p, err // nobody knows what boots next
+	}
+	if opts.taken, err = s.takenAlong(ctx); err != nil {
+		return p, fmt.Errorf("cannot prune: %w", err)
 	}
 	doomed, p.Kept = choose(s.State, []string{ls.Default, ls.Trial}, all, opts, time.Now())
 	free := int64(0)
@@ -167,7 +172,11 @@ func choose(st *state.State, boots []string, all []be.BE, opts PruneOptions, now
 	kept = []Kept{}
 	var may []be.BE
 	for _, b := range all {
-		if why := needed(st, boots, b); why != "" {
+		why := needed(st, boots, b)
+		if with := opts.taken[b.UUID]; why == "" && with != "" {
+			why = "it belongs to the host's boot environment " + with + ", which takes it along"
+		}
+		if why != "" {
 			kept = append(kept, Kept{b.Name, why})
 			continue
 		}

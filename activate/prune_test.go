@@ -45,6 +45,7 @@ func TestChoose(t *testing.T) {
 		"failed": {opts: PruneOptions{Keep: &none}, state: func(st *state.State, all []be.BE) {
 			st.Failures = []state.Failure{{BE: all[0].UUID}, {BE: all[1].UUID, Acknowledged: true}}
 		}, goes: []string{"second", "third", "fourth"}},
+		"the host's":        {opts: PruneOptions{Keep: &two, taken: map[be.UUID]string{all[0].UUID: "host"}}, goes: []string{"second"}},
 		"the only good one": {opts: PruneOptions{Keep: &none}, state: func(st *state.State, all []be.BE) { st.Know(all[0].UUID).Good = true }, goes: []string{"second", "third", "fourth"}},
 		"one of two good ones": {opts: PruneOptions{Keep: &none}, state: func(st *state.State, all []be.BE) {
 			st.Know(all[0].UUID).Good = true

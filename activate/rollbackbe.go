@@ -2,6 +2,7 @@ package activate
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -39,6 +40,13 @@ func (t *Target) RollbackBE(ctx context.Context, name, snap string, dryRun bool)
 		return "", be.E(be.InUse, "cannot roll back %s: it is the previous one, which beadm rollback goes back to; beadm create -e %s@%s NEW makes another one of that", name, name, snap)
 	case b.Mountpoint != "":
 		return "", be.E(be.InUse, "cannot roll back %s: it is mounted at %s; unmount it first", name, b.Mountpoint)
+	}
+	takes, err := s.takenAlong(ctx)
+	if err != nil {
+		return "", fmt.Errorf("cannot roll back %s: %w", name, err)
+	}
+	if with := takes[b.UUID]; b.UUID != "" && with != "" {
+		return "", be.E(be.InUse, "cannot roll back %s: it belongs to the host's boot environment %s, which takes it along; beadm create -e %s@%s NEW makes another one of that", name, with, name, snap)
 	}
 	if b.UUID == "" && !dryRun {
 		if b, err = s.Store.Adopt(ctx, name); err != nil {

@@ -66,6 +66,11 @@ func (t *Target) ShareInit(ctx context.Context, opts ShareInitOptions) (share.Pl
 	if len(args.Moves) == 0 {
 		return plan, res, nil
 	}
+	if store, ok := s.Store.(be.Sharer); ok {
+		if err := store.MayShare(ctx); err != nil {
+			return plan, res, err
+		}
+	}
 	free, err := s.Store.Free(ctx)
 	if err != nil {
 		return plan, res, err

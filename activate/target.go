@@ -55,6 +55,12 @@ type Target struct {
 	// as before the system's own init.
 	Guests func(ctx context.Context) ([]*Machine, error)
 
+	// HostTakes is TakesAlong of the host of a guest; nil where there is none.
+	HostTakes func(ctx context.Context) (map[be.UUID]string, error)
+
+	// Armed, if not nil, hears the name of an activation before it arms a trial.
+	Armed func(activation string)
+
 	completing bool // boot-complete.target was started by the checks of a trial
 }
 

@@ -161,6 +161,7 @@ func (s *Session) createGuests(args createArgs) (steps []journal.Step) {
 					if err != nil {
 						return err
 					}
+					t.HostTakes = nil
 					_, err = t.Destroy(ctx, b.Name, false, false)
 					return err
 				}))
@@ -600,6 +601,7 @@ func (s *Session) destroyInGuest(ctx context.Context, g state.GuestBE, force, dr
 		if dryRun {
 			one.Report = unheard{one.Report}
 		}
+		one.HostTakes = nil // that is what goes
 		report, err = one.Destroy(ctx, b.Name, force, dryRun)
 		return err
 	})

@@ -331,6 +331,13 @@ type SnapshotMeasurer interface {
 	VolumeSnapshotSpace(ctx context.Context, v Volume, snap string) (int64, error)
 }
 
+// Sharer is a Store in which the shared volume may not be what the files that move
+// there need. MayShare says, as an error, why CreateVolume would refuse to make it,
+// and nothing where it is there already.
+type Sharer interface {
+	MayShare(ctx context.Context) error
+}
+
 // Settler is a Store that gives space back only some time after a Destroy.
 // Settle returns when all of it has come back, or ctx ends.
 type Settler interface {

@@ -162,6 +162,12 @@ func (p Place) CanAdopt() error {
 	if !info.IsDir() {
 		return be.E(be.NoStore, "cannot adopt %s: it is not a directory", p.Root)
 	}
+	if err := rootsAlone(p.Root); err != nil {
+		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
+	}
+	if _, err := mappedGroup(p.Root, info); err != nil {
+		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
+	}
 	if p.IsPlain() {
 		return nil
 	}
@@ -238,15 +244,19 @@ func (p Place) dropLinks() error {
 }
 
 // letIn lets the root of a guest with a user namespace come to what it starts:
-// LXC opens that as this one. Nobody else does.
+// LXC opens that as this one. Nobody else does, whomever a guest that was adopted
+// gives its root to.
 func (p Place) letIn() error {
-	info, err := os.Stat(p.Root)
+	if _, adopted, err := p.Current(); adopted || err != nil {
+		return err
+	}
+	info, err := os.Lstat(p.Root)
 	if err != nil {
 		return err
 	}
-	gid := groupOf(info)
-	if gid == 0 {
-		return nil
+	gid, err := mappedGroup(p.Root, info)
+	if err != nil || gid == 0 {
+		return err
 	}
 	if err := os.Chmod(filepath.Dir(p.Dir()), 0o711); err != nil {
 		return err
@@ -301,10 +311,11 @@ func (p Place) Forget() error {
 		}
 	}
 	// The store's directories for snapshots, if they are empty.
-	held, _ := filepath.Glob(filepath.Join(p.Dir(), snapshots, "*"))
-	for _, dir := range append(held, filepath.Join(p.Dir(), snapshots)) {
-		os.Remove(dir)
+	held, _ := os.ReadDir(filepath.Join(p.Dir(), snapshots))
+	for _, e := range held {
+		os.Remove(filepath.Join(p.Dir(), snapshots, e.Name()))
 	}
+	os.Remove(filepath.Join(p.Dir(), snapshots))
 	if err := os.Remove(p.Dir()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return be.E(be.InUse, "cannot forget %s: %w", p.Root, err)
 	}

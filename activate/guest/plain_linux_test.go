@@ -32,7 +32,7 @@ func plainRoot(t *testing.T) Place {
 		}
 	})
 	p := Place{Root: filepath.Join(top, "machines", "web1")}
-	script := `mkdir -p "$1/etc" "$1/usr" && cd "$1" && chmod 751 . && chown 5:6 . && setfattr -n user.top -v x .
+	script := `mkdir -p "$1/etc" "$1/usr" && cd "$1" && chmod 751 . && chown 60005:60006 . && setfattr -n user.top -v x .
 echo 1 >etc/one; ln etc/one etc/two; truncate -s 1M etc/hole; chown 7:8 etc/one; chmod 4755 etc/one; touch -d @1000000000 etc/one
 btrfs -q subvolume create usr/nested; echo in >usr/nested/file; ln -s /etc/one link; mkfifo fifo
 echo kept >etc/fixed; chattr +i etc/fixed`

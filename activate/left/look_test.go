@@ -50,9 +50,10 @@ func (l Look) is(t *testing.T, want ...string) {
 func somebodyElses(t *testing.T, dir string) {
 	t.Helper()
 	check(t, os.MkdirAll(dir, 0o755))
-	if err := unix.Mount("x", dir, "tmpfs", 0, ""); err != nil {
-		t.Skip(err)
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: mounting takes root")
 	}
+	check(t, unix.Mount("x", dir, "tmpfs", 0, ""))
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 }
 

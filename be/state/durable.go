@@ -71,9 +71,10 @@ func Sync(path string) error {
 // sync's contents.
 func (d *Dir) sweepTemp() {
 	for _, below := range []string{"", "*", "*/*"} {
-		left, _ := filepath.Glob(filepath.Join(d.path, below, TempPrefix+"*"))
-		for _, path := range left {
-			os.Remove(path)
+		// The path itself is no pattern.
+		left, _ := fs.Glob(os.DirFS(d.path), filepath.Join(below, TempPrefix+"*"))
+		for _, name := range left {
+			os.Remove(filepath.Join(d.path, name))
 		}
 	}
 }

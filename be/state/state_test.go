@@ -116,3 +116,36 @@ func TestTheLockOfTheBackgroundIsWaitedFor(t *testing.T) {
 	}
 	unlock()
 }
+
+// What a cut left is swept where the path reads like a pattern, and nothing of
+// what that would match.
+func TestSweepOfAPathLikeAPattern(t *testing.T) {
+	top := t.TempDir()
+	left := map[string]bool{"a[b]": false, "ab": true} // whether it stays
+	for name := range left {
+		if err := os.MkdirAll(filepath.Join(top, name, "guid", "bases", "blobs"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{TempPrefix + "1", "bases/" + TempPrefix + "2", "bases/blobs/" + TempPrefix + "3"} {
+			if err := os.WriteFile(filepath.Join(top, name, "guid", file), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	d, err := Open(filepath.Join(top, "a[b]"), "guid", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := d.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	for name, stays := range left {
+		for _, file := range []string{TempPrefix + "1", "bases/" + TempPrefix + "2", "bases/blobs/" + TempPrefix + "3"} {
+			if _, err := os.Lstat(filepath.Join(top, name, "guid", file)); (err == nil) != stays {
+				t.Errorf("%s of %s: %v", file, name, err)
+			}
+		}
+	}
+}

@@ -90,6 +90,9 @@ func (s *Store) createVolume(ctx context.Context, v be.Volume, ds string) error 
 	defer s.memory.forget(ds)
 	props := map[string]string{"mountpoint": "legacy", "canmount": "noauto"}
 	if v == be.ShareVolume {
+		if err := s.keepsSecret(ctx, ds); err != nil {
+			return err
+		}
 		props["mountpoint"] = "/var/share"
 		like, err := s.read(ctx, "filesystem", 1, s.root, "acltype", "xattr")
 		if err != nil {

@@ -87,16 +87,17 @@ func (t talk) Left(out, in string, places []left.Place) {
 // change opens the target for a command that changes the boot environment
 // name, runs it and, where that is asked for, prints its outcome as JSON.
 func change(c *cli.Context, name string, do func(t *activate.Target, out *outcome) error) error {
-	t, done, err := target(c)
-	if err != nil {
-		return err
-	}
-	defer done()
+	// First: what a guest runs is looked up as its target is opened.
 	release, err := holdGuest(c)
 	if err != nil {
 		return err
 	}
 	defer release()
+	t, done, err := target(c)
+	if err != nil {
+		return err
+	}
+	defer done()
 	out := t.Report.(talk).outcome
 	out.Command, out.BE, out.DryRun = commandName(c), name, c.Bool("dry-run")
 	if err := do(t, out); err != nil {

@@ -126,9 +126,13 @@ func guestReleaseCommand() *cli.Command {
 		Description: "A guest that runs goes on; on ZFS it must be stopped. Refused while its directories\nare shared.",
 		Flags:       []cli.Flag{&cli.BoolFlag{Name: "destroy", Usage: "destroy its other boot environments, too"}, dryRun()},
 		Action: func(c *cli.Context) error {
-			return namedGuests(c, func(m *activate.Machine, say activate.Reporter) error {
+			err := namedGuests(c, func(m *activate.Machine, say activate.Reporter) error {
 				return m.GiveBack(c.Context, c.Bool("destroy"), c.Bool("dry-run"), say)
 			})
+			if c.Bool("dry-run") || be.KindOf(err) == be.Usage || be.KindOf(err) == be.Denied {
+				return err
+			}
+			return orError(err, tidyGuestUnit(c)) // also if it is repeated after a cut
 		},
 	}
 }
@@ -155,8 +159,8 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 		if !asked || c.Bool("dry-run") {
 			continue
 		}
-		if err := datasets.Mend(guest.Place{Root: g.Root}); err != nil {
-			return err
+		if err := mend(c, g); err != nil {
+			return fmt.Errorf("%s: %w", g.Name, err)
 		}
 	}
 	all, err := allGuests(c)
@@ -182,6 +186,21 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 		}
 		return nil
 	})
+}
+
+// mend is datasets.Mend of a guest that nobody else is at work on: what looks cut
+// may be half way.
+func mend(c *cli.Context, g guest.Guest) error {
+	m, err := guestMachine(c, g)
+	if err != nil {
+		return err
+	}
+	release, err := m.Hold()
+	if err != nil {
+		return err
+	}
+	defer release()
+	return datasets.Mend(guest.Place{Root: g.Root})
 }
 
 func guestBootCommand() *cli.Command {

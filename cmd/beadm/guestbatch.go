@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -46,6 +47,11 @@ func batchOptions(c *cli.Context, list []guest.Guest) (activate.BatchOptions, er
 
 // batch switches the guests and says how each came out of it.
 func batch(c *cli.Context, list []guest.Guest, prepare, begin func(context.Context, *activate.Machine) error) error {
+	return batchOfArmed(c, list, &armedTrials{}, prepare, begin)
+}
+
+// batchOfArmed is batch for guests of which trials are armed already.
+func batchOfArmed(c *cli.Context, list []guest.Guest, armed *armedTrials, prepare, begin func(context.Context, *activate.Machine) error) error {
 	opts, err := batchOptions(c, list)
 	if err != nil {
 		return err
@@ -54,6 +60,11 @@ func batch(c *cli.Context, list []guest.Guest, prepare, begin func(context.Conte
 	ms, err := machines(c, list)
 	if err != nil {
 		return err
+	}
+	for _, m := range ms {
+		if activation, is := armed.Load(m.Guest); is {
+			m.Armed = activation.(string)
+		}
 	}
 	width := 0
 	for _, g := range list {
@@ -74,6 +85,13 @@ func batch(c *cli.Context, list []guest.Guest, prepare, begin func(context.Conte
 	}
 	return err
 }
+
+type (
+	armedKey struct{}
+	// armedTrials are the activations that a command has armed, for several guests at
+	// a time: by guest.Guest, each a string.
+	armedTrials = sync.Map
+)
 
 func orError(first, second error) error {
 	if first != nil {
@@ -170,12 +188,6 @@ func rollbackGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) e
 	})
 }
 
-// thenActivate switches those for which a command with -a has succeeded, which
-// has armed their trials.
-func thenActivate(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
-	return andActivate(c, list, func() (map[guest.Guest]error, error) { return forEachGuest(c, list, action) })
-}
-
 // andActivate switches those guests for which do has succeeded, if the command
 // was given -a; do returns why it failed for others.
 func andActivate(c *cli.Context, list []guest.Guest, do func() (map[guest.Guest]error, error)) error {
@@ -190,18 +202,20 @@ func andActivate(c *cli.Context, list []guest.Guest, do func() (map[guest.Guest]
 	if c.Bool("json") {
 		c.App.Writer = io.Discard // what became of each is in the batch's own
 	}
+	armed, ctx := &armedTrials{}, c.Context
+	c.Context = context.WithValue(ctx, armedKey{}, armed)
 	why, err := do()
-	c.App.Writer = out
+	c.App.Writer, c.Context = out, ctx
 	if why == nil {
 		return err // nothing was begun
 	}
 	if len(why) == len(list) {
 		if c.Bool("json") {
-			return orError(err, batch(c, list, failed(why), nil))
+			return orError(err, batchOfArmed(c, list, armed, failed(why), nil))
 		}
 		return err
 	}
-	return orError(batch(c, list, failed(why), nil), err)
+	return orError(batchOfArmed(c, list, armed, failed(why), nil), err)
 }
 
 // failed refuses those guests for which a command before the batch has failed.

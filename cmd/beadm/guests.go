@@ -269,6 +269,18 @@ func guestTargetOf(c *cli.Context, conf activate.Conf, g guest.Guest) (t *activa
 	return &activate.Target{
 		Store: store, Root: g.Root, Runtime: filepath.Join(runtimeDir, store.GUID()), OpenLoader: openLoader(store), Conf: conf, Guest: true,
 		Report: talk{out: c.App.Writer, err: c.App.ErrWriter, json: c.Bool("json"), outcome: &outcome{}, who: g.Name + ": "},
+		Armed: func(activation string) {
+			if armed, ok := c.Context.Value(armedKey{}).(*armedTrials); ok {
+				armed.Store(g, activation)
+			}
+		},
+		HostTakes: func(ctx context.Context) (takes map[be.UUID]string, err error) {
+			err = withHost(c, ctx, func(t *activate.Target) error {
+				takes, err = t.TakesAlong(ctx, g.Runtime+":"+g.Name)
+				return err
+			})
+			return takes, err
+		},
 		InGuest: func(ctx context.Context, dir string, cmd activate.OfflineCommand) error {
 			err := runtime.Run(ctx, g, guest.Command{Root: dir, Argv: cmd.Argv, Env: cmd.Env, Stdin: cmd.Stdin, Stdout: cmd.Stdout, Stderr: cmd.Stderr})
 			var exit *exec.ExitError

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
 	"beadm/activate/guest/nspawn"
@@ -29,7 +32,19 @@ const afterGuestUnit = "[Unit]\nWants=beadm-guests.service\nAfter=beadm-guests.s
 //go:embed units/beadm-guests.service
 var guestUnit string
 
-const unitDir = "/etc/systemd/system"
+const (
+	unitDir          = "/etc/systemd/system"
+	guestUnitName    = "beadm-guests.service"
+	enablesGuestUnit = unitDir + "/multi-user.target.wants/" + guestUnitName
+)
+
+// guestDropIns are those of startGuests.
+func guestDropIns() (files []string) {
+	for _, unit := range startGuests {
+		files = append(files, filepath.Join(unitDir, unit+".d", "beadm.conf"))
+	}
+	return files
+}
 
 // guestsReady says that this boot's guests were made ready, or were running when
 // the unit was installed. What starts a guest asks for the unit again: from then
@@ -65,15 +80,14 @@ func putGuestUnit(conf activate.Conf) error {
 	if err := markGuestsReady(); err != nil {
 		return err
 	}
-	text := guestUnitText(program, cmp.Or(conf.GuestDir, nspawn.DefaultDir), cmp.Or(conf.LXCPath, "/var/lib/lxc"))
-	file := filepath.Join(unitDir, "beadm-guests.service")
-	files := map[string]string{file: text}
-	for _, unit := range startGuests {
-		files[filepath.Join(unitDir, unit+".d", "beadm.conf")] = afterGuestUnit
+	file := filepath.Join(unitDir, guestUnitName)
+	files := map[string]string{file: guestUnitText(program, cmp.Or(conf.GuestDir, nspawn.DefaultDir), cmp.Or(conf.LXCPath, "/var/lib/lxc"))}
+	for _, drop := range guestDropIns() {
+		files[drop] = afterGuestUnit
 	}
 	did := false
 	for file, text := range files {
-		if have, err := os.ReadFile(file); err == nil && string(have) == text {
+		if have, err := os.ReadFile(file); err == nil && string(have) == text || masked(file) {
 			continue
 		}
 		did = true
@@ -89,19 +103,83 @@ func putGuestUnit(conf activate.Conf) error {
 		}
 	}
 	// Also when all files were there: whoever wrote them may have been cut here.
-	wants := filepath.Join(unitDir, "multi-user.target.wants")
-	if err := os.MkdirAll(wants, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(enablesGuestUnit), 0o755); err != nil {
 		return err
 	}
-	err := os.Symlink(file, filepath.Join(wants, "beadm-guests.service"))
+	err := os.Symlink(file, enablesGuestUnit)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("cannot have the host make its guests ready at boot: %w", err)
 	}
 	if !did && err != nil {
 		return nil
 	}
+	return reloadUnits()
+}
+
+// masked says that the administrator has had systemd pass a unit over.
+func masked(file string) bool {
+	to, err := os.Readlink(file)
+	return err == nil && to == os.DevNull
+}
+
+func reloadUnits() error {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return nil
+	}
 	if out, err := exec.Command("systemctl", "daemon-reload").CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot have systemd read its units again: %w: %s", err, bytes.TrimSpace(out))
 	}
 	return nil
+}
+
+// dropGuestUnit takes away what putGuestUnit has installed. Cut, it leaves units
+// that wait for one which is not there, or does nothing; it may be repeated.
+func dropGuestUnit() error {
+	did := false
+	files := append([]string{enablesGuestUnit}, guestDropIns()...)
+	for _, file := range append(files, filepath.Join(unitDir, guestUnitName)) {
+		if masked(file) {
+			continue
+		}
+		err := os.Remove(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot have the host no longer make guests ready at boot: %w", err)
+		}
+		did = did || err == nil
+	}
+	for _, drop := range guestDropIns() {
+		os.Remove(filepath.Dir(drop)) // if nobody else has one there
+	}
+	if !did {
+		return nil
+	}
+	return reloadUnits()
+}
+
+// tidyGuestUnit is for when guests were released: without any, the host's boot has
+// nothing to make ready.
+func tidyGuestUnit(c *cli.Context) error {
+	conf, err := hostConf(c)
+	if err != nil {
+		return err
+	}
+	// What cannot be read may be of some that are there.
+	if some, err := anyManaged(c, conf); some || err != nil {
+		return nil
+	}
+	if err := dropGuestUnit(); err != nil {
+		return err
+	}
+	// Another command may have had its init between.
+	if some, err := anyManaged(c, conf); some || err != nil {
+		return putGuestUnit(conf)
+	}
+	return nil
+}
+
+// anyManaged says whether a guest has boot environments, or was cut while it got
+// or lost them.
+func anyManaged(c *cli.Context, conf activate.Conf) (bool, error) {
+	list, err := managedMachines(c, context.WithoutCancel(c.Context))
+	return len(list) > 0 || len(cutGuests(context.WithoutCancel(c.Context), conf)) > 0, err
 }

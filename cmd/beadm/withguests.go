@@ -95,17 +95,25 @@ func managedMachines(c *cli.Context, ctx context.Context) (list []*activate.Mach
 }
 
 // standingOfHost is for a trial of a guest that follows the host's.
-func standingOfHost(c *cli.Context, ctx context.Context) (activate.HostStanding, error) {
-	beroot := c.String("beroot")
-	store, done, err := openStore(ctx, beroot, "/")
+func standingOfHost(c *cli.Context, ctx context.Context) (h activate.HostStanding, err error) {
+	err = withHost(c, ctx, func(t *activate.Target) error {
+		h, err = t.StandsAsHost(ctx)
+		return err
+	})
+	return h, err
+}
+
+// withHost calls look with the host of a guest, if that has boot environments.
+func withHost(c *cli.Context, ctx context.Context, look func(*activate.Target) error) error {
+	store, done, err := openStore(ctx, c.String("beroot"), "/")
 	if be.KindOf(err) == be.NoStore {
-		return activate.HostStanding{}, nil
+		return nil
 	}
 	if err != nil {
-		return activate.HostStanding{}, err
+		return err
 	}
 	defer done()
 	t := &activate.Target{Store: store, Root: "/", Runtime: filepath.Join(runtimeDir, store.GUID()), OpenLoader: openLoader(store), AnyHost: true,
 		Report: talk{out: c.App.Writer, err: logrus.StandardLogger().Out, outcome: &outcome{}}}
-	return t.StandsAsHost(ctx)
+	return look(t)
 }

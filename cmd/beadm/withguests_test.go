@@ -25,6 +25,7 @@ import (
 type hosted struct {
 	*machine
 	cmdline string
+	systemd bool // the host looks as if systemd ran it
 }
 
 const guestsAt = "srv/machines"
@@ -35,7 +36,7 @@ func newHosted(t *testing.T) *hosted {
 	if !m.addShell() {
 		t.Fatal("there is no /bin/busybox: install busybox-static")
 	}
-	h := &hosted{m, "quiet"}
+	h := &hosted{machine: m, cmdline: "quiet"}
 	sh(t, "btrfs", "-q", "subvolume", "create", filepath.Join(m.top, "@machines"))
 	write(t, filepath.Join(m.root, "etc/fstab"), read(t, filepath.Join(m.root, "etc/fstab"))+"UUID="+m.fsid+" /"+guestsAt+" btrfs subvol=/@machines 0 0\n")
 	for _, dir := range []string{guestsAt, "usr/lib/systemd", "usr/sbin", "usr/bin"} {
@@ -61,7 +62,8 @@ func newHosted(t *testing.T) *hosted {
 			"stop = /bin/busybox rm " + at + ".on",
 			"running = [ -e " + at + ".on ]",
 			// The hand that ends beadm when it is asked how the guest is.
-			"ready = [ ! -e " + at + ".kill ] || kill -9 $PPID; if [ -e " + at + ".ill ]; then echo ill; fi",
+			"ready = [ ! -e " + at + ".kill ] || kill -9 $PPID; if [ -e " + at + ".ill ]; then echo ill; fi" +
+				"; if [ -e " + at + ".meanwhile ]; then . " + at + ".meanwhile; fi",
 		} {
 			conf += "guest." + name + "." + line + "\n"
 		}
@@ -93,8 +95,9 @@ mount -t tmpfs tmpfs $R/run
 mount --bind %[2]s $R%[2]s
 mount --bind %[3]s $R/proc/cmdline
 mount -o subvol=@machines %[5]s $R/%[6]s
+[ %[7]v = false ] || mkdir -p $R/run/systemd/system
 mkdir $R/run/b; cp %[4]s $R/run/b/beadm
-exec chroot $R /run/b/beadm "$@"`, h.root, h.loader, file, h.beadm, h.device, guestsAt)
+exec chroot $R /run/b/beadm "$@"`, h.root, h.loader, file, h.beadm, h.device, guestsAt, h.systemd)
 	return start(h.t, exec.Command("unshare", append([]string{"-m", "sh", "-c", script, "sh"}, args...)...))
 }
 
@@ -242,6 +245,75 @@ func TestHostAndGuests(t *testing.T) {
 	h.is("armed", "debian", "debian", "default idle", "default armed")
 	h.ok("activate", "-T")
 	h.is("idle", "debian", "debian", "default idle", "default idle")
+}
+
+// What a boot environment of the host takes along stays in its guests, unless it
+// goes itself; what the host runs has no need of more than what they run.
+func TestHostKeepsWhatItTakesAlong(t *testing.T) {
+	h := newHosted(t)
+	stays := func(what, with string) {
+		t.Helper()
+		for _, args := range [][]string{{"-n"}, {"-F"}, {"-F", "-f"}} {
+			r := h.run(append([]string{"-g", "web1", "destroy", what}, args...)...)
+			if r.code != 4 || !strings.Contains(r.err, "cannot destroy "+what+": it belongs to the host's boot environment "+with+", which takes it along") {
+				t.Error(r)
+			}
+		}
+		// One that is the guest's previous one stays for that.
+		r := h.run("-g", "web1", "-v", "prune", "--keep", "0", "-F")
+		if r.code != 0 || !strings.Contains(r.out, "keeps "+what+": it ") || what != "third" && !strings.Contains(r.out, "keeps "+what+": it belongs to the host's boot environment "+with+", which takes it along") {
+			t.Error(r)
+		}
+		if out := h.ok("-g", "web1", "list", "-H"); !strings.Contains(out, what+";") {
+			t.Fatalf("%s has gone:\n%s", what, out)
+		}
+	}
+	h.ok("create", "new", "--with-guests")
+	h.ok("-g", "web1", "create", "other")
+	stays("new", "new")
+	h.ok("-g", "web1", "snapshot", "new@then")
+	if r := h.run("-g", "web1", "rollback", "new@then"); r.code != 4 || !strings.Contains(r.err, "cannot roll back new: it belongs to the host's boot environment new") {
+		t.Error(r)
+	}
+
+	// Not yet confirmed, and once it is: the way back of the host is the guest's.
+	h.ok("activate", "new")
+	h.reboots()
+	h.ok("confirm")
+	h.ok("-g", "web1", "create", "third")
+	h.ok("-g", "web1", "activate", "third")
+	stays("default", "debian")
+	// What the host notes when it goes is what they run then.
+	h.ok("-g", "web1", "destroy", "-F", "new")
+
+	h.ok("rollback")
+	h.reboots()
+	h.is("idle", "debian", "debian", "default idle", "default idle")
+	stays("third", "new")
+	h.ok("destroy", "-F", "new")
+	h.ok("-g", "web1", "destroy", "-F", "third")
+}
+
+// While create -a switches one guest, another command arms a trial of the next:
+// that is its own, and create -a says that it did not come to that guest.
+func TestGuestIsArmedByAnotherMeanwhile(t *testing.T) {
+	h := newHosted(t)
+	for i, then := range []struct{ does, says, runs string }{
+		{"/run/b/beadm -g web2 create other0; /run/b/beadm -g web2 activate other0", "taken its trial back meanwhile, or carried it out", "other0"},
+		{"/run/b/beadm -g web2 activate -T", "taken its trial back meanwhile, or carried it out", "other0"},
+	} {
+		name := fmt.Sprintf("new%d", i)
+		at := h.file("web1", ".meanwhile")
+		write(t, at, "/bin/busybox rm /"+guestsAt+"/web1.meanwhile; ( "+then.does+" ) >/dev/null 2>&1\n")
+		r := h.run("-g", "web*", "create", "-a", name)
+		if r.code != 15 || !strings.Contains(r.out+r.err, then.says) {
+			t.Error(r)
+		}
+		if _, err := os.Lstat(at); err == nil {
+			t.Fatal("nothing came between")
+		}
+		h.is("idle", "debian", "debian", name+" idle", then.runs+" idle")
+	}
 }
 
 // beadm is killed when one guest is armed, and the other, and the host, are not.

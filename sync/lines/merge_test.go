@@ -51,7 +51,7 @@ func TestMergeProperties(t *testing.T) {
 // Where the distant changes are clear, diff3's answer is ours.
 func TestAsDiff3(t *testing.T) {
 	if _, err := exec.LookPath("diff3"); err != nil {
-		t.Skip("no diff3 here")
+		t.Fatal("diff3 is missing: install diffutils")
 	}
 	dir := t.TempDir()
 	old := textOf("1 2 3 4 5 6 7 8 9 ")
@@ -75,7 +75,7 @@ func TestAsDiff3(t *testing.T) {
 // patch(1) makes new of old by what Unified shows.
 func TestUnifiedByPatch(t *testing.T) {
 	if _, err := exec.LookPath("patch"); err != nil {
-		t.Skip("NOT RUN: no patch here")
+		t.Fatal("patch is missing: install patch")
 	}
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {

@@ -67,7 +67,7 @@ func TestLoadOptionBytes(t *testing.T) {
 func TestLoadOptionAgreesWithEfibootmgr(t *testing.T) {
 	tool, err := exec.LookPath("efibootmgr")
 	if err != nil {
-		t.Skip("NOT RUN: efibootmgr is missing (install efibootmgr)")
+		t.Fatalf("%v: install efibootmgr", err)
 	}
 	d := Dir(t.TempDir())
 	b, err := EncodeLoadOption(trialOption(t))

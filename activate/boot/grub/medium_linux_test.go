@@ -17,12 +17,12 @@ import (
 	"beadm/be"
 )
 
-// tool skips, loudly, where a test cannot be done.
+// tool ends a test for which something is missing.
 func tool(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("NOT RUN: %s is missing (install e2fsprogs util-linux mount grub-common)", name)
+			t.Fatalf("%v: install e2fsprogs util-linux mount grub-common", err)
 		}
 	}
 	if os.Geteuid() != 0 {
@@ -44,7 +44,7 @@ func loopExt4(t *testing.T, mkfs []string, options string) (dir, img string) {
 	command(t, "mkfs.ext4", append(append([]string{"-q", "-F"}, mkfs...), img)...)
 	out, err := exec.Command("losetup", "--find", "--show", img).Output()
 	if err != nil {
-		t.Skipf("NOT RUN: no loop device: %v", err)
+		t.Fatalf("losetup: %v", err)
 	}
 	loop := strings.TrimSpace(string(out))
 	t.Cleanup(func() { exec.Command("losetup", "-d", loop).Run() })

@@ -58,7 +58,7 @@ var vmTools = []string{"qemu-system-x86_64", "grub-mkimage", "mkfs.vfat", "mcopy
 func needVM(t *testing.T) {
 	t.Helper()
 	if os.Getenv("BEADM_VM") != "1" {
-		t.Skip("NOT RUN: real GRUB in QEMU; set BEADM_VM=1 (needs qemu-system-x86, grub-pc-bin, grub-common, mtools, dosfstools)")
+		t.Skip("NOT RUN: real GRUB in QEMU; make test-vm runs it (BEADM_VM=1; needs qemu-system-x86, grub-pc-bin, grub-common, mtools, dosfstools)")
 	}
 	for _, tool := range vmTools {
 		if _, err := exec.LookPath(tool); err != nil {

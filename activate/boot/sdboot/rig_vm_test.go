@@ -32,7 +32,7 @@ const (
 func needVM(t *testing.T) {
 	t.Helper()
 	if os.Getenv("BEADM_VM") != "1" {
-		t.Skip("NOT RUN: real systemd-boot in QEMU; set BEADM_VM=1 (needs qemu-system-x86, ovmf, systemd-boot-efi, gdisk, mtools, dosfstools)")
+		t.Skip("NOT RUN: real systemd-boot in QEMU; make test-vm runs it (BEADM_VM=1; needs qemu-system-x86, ovmf, systemd-boot-efi, gdisk, mtools, dosfstools)")
 	}
 	for _, tool := range []string{"qemu-system-x86_64", "sgdisk", "mkfs.vfat", "mcopy"} {
 		if _, err := exec.LookPath(tool); err != nil {

@@ -232,7 +232,7 @@ func FuzzQuote(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		if strings.Contains(s, "\x00") {
-			t.Skip()
+			return // no text of a file
 		}
 		jails, err := parse("/c", memory{"/c": "a { x = " + quote(s) + "; }"})
 		if err != nil || len(jails) != 1 || jails[0].err != nil {

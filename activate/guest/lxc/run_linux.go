@@ -280,12 +280,15 @@ func keepsCapabilities(path string, depth int) (bool, error) {
 	}
 	if info.IsDir() {
 		// lxc.container.conf(5): all in it whose names end in .conf.
-		below, err := filepath.Glob(filepath.Join(path, "*.conf"))
+		below, err := os.ReadDir(path)
 		if err != nil {
 			return false, err
 		}
-		for _, file := range below {
-			if keeps, err := keepsCapabilities(file, depth+1); keeps || err != nil {
+		for _, e := range below {
+			if !strings.HasSuffix(e.Name(), ".conf") {
+				continue
+			}
+			if keeps, err := keepsCapabilities(filepath.Join(path, e.Name()), depth+1); keeps || err != nil {
 				return keeps, err
 			}
 		}

@@ -135,7 +135,7 @@ func newApp(io streams) *cli.App {
 			return nil
 		},
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "beroot", Aliases: []string{"r"}, EnvVars: []string{"BEADM_BEROOT"}, Usage: "where the boot environments live: `LOC` is POOL/ROOT or a directory on btrfs"},
+			&cli.StringFlag{Name: "beroot", Aliases: []string{"r"}, EnvVars: []string{"BEADM_BEROOT"}, Usage: "where the boot environments live: `LOC` is POOL/ROOT, VG/POOL or a directory on btrfs"},
 			&cli.StringFlag{Name: "root", EnvVars: []string{"BEADM_ROOT"}, Value: "/", Usage: "the root that runs is mounted at `DIR`"},
 			&cli.StringFlag{Name: "config", EnvVars: []string{"BEADM_CONFIG"}, Usage: "read `FILE` in place of /etc/beadm/beadm.conf"},
 			&cli.BoolFlag{Name: "json", EnvVars: []string{"BEADM_JSON"}, Usage: "print JSON"},

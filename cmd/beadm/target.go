@@ -81,10 +81,14 @@ func openStore(ctx context.Context, beroot, root string) (be.Store, func(), erro
 	}
 	if beroot != "" {
 		// POOL/ROOT and VG/POOL look alike: it is what is there.
-		if l, err := lvm.Open(ctx, lvm.Config{BERoot: beroot, Root: root, Logger: logrus.StandardLogger()}); err == nil {
+		l, err := lvm.Open(ctx, lvm.Config{BERoot: beroot, Root: root, Logger: logrus.StandardLogger()})
+		switch z, k := be.KindOf(zErr), be.KindOf(err); {
+		case err == nil:
 			return l, func() { l.Close() }, nil
-		} else if be.KindOf(zErr) == be.NoStore && be.KindOf(err) == be.NoStore {
+		case z == be.NoStore && k == be.NoStore:
 			return nil, nil, be.E(be.NoStore, "there are no boot environments in %s: %w; %w", beroot, zErr, err)
+		case z == be.Usage && k != be.Usage: // no dataset can be called so
+			return nil, nil, err
 		}
 	}
 	if beroot != "" || be.KindOf(zErr) != be.NoStore {

@@ -91,13 +91,10 @@ func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, volum
 	if err := s.hasRoom(t); err != nil {
 		return "", err
 	}
-	if err := s.sweepAuto(ctx, t); err != nil {
+	if t, err = s.sweepAuto(ctx, t); err != nil {
 		return "", err
 	}
 	if t, source, err = s.adopted(ctx, t, source); err != nil {
-		return "", err
-	}
-	if t, err = s.scan(ctx); err != nil {
 		return "", err
 	}
 	owner := source.tag(tagUUID)
@@ -227,7 +224,8 @@ func (s *Store) format(ctx context.Context, volume string, size int64, kind stri
 	if !ok {
 		return fmt.Errorf("%s was made and is not started", v.path())
 	}
-	mkfs := []string{"mkfs.ext4", "-q", "-F", d.node}
+	// What was never written to a thin volume reads as zeros.
+	mkfs := []string{"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1", d.node}
 	if kind == "xfs" {
 		mkfs = []string{"mkfs.xfs", "-q", "-f", d.node}
 	}

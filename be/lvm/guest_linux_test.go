@@ -84,7 +84,7 @@ func newEnv(t *testing.T) *storetest.Env {
 			}
 		}
 		var names []string
-		for _, line := range strings.Fields(run(t, "lvs", "--noheadings", "-o", "lv_full_name", "-S", "pool_lv!=''", vg)) {
+		for _, line := range strings.Fields(run(t, "lvs", "--noheadings", "-o", "lv_full_name", "-S", `pool_lv="thin-pool"`, vg)) {
 			names = append(names, line)
 		}
 		if len(names) > 0 {
@@ -180,7 +180,7 @@ func TestEachNamesItself(t *testing.T) {
 	check(t, unix.Unmount(e.Root, 0))
 	run(t, "vgchange", "-q", "-an", vg)
 	run(t, "vgchange", "-q", "-aay", vg)
-	started := strings.Fields(run(t, "lvs", "--noheadings", "-o", "lv_name", "-S", "lv_active=active && pool_lv!=''", vg))
+	started := strings.Fields(run(t, "lvs", "--noheadings", "-o", "lv_name", "-S", `lv_active="active" && pool_lv="thin-pool"`, vg))
 	slices.Sort(started)
 	if fmt.Sprint(started) != "[be_new+3a1_+74meta+2bx be_old-one]" {
 		t.Errorf("at a boot these are started: %v", started)

@@ -2,7 +2,6 @@ package lvm
 
 import (
 	"context"
-	"fmt"
 
 	"beadm/be"
 )
@@ -193,7 +192,7 @@ func (s *Store) rename(ctx context.Context, from, to string) error {
 		return err
 	}
 	if from == to {
-		return s.nameRootOf(ctx, v, v.name) // what a cut may have left undone
+		return s.nameRootOf(ctx, v) // what a cut may have left undone
 	}
 	final := encode(to)
 	if err := s.checkFree(t, to); err != nil {
@@ -209,11 +208,17 @@ func (s *Store) rename(ctx context.Context, from, to string) error {
 	if err := s.change(ctx, "lvrename", "-y", "--", v.vg, v.name, final); err != nil {
 		return err
 	}
-	if err := s.nameRootOf(ctx, v, final); err != nil {
+	renamed := *v
+	renamed.name = final
+	if err := s.nameRootOf(ctx, &renamed); err != nil {
 		undoing, cancel := settled(ctx)
 		defer cancel()
-		if undo := s.change(undoing, "lvrename", "-y", "--", v.vg, final, v.name); undo != nil {
-			return be.E(be.Recovery, "%w; and undoing it failed: %w; rename %s to %s to finish", err, undo, to, to)
+		undo := s.change(undoing, "lvrename", "-y", "--", v.vg, final, v.name)
+		if undo == nil {
+			undo = s.nameRootOf(undoing, v)
+		}
+		if undo != nil {
+			return be.E(be.Recovery, "%w; and undoing it failed: %w; rename it to the name that it has to finish", err, undo)
 		}
 		return err
 	}
@@ -239,14 +244,14 @@ func (s *Store) checkFree(t *tree, name string) error {
 }
 
 // nameRootOf makes the fstab on a volume name it by what it is called.
-func (s *Store) nameRootOf(ctx context.Context, v *volume, name string) error {
+func (s *Store) nameRootOf(ctx context.Context, v *volume) error {
 	dir, err := s.rootOf(ctx, v)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if err := s.nameRoot(dir, v.vg, name); err != nil {
+	if err := s.nameRoot(dir, v.vg, v.name); err != nil {
 		return err
 	}
-	return s.sync(dir, fmt.Sprintf("%s/%s", v.vg, name))
+	return s.sync(dir, v.path())
 }

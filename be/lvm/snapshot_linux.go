@@ -121,14 +121,19 @@ func (s *Store) destroySnapshot(ctx context.Context, t *tree, owner, name, snap 
 }
 
 // sweepAuto removes automatic snapshots that no clone came of: those of a Create
-// or a Destroy that was cut off.
-func (s *Store) sweepAuto(ctx context.Context, t *tree) error {
+// or a Destroy that was cut off. It returns what is left.
+func (s *Store) sweepAuto(ctx context.Context, t *tree) (*tree, error) {
+	gone := false
 	for _, v := range t.list {
 		if v.pool == s.pool && v.isAuto() && !t.hasClones(v, nil) && notMounted(v, "it") == nil {
 			if err := s.remove(ctx, v); err != nil {
-				return err
+				return nil, err
 			}
+			gone = true
 		}
 	}
-	return nil
+	if !gone {
+		return t, nil
+	}
+	return s.scan(ctx)
 }

@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"time"
 )
@@ -41,16 +42,10 @@ func (s *Store) exclusive(ctx context.Context, t *tree) (held map[int]int64, err
 	if !hasDevice(target) {
 		return nil, nil
 	}
-	if _, err := s.output(ctx, "dmsetup", "message", target, "0", "reserve_metadata_snap"); err != nil {
+	if err := message(target, "reserve_metadata_snap"); err != nil {
 		return nil, err
 	}
-	defer func() {
-		undoing, cancel := settled(ctx)
-		defer cancel()
-		if _, e := s.output(undoing, "dmsetup", "message", target, "0", "release_metadata_snap"); err == nil {
-			err = e
-		}
-	}()
+	defer func() { err = errors.Join(err, message(target, "release_metadata_snap")) }()
 	out, err := s.output(ctx, "thin_ls", "--no-headers", "--format", "DEV,EXCLUSIVE_BYTES", "-m", "/dev/mapper/"+deviceName(s.vg, s.pool)+"_tmeta")
 	if err != nil {
 		return nil, err

@@ -125,22 +125,6 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	return b, nil
 }
 
-func (s *Session) findSnapshot(ctx context.Context, name, snap string) error {
-	if err := be.CheckName(snap); err != nil {
-		return be.E(be.Usage, "the name of a snapshot of %s is wrong: %w", name, err)
-	}
-	all, err := s.Store.Snapshots(ctx, name)
-	if err != nil {
-		return err
-	}
-	for _, sn := range all {
-		if sn.Name == snap {
-			return nil
-		}
-	}
-	return be.E(be.NotFound, "there is no snapshot %s@%s", name, snap)
-}
-
 // createPlan is for undoing what was cut: no template is needed.
 func (s *Session) createPlan(args createArgs) journal.Plan { return s.clonePlan(args, nil) }
 
@@ -235,18 +219,18 @@ func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (
 	if err != nil {
 		return be.DestroyReport{}, err
 	}
-	if err := s.mayDestroy(b, force); err != nil {
+	if err := s.mayDestroy(ctx, b, force); err != nil {
 		return be.DestroyReport{}, err
 	}
-	if dryRun && b.Mountpoint != "" {
-		// The store, asked now, would refuse: how much it frees is not known.
-		s.Report.Would("unmount " + name + " from " + b.Mountpoint)
-		return be.DestroyReport{Removes: []string{b.Location}}, nil
-	}
 	if dryRun {
-		return s.Store.Destroy(ctx, name, true)
+		return s.wouldDestroy(ctx, b)
 	}
-	args := destroyArgs{Name: name, UUID: b.UUID, Force: force}
+	return s.destroy(ctx, b, force)
+}
+
+// destroy destroys one that mayDestroy lets go.
+func (s *Session) destroy(ctx context.Context, b be.BE, force bool) (be.DestroyReport, error) {
+	args := destroyArgs{Name: b.Name, UUID: b.UUID, Force: force}
 	if b.UUID != "" {
 		entries, err := s.Loader.Entries(ctx)
 		if err != nil {
@@ -259,11 +243,11 @@ func (t *Target) Destroy(ctx context.Context, name string, force, dryRun bool) (
 	if err := s.run(ctx, plan); err != nil {
 		return report, err
 	}
-	s.record("destroy", name, "")
+	s.record("destroy", b.Name, "")
 	return report, nil
 }
 
-func (s *Session) mayDestroy(b be.BE, force bool) error {
+func (s *Session) mayDestroy(ctx context.Context, b be.BE, force bool) error {
 	st := s.State
 	if err := Allow(st, "destroy", b.UUID); err != nil {
 		return err
@@ -276,7 +260,31 @@ func (s *Session) mayDestroy(b be.BE, force bool) error {
 	case b.Mountpoint != "" && !force && !s.swept(b.Mountpoint):
 		return be.E(be.InUse, "cannot destroy %s: it is mounted at %s; unmount it, or give -f", b.Name, b.Mountpoint)
 	}
+	back, err := s.isWayBack(ctx, b)
+	if err != nil {
+		return err
+	}
+	if back {
+		return be.E(be.InUse, "cannot destroy %s: it is the way back while %s is not confirmed; run beadm confirm in that once it is known to be good", b.Name, s.nameOf(ctx, st.Default))
+	}
 	return nil
+}
+
+// isWayBack says that the default was never confirmed, and that without b there
+// is no rollback, or no boot environment that ever was confirmed.
+func (s *Session) isWayBack(ctx context.Context, b be.BE) (bool, error) {
+	good := func(u be.UUID) bool { return s.State.BEs[u] != nil && s.State.BEs[u].Good }
+	if b.UUID == "" || s.State.Default == "" || good(s.State.Default) {
+		return false, nil
+	}
+	if b.UUID == s.State.Previous {
+		return true, nil
+	}
+	if !good(b.UUID) {
+		return false, nil
+	}
+	all, err := s.Store.List(ctx)
+	return !slices.ContainsFunc(all, func(o be.BE) bool { return o.UUID != b.UUID && !o.Incomplete && good(o.UUID) }), err
 }
 
 type destroyArgs struct {

@@ -22,7 +22,8 @@ type ConfirmOptions struct {
 }
 
 // Confirm makes the boot environment on trial the default. It refuses unless
-// that one is what really runs.
+// that one is what really runs. Without a trial it records, by hand, that the
+// default that runs is good.
 func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
 	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
@@ -30,11 +31,14 @@ func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
 	}
 	defer s.Close()
 	trial := s.State.Trial
+	running, err := s.running(ctx)
 	if trial == nil || trial.Phase != state.Trying {
+		if err == nil && running.UUID == s.State.Default && !opts.Auto && trial == nil && !s.State.Know(running.UUID).Good {
+			return s.declareGood(running, opts.DryRun)
+		}
 		s.Report.Note("no trial is running: nothing to confirm")
 		return nil
 	}
-	running, err := s.running(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,6 +69,22 @@ func (t *Target) Confirm(ctx context.Context, opts ConfirmOptions) error {
 	if err := s.tellConfirmed(ctx, running.Name); err != nil {
 		s.Report.Warn("%v", err)
 	}
+	return nil
+}
+
+// declareGood is for a default that had no trial, of which a person says that it
+// is good.
+func (s *Session) declareGood(running be.BE, dryRun bool) error {
+	if dryRun {
+		s.Report.Would("record that " + running.Name + " is good")
+		return nil
+	}
+	k := s.State.Know(running.UUID)
+	k.Name, k.Good, k.ConfirmedAt = running.Name, true, time.Now().UTC()
+	if err := s.save(); err != nil {
+		return err
+	}
+	s.record("confirm", running.Name, "without a trial")
 	return nil
 }
 

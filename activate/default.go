@@ -47,6 +47,9 @@ func (s *Session) becameDefault(ctx context.Context, uuid, was be.UUID) error {
 	if err := s.save(); err != nil {
 		return err
 	}
+	if s.Guest {
+		return nil // a pool's bootfs is the host's
+	}
 	b, err := s.byUUID(ctx, uuid)
 	if err != nil {
 		return err

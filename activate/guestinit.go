@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"beadm/activate/guest"
 	"beadm/be"
@@ -15,8 +16,9 @@ import (
 )
 
 // Init makes a guest one of boot environments: its root becomes the first of
-// them, called name, without being copied, and a guest that runs goes on. It
-// may be repeated.
+// them, called name, without being copied, and a guest that runs goes on. A root
+// that is a plain directory is copied into a subvolume, while the guest does not
+// run. It may be repeated.
 func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Reporter) error {
 	if err := be.CheckName(name); err != nil {
 		return err
@@ -24,6 +26,9 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 	now, adopted, err := m.Place.Current()
 	if err != nil {
 		return err
+	}
+	if _, ok := m.Runtime.(guest.Keeper); ok {
+		return be.E(be.NoStore, "cannot adopt the %s %s: its boot environments are the system's own, in a form that beadm cannot change yet", m.Guest.Runtime, m.Guest.Name)
 	}
 	if err := m.Place.CanAdopt(); err != nil {
 		return err
@@ -33,13 +38,33 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 			return err
 		}
 	}
+	plain := m.Place.IsPlain()
+	switch {
+	case plain:
+		if err := m.mayCopy(ctx); err != nil {
+			return err
+		}
+	case !adopted:
+		if err := m.atRest(ctx, "make boot environments of"); err != nil {
+			return err
+		}
+	}
 	if dryRun {
-		if !adopted {
+		if plain {
+			kept, err := m.Place.KeepsPlain()
+			if err != nil {
+				return err
+			}
+			say.Would("copy " + m.Place.Root + " into a subvolume, " + filepath.Join(m.Place.Dir(), "@be-"+name) + ", leave a link to that, and keep the old one as " + kept)
+		} else if !adopted {
 			say.Would("move " + m.Place.Root + " to " + filepath.Join(m.Place.Dir(), "@be-"+name) + " and leave a link")
 		}
 		return nil
 	}
-	if !adopted {
+	switch {
+	case plain:
+		say.Step("copy " + m.Place.Root + " into a subvolume in " + m.Place.Dir())
+	case !adopted:
 		say.Step("move " + m.Place.Root + " to " + m.Place.Dir())
 	}
 	if err := m.Place.Make(); err != nil {
@@ -50,8 +75,20 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 		return err
 	}
 	defer unlock()
-	if err := m.Place.Adopt(name); err != nil {
+	kept, err := "", error(nil)
+	switch {
+	case m.Place.IsPlain():
+		kept, err = m.Place.AdoptPlain(ctx, name, func() error { return m.mayCopy(ctx) })
+	case adopted:
+		kept, err = m.Place.EndPlain()
+	default:
+		err = m.Place.Adopt(name)
+	}
+	if err != nil {
 		return err
+	}
+	if kept != "" {
+		say.Note("what was at %s is kept as %s: delete it when you do not need it any more", m.Place.Root, kept)
 	}
 	return m.with(ctx, func(t *Target) error {
 		s, err := t.Look(ctx)
@@ -68,6 +105,34 @@ func (m *Machine) Init(ctx context.Context, name string, dryRun bool, say Report
 	})
 }
 
+// mayCopy says, as an error, why the root of the guest cannot be copied now.
+func (m *Machine) mayCopy(ctx context.Context) error {
+	running, err := m.Running(ctx)
+	if err != nil {
+		return err
+	}
+	if running {
+		return be.E(be.InUse, "cannot adopt %s: its root is a plain directory, which is copied into a subvolume, and it runs: stop it, run beadm guest init %s, and start it again", m.Place.Root, m.Guest.Name)
+	}
+	return m.mountedBelow()
+}
+
+// atRest refuses a guest that runs, where its root has to be unmounted to be
+// moved.
+func (m *Machine) atRest(ctx context.Context, verb string) error {
+	if m.Place.Live() {
+		return nil
+	}
+	runs, err := m.Running(ctx)
+	if err != nil {
+		return err
+	}
+	if runs {
+		return be.E(be.InUse, "cannot %s %s: it runs, and its root is to be unmounted and moved; stop it first", verb, m.Guest.Name)
+	}
+	return m.mountedBelow()
+}
+
 // GiveBack gives the guest back as it was before Init, with the root that it
 // runs: nothing of beadm's is left. Its other boot environments are destroyed if
 // others says so, and refused otherwise, as is one whose data is shared. It may
@@ -78,6 +143,9 @@ func (m *Machine) GiveBack(ctx context.Context, others, dryRun bool, say Reporte
 		return err
 	}
 	defer unlock()
+	if err := m.atRest(ctx, "release"); err != nil {
+		return err
+	}
 	if !m.Place.Released() { // not cut behind the exchange
 		err = m.with(ctx, func(t *Target) error { return t.emptyStore(ctx, m.Guest.Name, others, dryRun) })
 	}
@@ -167,6 +235,9 @@ func (t *Target) emptyStore(ctx context.Context, name string, others, dryRun boo
 			return err
 		}
 	}
+	if err := share.RemoveMountPoint(s.Root); err != nil {
+		return err
+	}
 	if s.Dir == nil {
 		return s.dropSnapshots(ctx, running.Name)
 	}
@@ -188,6 +259,10 @@ func (s *Session) dropSnapshots(ctx context.Context, name string) error {
 		return err
 	}
 	for _, sn := range snaps {
+		// Where they are the root's own, they come along with it.
+		if s.Store.Caps().Promote && !strings.HasPrefix(sn.Name, "beadm-") {
+			continue
+		}
 		if err := s.Store.DestroySnapshot(ctx, name, sn.Name); err != nil {
 			return err
 		}

@@ -35,10 +35,10 @@ func (m *Machine) mountsBelow() (shared, others []string, err error) {
 	}
 	for _, at := range mounts {
 		below, ok := strings.CutPrefix(at.Mountpoint, root+"/")
+		data, part := m.Place.Belongs(at)
 		switch {
-		case !ok:
-		// Wherever the guest has moved the directory to.
-		case filepath.Base(at.Root) == sharedDirectory, at.FSType == "tmpfs" && at.Source == share.StandIn:
+		case !ok, part:
+		case data, at.FSType == "tmpfs" && at.Source == share.StandIn:
 			shared = append(shared, at.Mountpoint)
 		default:
 			others = append(others, at.Source+" at /"+below)
@@ -47,7 +47,3 @@ func (m *Machine) mountsBelow() (shared, others []string, err error) {
 	slices.Reverse(shared)
 	return shared, others, nil
 }
-
-// sharedDirectory is what of its file system is mounted as the shared data, as
-// package btrfs has it.
-const sharedDirectory = "@varshare"

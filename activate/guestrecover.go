@@ -3,6 +3,7 @@ package activate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,6 +34,11 @@ func (m *Machine) locked(kind lockKind) (unlock func(), err error) {
 			return nil, err
 		}
 		return nil, be.E(be.Locked, "another beadm is at work on guest %s: wait until it has ended", m.Guest.Name)
+	}
+	// Only now: while another switches the guest, its root is not mounted.
+	if err := m.Place.Ready(); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("guest %s: %w", m.Guest.Name, err)
 	}
 	return func() { f.Close() }, nil
 }

@@ -45,6 +45,7 @@ type GuestStanding struct {
 	Default string         `json:"default,omitempty"`
 	State   string         `json:"state,omitempty"` // idle, armed, trying, failed
 	Failure *state.Failure `json:"failure,omitempty"`
+	Kept    *guest.Kept    `json:"kept,omitempty"`  // what the system itself keeps of it
 	Error   string         `json:"error,omitempty"` // it could not be looked at
 }
 
@@ -59,6 +60,11 @@ func (m *Machine) Standing(ctx context.Context) GuestStanding {
 			g.Runs, g.Default, g.State, g.Failure = st.Running, st.Default, st.State, st.Failure
 			return err
 		})
+	}
+	if k, ok := m.Runtime.(guest.Keeper); ok && err == nil && !adopted {
+		var kept guest.Kept
+		kept, err = k.Kept(ctx, m.Guest)
+		g.Runs, g.Kept = kept.Starts, &kept
 	}
 	if err != nil {
 		g.Error = err.Error()

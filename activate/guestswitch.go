@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"beadm/activate/boot/stub"
@@ -162,7 +161,7 @@ func (m *Machine) load(ctx context.Context) (res BootResult, passed, err error) 
 		if err != nil {
 			return res, passed, err
 		}
-		if err = m.Place.Point(filepath.Base(e.Root.Prefix)); err == nil {
+		if err = m.Place.Point(m.Place.Directory(e.Root)); err == nil {
 			err = m.with(ctx, func(t *Target) (err error) {
 				res, err = t.Boot(ctx)
 				return err

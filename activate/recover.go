@@ -233,6 +233,8 @@ func (s *Session) rebuild(rec *journal.Record) (journal.Plan, error) {
 		return rebuilt(rec, func(a destroyArgs) journal.Plan { return s.destroyPlan(a, nil) })
 	case "rename":
 		return rebuilt(rec, s.renamePlan)
+	case "rollback to a snapshot":
+		return rebuilt(rec, s.rollbackBEPlan)
 	case "sync run":
 		return rebuilt(rec, func(a syncArgs) journal.Plan { return s.syncPlan(a, false, nil) })
 	case "sync resolve":

@@ -177,7 +177,10 @@ func (s *Session) shareInitPlan(a shareInitArgs, move func(context.Context) erro
 						return err
 					}
 				}
-				return s.mountVolume(ctx)
+				if err := s.mountVolume(ctx); err != nil {
+					return err
+				}
+				return share.GiveMounted(s.Root)
 			},
 			Undo: func(ctx context.Context) error {
 				if a.Existed {

@@ -13,13 +13,16 @@ type BE struct {
 	Policy      string // "static" unless said otherwise
 	Location    string // dataset, subvolume path, LV or directory, as the store's own tools name it
 	Created     time.Time
-	Space       int64  // bytes that it and its snapshots hold
+	Space       int64  // bytes that it and its snapshots hold, or SpaceUnknown
 	Mountpoint  string // where its root is mounted now; empty if it is not
 	Running     bool   // its root is what is mounted on the target's root directory
 	ReadOnly    bool
 	Incomplete  bool   // an operation on it did not finish; only destroy and recover accept it
 	Origin      string // BE@SNAP it was cloned from, empty if none or unknown
 }
+
+// SpaceUnknown is the Space of a boot environment that nobody measured.
+const SpaceUnknown = -1
 
 // ID is the loader's word for it.
 func (b BE) ID() string { return b.UUID.ID() }
@@ -86,6 +89,7 @@ type RootRef struct {
 // DestroyReport says what a destroy did or would do.
 type DestroyReport struct {
 	Frees    int64    // bytes that come back
+	AtLeast  bool     // or more; so with a SetDestroyer, which is asked for it
 	Promotes []string // boot environments that become independent first
 	Removes  []string // locations and snapshots that go
 }
@@ -189,6 +193,30 @@ type Rememberer interface {
 	Remember(on bool)
 }
 
+// Frees is what comes back of something that is destroyed.
+type Frees struct {
+	Bytes   int64
+	AtLeast bool // or more; 0 and more is not known
+}
+
+// SetDestroyer is a Store that can say what comes back when several boot
+// environments, and snapshots as BE@SNAP, are destroyed one after another: what
+// they share with each other alone comes back with the last of them, and an
+// automatic snapshot with the last that was cloned from it. It does not look
+// whether they may be destroyed. Where ctx ends at a deadline, what is known
+// until then is at least what comes back; that is no error.
+type SetDestroyer interface {
+	Frees(ctx context.Context, names []string) (Frees, error)
+}
+
+// SpaceMeasurer is a Store that takes too long to measure boot environments for
+// List to do it. Spaces is the bytes that each would give free if it alone were
+// destroyed. Those are missing that it did not get to before the deadline of
+// ctx.
+type SpaceMeasurer interface {
+	Spaces(ctx context.Context) (map[string]int64, error)
+}
+
 // CrossCreator is a Store that can clone what is in another one without copying
 // it. CanCreateFrom says, as an error of kind NoStore, why it cannot. CreateFrom
 // is Create where From and Snapshot, which is given, name a snapshot in other;
@@ -223,4 +251,10 @@ type MountSnapshotter interface {
 // bytes, and takes as long as a look at every file.
 type SnapshotMeasurer interface {
 	VolumeSnapshotSpace(ctx context.Context, v Volume, snap string) (int64, error)
+}
+
+// Settler is a Store that gives space back only some time after a Destroy.
+// Settle returns when all of it has come back, or ctx ends.
+type Settler interface {
+	Settle(ctx context.Context) error
 }

@@ -266,12 +266,16 @@ func lookClosely(r *rooted.Root, x *Path, linked []string) error {
 	}
 	// Who may rename a directory on the way leads root wherever he likes while
 	// it is moved. In the directory that holds the path he has only his own.
+	uid, _, err := rootOf(r)
+	if err != nil {
+		return be.E(be.Other, "cannot look at /: %w", err)
+	}
 	for _, dir := range upTo(path.Dir(x.Path)) {
 		up, err := r.Lstat(path.Dir(dir))
 		if err != nil {
 			return be.E(be.Other, "cannot look at %s: %w", path.Dir(dir), err)
 		}
-		if up.UID != 0 || up.Perm()&0o022 != 0 {
+		if up.UID != 0 && int(up.UID) != uid || up.Perm()&0o022 != 0 {
 			return refuse("others than root can rename " + rooted.Printable(dir) + ", which leads there: share that")
 		}
 	}

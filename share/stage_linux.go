@@ -79,15 +79,16 @@ func stage(ctx context.Context, r *rooted.Root, shareDir string) error {
 
 func fdPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
-// Unstage takes away what Stage mounted, or whatever is mounted on the boot
-// environment's /var/share. Nothing mounted is no error.
+// Unstage takes away what Stage mounted, wherever a rename has brought it, or
+// whatever is mounted on the boot environment's /var/share. Nothing mounted is no
+// error.
 func Unstage(ctx context.Context, root string) error {
 	r, err := rooted.Open(root)
 	if err != nil {
 		return be.E(be.NotFound, "cannot unstage %s: %w", root, err)
 	}
 	defer r.Close()
-	if err := unmountShare(r); err != nil {
+	if err := errors.Join(unmountShare(r), unmountDisplaced(r)); err != nil {
 		return be.E(be.Other, "cannot unmount %s%s: %w", root, MountPoint, err)
 	}
 	return nil
@@ -240,6 +241,14 @@ func refuseMail(r *rooted.Root, paths []Path) error {
 	return nil
 }
 
+const immutable = 0x10 // FS_IMMUTABLE_FL of linux/fs.h
+
+// isImmutable says whether a directory has the immutable flag.
+func isImmutable(d *os.File) (bool, error) {
+	flags, err := unix.IoctlGetUint32(int(d.Fd()), unix.FS_IOC_GETFLAGS)
+	return flags&immutable != 0, ignoreUnsupported(err)
+}
+
 // protect sets or clears the immutable flag of a directory, where its file
 // system has one.
 func protect(d *os.File, on bool) error {
@@ -247,7 +256,6 @@ func protect(d *os.File, on bool) error {
 	if err != nil {
 		return ignoreUnsupported(err)
 	}
-	const immutable = 0x10 // FS_IMMUTABLE_FL
 	want := flags &^ immutable
 	if on {
 		want |= immutable

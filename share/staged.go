@@ -3,9 +3,12 @@ package share
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"beadm/be"
 	"beadm/be/copy"
@@ -41,6 +44,39 @@ func PrepareMountPoint(root string, protected bool) error {
 		return be.E(be.Other, "cannot make the mount point %s%s: %w", root, MountPoint, err)
 	}
 	return nil
+}
+
+// RemoveMountPoint removes what PrepareMountPoint made, for a root that is to have
+// nothing of it any more. A directory that is not empty or not immutable, or that
+// something is mounted on, stays as it is.
+func RemoveMountPoint(root string) error {
+	r, err := rooted.Open(root)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	mounted, err := shareMounted(r)
+	if err != nil || mounted {
+		return err
+	}
+	d, err := copier.OpenDir(r, MountPoint)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil // whatever is there is not ours
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if _, err := d.Readdirnames(1); err != io.EOF {
+		return err
+	}
+	if ours, err := isImmutable(d); err != nil || !ours {
+		return err
+	}
+	if err := protect(d, false); err != nil {
+		return err
+	}
+	return r.Remove(MountPoint)
 }
 
 // OpenMountPoint opens /var/share of the root, or what is mounted there. A link
@@ -86,6 +122,9 @@ const stagedDepth = 3
 // makeStaged makes the staging tree.
 func makeStaged(ctx context.Context, r *rooted.Root, paths []Path, shareDir string) error {
 	if err := r.MkdirAll(StagedDir, 0o755); err != nil {
+		return err
+	}
+	if err := give(r, StagedDir); err != nil {
 		return err
 	}
 	var live *rooted.Root
@@ -159,6 +198,10 @@ func makeDirs(r *rooted.Root, at string, paths []Path) error {
 			known[d.path] = d
 		}
 	}
+	uid, gid, err := rootOf(r)
+	if err != nil {
+		return err
+	}
 	for _, p := range paths {
 		if p.State != Linked {
 			continue
@@ -182,7 +225,7 @@ func makeDirs(r *rooted.Root, at string, paths []Path) error {
 		if d.mode&0o2000 != 0 {
 			mode |= fs.ModeSetgid
 		}
-		if err := r.SetAttr(to, rooted.Attr{Mode: mode, GID: d.gid}); err != nil {
+		if err := r.SetAttr(to, rooted.Attr{Mode: mode, UID: uid, GID: gid + d.gid}); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,7 @@
 # install-tools.sh native|vm|demo|go installs, from Debian's packages, what the
 # tests or the demonstration need and this machine does not have.
 set -eu
-native="apparmor patch rsync efibootmgr btrfs-progs e2fsprogs dosfstools mtools grub-common attr acl passwd kmod util-linux ca-certificates mandoc bash busybox-static bzip2 zstd xz-utils lz4"
+native="apparmor patch rsync efibootmgr btrfs-progs e2fsprogs xfsprogs dosfstools mtools grub-common attr acl passwd kmod util-linux ca-certificates mandoc bash busybox-static bzip2 zstd xz-utils lz4"
 guests="lxc"
 demo="btrfs-progs mmdebstrap systemd-container util-linux procps openssl"
 vm="qemu-system-x86 qemu-utils mmdebstrap mtools dosfstools gdisk ovmf systemd-boot-efi grub-pc-bin grub-efi-amd64-bin btrfs-progs grub-common grub2-common cpio busybox-static zstd xz-utils kmod"

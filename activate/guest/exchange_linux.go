@@ -21,7 +21,7 @@ func isSubvolume(dir string) error {
 		return be.E(be.NotFound, "cannot adopt %s: %w", dir, err)
 	}
 	if fs.Type != unix.BTRFS_SUPER_MAGIC {
-		return be.E(be.NoStore, "cannot adopt %s: it is not on btrfs", dir)
+		return be.E(be.NoStore, "cannot adopt %s: it is neither on btrfs nor on ZFS", dir)
 	}
 	var st unix.Stat_t
 	if err := unix.Lstat(dir, &st); err != nil {

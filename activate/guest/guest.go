@@ -84,3 +84,19 @@ type Linker interface {
 type Sharer interface {
 	MayShare(ctx context.Context, g Guest) error
 }
+
+// Keeper is a Runtime whose guests have boot environments that the system itself
+// keeps, in a form of its own: no Place takes such a guest.
+type Keeper interface {
+	// Kept returns what the system keeps of the guest, which may be nothing. An
+	// error of be.Unbootable says that it could not be started so.
+	Kept(ctx context.Context, g Guest) (Kept, error)
+}
+
+// Kept are the boot environments of a guest that the system keeps. Each belongs
+// to one of the host's.
+type Kept struct {
+	Starts string   `json:"starts,omitempty"` // what the guest is started from
+	Idle   []string `json:"idle,omitempty"`   // what else belongs to the host's running one
+	Others []string `json:"others,omitempty"` // what does not
+}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
+
 	"beadm/be"
 )
 
@@ -23,12 +25,19 @@ import (
 //
 // Nobody but root, and the mapped root of a guest with a user namespace, may
 // enter there: what does not run holds old setuid programs. All of it is on one
-// file system.
-type Place struct{ Root string }
+// file system; where a Storage mounts the roots, their mount points are.
+type Place struct {
+	Root string
+	// Storage is how the roots are stored; nil: as subvolumes of a btrfs.
+	Storage Storage
+}
 
 // RootPrefix begins the name of a boot environment's directory in a Place, as
 // package btrfs has it.
 const RootPrefix = "@be-"
+
+// Record is a Storage's own file in a Place.
+const Record = "kept"
 
 const (
 	ours      = ".beadm"
@@ -76,6 +85,21 @@ func (p Place) Point(name string) error {
 	if now == name {
 		return nil
 	}
+	// What does not run is not left mounted: one that is in use keeps the link.
+	if err := p.storage().Detach(p, now); err != nil {
+		return fmt.Errorf("cannot exchange the root %s: %w", p.Root, err)
+	}
+	err = p.point(now, name)
+	if is, _, lerr := p.Current(); err != nil && lerr == nil && is == now {
+		err = errors.Join(err, p.storage().Detach(p, name), p.storage().Attach(p, now))
+	}
+	return err
+}
+
+func (p Place) point(now, name string) error {
+	if err := p.storage().Attach(p, name); err != nil {
+		return fmt.Errorf("cannot exchange the root %s: %w", p.Root, err)
+	}
 	if info, err := os.Lstat(filepath.Join(p.Dir(), name)); err != nil || !info.IsDir() {
 		return be.E(be.Unbootable, "cannot exchange the root %s: there is no directory %s in %s", p.Root, name, p.Dir())
 	}
@@ -90,10 +114,41 @@ func (p Place) Point(name string) error {
 	if err := os.Rename(next, p.Root); err != nil {
 		return fmt.Errorf("cannot exchange the root %s: %w", p.Root, err)
 	}
-	return syncDirs(filepath.Dir(p.Root))
+	if err := syncDirs(filepath.Dir(p.Root)); err != nil {
+		return err
+	}
+	p.storage().Left(p, now)
+	return nil
 }
 
-// CanAdopt says, as an error, why Adopt cannot.
+// Ready has what the link leads to be the root that it names, where that has to
+// be mounted. Of a guest that is not adopted there is nothing to do.
+func (p Place) Ready() error {
+	now, adopted, err := p.Current()
+	if err != nil || !adopted {
+		return err
+	}
+	return p.storage().Attach(p, now)
+}
+
+// Live says that a guest can be adopted and released while it runs.
+func (p Place) Live() bool { return p.storage().Live() }
+
+// Directory is where in Dir the root is that a loader's entry names.
+func (p Place) Directory(ref be.RootRef) string { return p.storage().Directory(ref) }
+
+// Belongs says whether what is mounted below the root is the guest's shared data,
+// or part of the boot environment itself.
+func (p Place) Belongs(m *mountinfo.Info) (shared, part bool) { return p.storage().Belongs(p, m) }
+
+func (p Place) storage() Storage {
+	if p.Storage == nil {
+		return subvolumes{}
+	}
+	return p.Storage
+}
+
+// CanAdopt says, as an error, why neither Adopt nor AdoptPlain can.
 func (p Place) CanAdopt() error {
 	if _, adopted, err := p.Current(); adopted || err != nil {
 		return err
@@ -105,7 +160,10 @@ func (p Place) CanAdopt() error {
 	if !info.IsDir() {
 		return be.E(be.NoStore, "cannot adopt %s: it is not a directory", p.Root)
 	}
-	return isSubvolume(p.Root)
+	if p.IsPlain() {
+		return nil
+	}
+	return p.storage().CanAdopt(p)
 }
 
 // Make makes Dir, for a guest that CanAdopt lets be adopted. It may be repeated.
@@ -142,14 +200,20 @@ func (p Place) Adopt(name string) error {
 	if err := p.dropLinks(); err != nil {
 		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
 	}
+	if err := p.storage().TakeIn(p, name); err != nil {
+		return fmt.Errorf("cannot adopt %s: %w", p.Root, err)
+	}
 	at := filepath.Join(p.Dir(), RootPrefix+name)
 	if err := os.Symlink(p.link(RootPrefix+name), at); err != nil {
 		return be.E(be.InUse, "cannot adopt %s: %w", p.Root, err)
 	}
-	if err := exchange(p.Root, at); err != nil {
+	if err := p.storage().Exchange(p, at); err != nil {
 		return errors.Join(be.E(be.InUse, "cannot adopt %s: %w", p.Root, err), os.Remove(at))
 	}
-	return syncDirs(filepath.Dir(p.Root), p.Dir())
+	if err := syncDirs(filepath.Dir(p.Root), p.Dir()); err != nil {
+		return err
+	}
+	return p.storage().Attach(p, RootPrefix+name)
 }
 
 // dropLinks removes the links in Dir, which lead nowhere.
@@ -199,14 +263,20 @@ func (p Place) Release() error {
 		return err
 	}
 	if adopted {
-		if err := exchange(p.Root, filepath.Join(p.Dir(), name)); err != nil {
+		if err := p.storage().Detach(p, name); err != nil {
+			return fmt.Errorf("cannot put the root back to %s: %w", p.Root, err)
+		}
+		if err := p.storage().Exchange(p, filepath.Join(p.Dir(), name)); err != nil {
 			return be.E(be.InUse, "cannot put the root back to %s: %w", p.Root, err)
 		}
 		if err := syncDirs(filepath.Dir(p.Root), p.Dir()); err != nil {
 			return err
 		}
 	}
-	return p.dropLinks()
+	if err := p.dropLinks(); err != nil {
+		return err
+	}
+	return p.storage().GiveOut(p)
 }
 
 // Released says that Release and Forget were begun, and everything of the guest
@@ -223,7 +293,7 @@ func (p Place) Released() bool {
 
 // Forget removes what Adopt made, once nothing of the guest is in it.
 func (p Place) Forget() error {
-	for _, name := range []string{"loader", "lock", "next"} {
+	for _, name := range []string{"loader", "lock", "next", "copying", "copying.new", Record} {
 		if err := os.RemoveAll(filepath.Join(p.Dir(), name)); err != nil {
 			return fmt.Errorf("cannot forget %s: %w", p.Root, err)
 		}

@@ -226,25 +226,28 @@ func (s *Store) nameRoot(fd int, path string) error {
 	if err != nil {
 		return err
 	}
+	if text == "" {
+		return nil
+	}
+	r, err := rooted.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	// A link stays a link: it is its target that is replaced.
+	where, err := r.Resolve("/etc/fstab")
+	if err != nil {
+		return err
+	}
+	// One that was cut may have left its own, also when it is taken back.
+	if err := r.SweepTemp(filepath.Dir(where)); err != nil {
+		return err
+	}
 	changed := rewriteFstab(text, path)
 	if changed == text {
 		return nil
 	}
 	return s.do(func() error {
-		r, err := rooted.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		// A link stays a link: it is its target that is replaced.
-		where, err := r.Resolve("/etc/fstab")
-		if err != nil {
-			return err
-		}
-		// One that was cut may have left its own.
-		if err := r.SweepTemp(filepath.Dir(where)); err != nil {
-			return err
-		}
 		attrs, err := r.Xattrs(where)
 		if err != nil {
 			return err

@@ -35,10 +35,7 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 	if err != nil {
 		return report, err
 	}
-	held, err := s.exclusive()
-	if err != nil {
-		return report, err
-	}
+	report.AtLeast = true
 	found := false
 	for _, e := range entries {
 		if e.be != name {
@@ -49,13 +46,11 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 			return report, err
 		}
 		report.Removes = append(report.Removes, "/"+s.beroot.join(e.name))
-		report.Frees += held[e.id]
 		for _, sv := range s.snapshotsOf(woods, e.uuid) {
 			if err := s.notMounted(table, s.beroot.join(snapshotPath(string(e.uuid), sv.name))); err != nil {
 				return report, err
 			}
 			report.Removes = append(report.Removes, name+"@"+sv.name)
-			report.Frees += held[sv.id]
 		}
 		origin, err := s.autoOrigin(woods, e)
 		if err != nil {
@@ -68,7 +63,6 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 			}
 			if owner != name {
 				report.Removes = append(report.Removes, owner+"@"+snap)
-				report.Frees += held[origin.id]
 			}
 		}
 	}

@@ -23,6 +23,7 @@ const (
 	iocSetFlags     = 1<<30 | 8<<16 | 0x94<<8 | 26
 	iocFSInfo       = 2<<30 | 1024<<16 | 0x94<<8 | 31
 	iocGetFeatures  = 2<<30 | 24<<16 | 0x94<<8 | 57
+	iocLogicalInoV2 = 3<<30 | 56<<16 | 0x94<<8 | 59
 )
 
 const flagReadOnly = 1 << 1
@@ -151,41 +152,54 @@ func fsUUID(fd int) (string, error) {
 // search returns all items of a tree from one objectid to another. A tree
 // that is not there has none.
 func search(fd int, tree, from, to uint64) ([]item, error) {
+	var items []item
+	err := searchEach(fd, tree, from, to, func(it item) error {
+		it.data = bytes.Clone(it.data)
+		items = append(items, it)
+		return nil
+	})
+	return items, err
+}
+
+// searchEach calls f with each of them; its data lasts until f returns.
+func searchEach(fd int, tree, from, to uint64, f func(item) error) error {
 	a := &searchArgs{key: searchKey{
 		tree: tree, minObjectid: from, maxObjectid: to,
 		maxOffset: ^uint64(0), maxTransid: ^uint64(0), maxType: ^uint32(0),
 	}}
-	var items []item
 	for {
 		a.key.nr, a.size = ^uint32(0), searchBuffer
 		err := ioctl(fd, iocTreeSearchV2, unsafe.Pointer(a))
 		if errors.Is(err, unix.ENOENT) {
-			return nil, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("tree search: %w", err)
+			return fmt.Errorf("tree search: %w", err)
 		}
 		if a.key.nr == 0 {
-			return items, nil
+			return nil
 		}
 		b := a.buf[:]
 		var last item
 		for range a.key.nr {
 			if len(b) < 32 {
-				return nil, errShortSearch
+				return errShortSearch
 			}
 			last = item{
+				transid:  binary.NativeEndian.Uint64(b),
 				objectid: binary.NativeEndian.Uint64(b[8:]),
 				offset:   binary.NativeEndian.Uint64(b[16:]),
 				kind:     binary.NativeEndian.Uint32(b[24:]),
 			}
 			n := int(binary.NativeEndian.Uint32(b[28:]))
 			if len(b) < 32+n {
-				return nil, errShortSearch
+				return errShortSearch
 			}
-			last.data = bytes.Clone(b[32 : 32+n])
+			last.data = b[32 : 32+n]
 			b = b[32+n:]
-			items = append(items, last)
+			if err := f(last); err != nil {
+				return err
+			}
 		}
 		// The next key after the last: the kernel compares bounds as one
 		// number, not part by part.

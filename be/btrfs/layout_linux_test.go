@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -321,27 +322,56 @@ func TestDefaultSubvolume(t *testing.T) {
 	check(t, err)
 }
 
-// TestSpace is what the quota group says; without quotas it is not known.
+// TestSpace: what a boot environment holds is measured, with and without quotas,
+// and never said where it is not known.
 func TestSpace(t *testing.T) {
 	_, top, root := system(t, "@rootfs")
 	s := openStore(t, Config{Root: root})
-	b := create(t, s, "one", "rootfs")
-	if b.Space != 0 {
-		t.Errorf("without quotas Space is %d", b.Space)
+	if b := create(t, s, "one", "rootfs"); b.Space != be.SpaceUnknown {
+		t.Errorf("Space, which nobody measured, is %d", b.Space)
 	}
-	run(t, "btrfs", "quota", "enable", top)
 	check(t, os.WriteFile(top+"/@be-one/big", make([]byte, 4<<20), 0o600))
 	run(t, "btrfs", "filesystem", "sync", top)
-	run(t, "btrfs", "quota", "rescan", "-w", top)
-	list, err := s.List(ctx)
-	check(t, err)
-	if got := list[1].Space; got < 4<<20 || got > 5<<20 {
-		t.Errorf("4 MiB of its own are listed as %d", got)
+	holds := func(when string) {
+		t.Helper()
+		spaces, err := s.Spaces(ctx)
+		check(t, err)
+		frees, err := s.Frees(ctx, []string{"one"})
+		check(t, err)
+		if got := spaces["one"]; got < 4<<20 || got > 5<<20 || frees.AtLeast || frees.Bytes < 4<<20 || frees.Bytes > 5<<20 {
+			t.Errorf("%s, 4 MiB of its own are %d, and would free %+v", when, got, frees)
+		}
 	}
-	report, err := s.Destroy(ctx, "one", true)
+	holds("without quotas")
+	run(t, "btrfs", "quota", "enable", top)
+	run(t, "btrfs", "quota", "rescan", "-w", top)
+	holds("with quotas")
+	late, cancel := context.WithDeadline(ctx, time.Now())
+	defer cancel()
+	if frees, err := s.Frees(late, []string{"one"}); err != nil || !frees.AtLeast || frees.Bytes > 5<<20 {
+		t.Errorf("without time it would free %+v, %v", frees, err)
+	}
+	if spaces, err := s.Spaces(late); err != nil || len(spaces) > 0 {
+		t.Errorf("without time they hold %v, %v", spaces, err)
+	}
+	stopped, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := s.Frees(stopped, []string{"one"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// TestCompressedSpace: extents count as they are on the disk.
+func TestCompressedSpace(t *testing.T) {
+	_, top, root := system(t, "@rootfs")
+	s := openStore(t, Config{Root: root})
+	create(t, s, "one", "rootfs")
+	run(t, "btrfs", "property", "set", top+"/@be-one", "compression", "zstd")
+	check(t, os.WriteFile(top+"/@be-one/big", make([]byte, 64<<20), 0o600))
+	frees, err := s.Frees(ctx, []string{"one"})
 	check(t, err)
-	if report.Frees < 4<<20 || report.Frees > 5<<20 {
-		t.Errorf("destroying it is said to free %d", report.Frees)
+	if frees.AtLeast || frees.Bytes < 1<<20 || frees.Bytes > 4<<20 {
+		t.Errorf("64 MiB of zeros, compressed, would free %+v", frees)
 	}
 }
 

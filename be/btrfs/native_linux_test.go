@@ -144,8 +144,24 @@ func newEnv(t *testing.T) *storetest.Env {
 			}
 			return openStore(t, Config{BERoot: dir, Root: dir})
 		},
+		Used:      func(t *testing.T) int64 { return inUse(t, top) },
 		Intercept: func(s be.Store, f func(when, what string) error) { s.(*Store).effect = f },
 	}
+}
+
+// inUse is what btrfs says of data and metadata, each counted once.
+func inUse(t *testing.T, top string) (bytes int64) {
+	t.Helper()
+	for line := range strings.Lines(run(t, "btrfs", "filesystem", "df", "-b", top)) {
+		var total, used int64
+		if _, after, ok := strings.Cut(line, ": "); ok && !strings.HasPrefix(line, "GlobalReserve") {
+			if _, err := fmt.Sscanf(after, "total=%d, used=%d", &total, &used); err != nil {
+				t.Fatalf("btrfs filesystem df says %q", line)
+			}
+			bytes += used
+		}
+	}
+	return bytes
 }
 
 func write(t *testing.T, path, text string) {

@@ -192,8 +192,7 @@ func getAttr(fd int, attr string) (string, error) {
 	return string(b[:n]), nil
 }
 
-// List describes the boot environments. Space is what the subvolume holds
-// alone, by its quota group; without quotas nothing cheap knows, and it is 0.
+// list describes the boot environments. What they hold takes Spaces to say.
 func (s *Store) list() ([]be.BE, *forest, error) {
 	woods, err := s.scan()
 	if err != nil {
@@ -207,13 +206,9 @@ func (s *Store) list() ([]be.BE, *forest, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	held, err := s.exclusive()
-	if err != nil {
-		return nil, nil, err
-	}
 	var list []be.BE
 	for _, e := range entries {
-		b, err := s.describe(woods, e, table, held)
+		b, err := s.describe(woods, e, table)
 		if errors.Is(err, errGone) {
 			continue
 		}
@@ -234,14 +229,11 @@ func (s *Store) list() ([]be.BE, *forest, error) {
 // errGone: it was deleted since the scan.
 var errGone = errors.New("it is gone")
 
-func (s *Store) describe(woods *forest, e entry, table *mounts, held map[uint64]int64) (be.BE, error) {
+func (s *Store) describe(woods *forest, e entry, table *mounts) (be.BE, error) {
 	b := be.BE{
-		Name: e.be, UUID: e.uuid, Policy: "static",
+		Name: e.be, UUID: e.uuid, Policy: "static", Space: be.SpaceUnknown,
 		Location: "/" + s.beroot.join(e.name), Created: e.created,
 		Running: e.id == s.nowID, ReadOnly: e.staysReadOnly(), Incomplete: e.partial,
-	}
-	for _, sv := range append(s.snapshotsOf(woods, e.uuid), e.subvolume) {
-		b.Space += held[sv.id]
 	}
 	if b.Running {
 		b.Mountpoint = s.cfg.Root

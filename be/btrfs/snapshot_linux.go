@@ -270,7 +270,7 @@ func (s *Store) wholeOnes(in base, owner, name string) ([]be.Snapshot, error) {
 			return nil, err
 		}
 		if whole {
-			list = append(list, be.Snapshot{BE: name, Name: sv.name, GUID: sv.uuid, Created: sv.created, Space: held[sv.id]})
+			list = append(list, be.Snapshot{BE: name, Name: sv.name, GUID: sv.uuid, Created: sv.created, Space: s.snapshotSpace(woods, held, sv)})
 		}
 	}
 	sort.SliceStable(list, func(i, j int) bool { return list[i].Created.Before(list[j].Created) })

@@ -17,6 +17,7 @@ const (
 	firstFree    = 256        // inode of every subvolume's root directory, and the first subvolume's id
 	lastFree     = ^uint64(255)
 	dirItemKey   = 84
+	extentData   = 108
 	rootItemKey  = 132
 	rootRefKey   = 156
 	qgroupInfo   = 242
@@ -34,10 +35,12 @@ type subvolume struct {
 	parentUUID string // of the subvolume it is a snapshot of
 	readOnly   bool
 	created    time.Time
+	used       uint64 // bytes of its tree's blocks, shared or not
 }
 
 // item is one result of a tree search.
 type item struct {
+	transid  uint64 // the transaction that wrote the block it is in
 	objectid uint64
 	kind     uint32
 	offset   uint64
@@ -107,6 +110,7 @@ func parseRootItem(id uint64, b []byte) (*subvolume, error) {
 	if len(b) < 216 {
 		return nil, errShort
 	}
+	sv.used = binary.LittleEndian.Uint64(b[192:])
 	sv.readOnly = binary.LittleEndian.Uint64(b[208:])&rootReadOnly != 0
 	if len(b) < rootItemSize { // made before Linux 3.6: no UUIDs, no times
 		return sv, nil
@@ -178,4 +182,47 @@ func (f *forest) hasCopies(sv *subvolume) bool {
 		}
 	}
 	return false
+}
+
+// nested lists a subvolume and all that lie in it, at any depth.
+func (f *forest) nested(sv *subvolume) []*subvolume {
+	list := []*subvolume{sv}
+	for _, child := range f.children[sv.id] {
+		list = append(list, f.nested(child)...)
+	}
+	return list
+}
+
+// families numbers the subvolumes so that two have the same number if they come
+// from one another by snapshots, also over one that is gone.
+func (f *forest) families() map[uint64]uint64 {
+	leader := map[string]string{}
+	var lead func(uuid string) string
+	lead = func(uuid string) string {
+		if up, ok := leader[uuid]; ok && up != uuid {
+			leader[uuid] = lead(up)
+			return leader[uuid]
+		}
+		return uuid
+	}
+	for _, sv := range f.byID {
+		if sv.uuid != "" && sv.parentUUID != "" {
+			if a, b := lead(sv.uuid), lead(sv.parentUUID); a != b {
+				leader[a] = b
+			}
+		}
+	}
+	numbers, family := map[string]uint64{}, map[uint64]uint64{}
+	for id, sv := range f.byID {
+		if sv.uuid == "" {
+			family[id] = id
+			continue
+		}
+		top := lead(sv.uuid)
+		if numbers[top] == 0 {
+			numbers[top] = id
+		}
+		family[id] = numbers[top]
+	}
+	return family
 }

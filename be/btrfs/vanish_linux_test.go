@@ -36,7 +36,7 @@ func TestListBesideDestroy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.describe(woods, before, table, nil); !errors.Is(err, errGone) {
+	if _, err := s.describe(woods, before, table); !errors.Is(err, errGone) {
 		t.Errorf("describing it: %v", err)
 	}
 }

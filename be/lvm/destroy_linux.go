@@ -39,6 +39,8 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (report b
 	held := s.held(ctx, t)
 	report.Removes = append(report.Removes, v.path())
 	report.Frees = held[v.thinID]
+	// What they share with each other alone comes back too.
+	report.AtLeast = held == nil || len(snapshots) > 0 || v.originUUID != ""
 	for _, sn := range snapshots {
 		report.Removes = append(report.Removes, name+"@"+sn.tag(tagSnap))
 		report.Frees += held[sn.thinID]

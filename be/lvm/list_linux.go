@@ -48,16 +48,19 @@ func (s *Store) describe(t *tree, v *volume, held map[int]int64) (be.BE, error) 
 	b := be.BE{
 		Name: decode(v.name), Policy: v.tag(tagPolicy), Location: v.path(), Created: v.created, ReadOnly: v.readOnly,
 		Description: textOf(v.tags), Running: s.isNow(v), Incomplete: v.tag(tagIncomplete) != "", Origin: s.originOf(t, v),
-		Space: held[v.thinID],
+		Space: be.SpaceUnknown,
+	}
+	if held != nil {
+		b.Space = held[v.thinID]
+		for _, sn := range t.snapshots(v.tag(tagUUID)) {
+			b.Space += held[sn.thinID]
+		}
 	}
 	if b.Policy == "" {
 		b.Policy = "static"
 	}
 	if id, err := be.ParseUUID(v.tag(tagUUID)); err == nil {
 		b.UUID = id
-	}
-	for _, sn := range t.snapshots(v.tag(tagUUID)) {
-		b.Space += held[sn.thinID]
 	}
 	if b.Running {
 		b.Mountpoint = s.cfg.Root

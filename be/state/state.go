@@ -103,8 +103,9 @@ type NotTried struct {
 
 // Known is what is remembered of one boot environment.
 type Known struct {
-	Name        string       `json:"name"`           // last seen
-	Good        bool         `json:"good,omitempty"` // confirmed at least once
+	Name        string       `json:"name"`             // last seen
+	Good        bool         `json:"good,omitempty"`   // confirmed at least once
+	Pinned      bool         `json:"pinned,omitempty"` // prune leaves it alone
 	ConfirmedAt time.Time    `json:"confirmed_at,omitzero"`
 	Checks      []CheckState `json:"checks,omitempty"` // of its last trial
 	Upgrade     *Upgrade     `json:"upgrade,omitempty"`

@@ -61,6 +61,13 @@ type Env struct {
 	// before stands for a failure of the thing itself. nil: cannot be had.
 	Intercept func(s be.Store, f func(when, what string) error)
 
+	// Used is how many bytes are in use in the store, by the tools of its kind;
+	// nil: only Free is asked.
+	Used func(t *testing.T) int64
+
+	// Apart: copies share nothing.
+	Apart bool
+
 	// MountSource begins the source, in the mount table, of everything that
 	// this store mounts: others may be at work on the same machine.
 	MountSource string
@@ -83,6 +90,8 @@ func Run(t *testing.T, f Fixture) {
 		{"Empty", testEmpty},
 		{"Refusals", testRefusals},
 		{"Chain", testChain},
+		{"Space", testSpace},
+		{"SpaceOfSets", testSpaceOfSets},
 		{"Destroy", testDestroy},
 		{"Rename", testRename},
 		{"Describe", testDescribe},
@@ -128,12 +137,18 @@ func (e *Env) mountTable(t *testing.T) []string {
 	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
 		f := strings.Fields(line)
 		_, after, _ := strings.Cut(line, " - ")
-		if source := strings.Fields(after); len(source) > 1 && strings.HasPrefix(source[1], e.MountSource) {
+		if source := strings.Fields(after); len(source) > 1 && e.mounts(source[1]) {
 			list = append(list, f[4]+" "+f[3])
 		}
 	}
 	sort.Strings(list)
 	return list
+}
+
+// mounts tells /dev/loop1 from another's /dev/loop10.
+func (e *Env) mounts(source string) bool {
+	rest, is := strings.CutPrefix(source, e.MountSource)
+	return is && (rest == "" || rest[0] < '0' || rest[0] > '9')
 }
 
 // more is what b has that a lacks, where they are lists of equal things.

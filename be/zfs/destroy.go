@@ -129,10 +129,10 @@ type plan struct {
 // Older snapshots that nobody was cloned from would move along and stay for
 // ever, so they go first.
 //
-// What it frees is exact where nothing is promoted; otherwise it is what is
-// free for certain.
+// What it frees is for Frees to say.
 func planDestroy(t *tree, root, top string) plan {
-	var p plan
+	p := plan{report: be.DestroyReport{AtLeast: true}}
+	inherited := map[string]bool{}
 	promoted := map[string]bool{}
 	for _, d := range t.parts(top) {
 		snaps := t.snapshots(d.name)
@@ -144,11 +144,7 @@ func planDestroy(t *tree, root, top string) plan {
 		}
 		p.report.Removes = append(p.report.Removes, d.name)
 		heir := ""
-		if newest < 0 {
-			p.report.Frees += d.number("usedbydataset")
-		} else {
-			// Of what is older than its last snapshot the heir may keep all.
-			p.report.Frees += d.number("written")
+		if newest >= 0 {
 			for _, c := range cloneNames(snaps[newest]) {
 				if !within(c, top) && (heir == "" || c < heir) {
 					heir = c
@@ -159,12 +155,10 @@ func planDestroy(t *tree, root, top string) plan {
 			_, snap := sn.split()
 			if i > newest {
 				p.report.Removes = append(p.report.Removes, sn.name)
-				p.report.Frees += sn.number("used")
 				continue
 			}
 			if !outside(sn, top) {
 				p.report.Removes = append(p.report.Removes, sn.name)
-				p.report.Frees += sn.number("used")
 				p.steps = append(p.steps, []string{"zfs", "destroy", sn.name})
 				continue
 			}
@@ -176,6 +170,8 @@ func planDestroy(t *tree, root, top string) plan {
 		if heir != "" {
 			p.steps = append(p.steps, []string{"zfs", "promote", heir})
 			promoted[nameOf(heir, root)] = true
+			_, snap, _ := be.SplitSnapshot(d.value("origin"))
+			inherited[snap] = true
 		}
 	}
 	// A snapshot inside the boot environment whose clone is inside too is
@@ -184,12 +180,9 @@ func planDestroy(t *tree, root, top string) plan {
 		p.report.Promotes = append(p.report.Promotes, name)
 	}
 	sort.Strings(p.report.Promotes)
-	if len(p.steps) == 0 {
-		p.report.Frees = t.by[top].number("used")
-	}
-	if origin := t.by[t.by[top].value("origin")]; origin != nil && origin.local(propAuto) != "" && onlyCloneOf(t, origin, top) {
+	_, snap, _ := be.SplitSnapshot(t.by[top].value("origin"))
+	if origin := t.by[t.by[top].value("origin")]; origin != nil && origin.local(propAuto) != "" && !inherited[snap] && onlyCloneOf(t, origin, top) {
 		p.report.Removes = append(p.report.Removes, origin.name)
-		p.report.Frees += origin.number("used")
 	}
 	sort.Strings(p.report.Removes)
 	return p

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -112,6 +113,13 @@ func newEnv(t *testing.T) *storetest.Env {
 		Running:     "default",
 		MountSource: pool + "/",
 		Intercept:   func(s be.Store, f func(when, what string) error) { s.(*Store).effect = f },
+	}
+	e.Used = func(t *testing.T) int64 {
+		n, err := strconv.ParseInt(run(t, "zfs", "get", "-Hp", "-o", "value", "used", box), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
 	}
 	e.Elsewhere = func(t *testing.T) string {
 		dir := t.TempDir()

@@ -84,6 +84,14 @@ func TestPlanDestroy(t *testing.T) {
 			removes: "p/ROOT/a p/ROOT/a0@auto",
 		},
 		{
+			what: "an automatic origin that the heir takes over stays",
+			tree: []string{"p/ROOT", "p/ROOT/r", "p/ROOT/r@auto org.beadm:auto=create clones=p/ROOT/a", "p/ROOT/a origin=p/ROOT/r@auto",
+				"p/ROOT/a@s clones=p/ROOT/b", "p/ROOT/b origin=p/ROOT/a@s"},
+			steps:    "promote p/ROOT/b",
+			promotes: "b",
+			removes:  "p/ROOT/a",
+		},
+		{
 			what:    "an origin that another one needs stays",
 			tree:    []string{"p/ROOT", "p/ROOT/a0", "p/ROOT/a0@auto org.beadm:auto=create clones=p/ROOT/a,p/ROOT/b", "p/ROOT/a origin=p/ROOT/a0@auto", "p/ROOT/b"},
 			removes: "p/ROOT/a",

@@ -87,8 +87,8 @@ func report(w io.Writer, err error) int {
 // commands lists every command. A test walks them.
 func commands() []*cli.Command {
 	return []*cli.Command{
-		listCommand(), createCommand(), destroyCommand(), mountCommand(), unmountCommand(),
-		renameCommand(), describeCommand(),
+		listCommand(), createCommand(), snapshotCommand(), destroyCommand(), mountCommand(), unmountCommand(),
+		renameCommand(), describeCommand(), pruneCommand(),
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
 		setupCommand(), shareCommand(), syncCommand(), guestCommand(), completionCommand(), helpCommand(), versionCommand(),
@@ -135,17 +135,23 @@ func newApp(io streams) *cli.App {
 			return nil
 		},
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "beroot", Aliases: []string{"r"}, EnvVars: []string{"BEADM_BEROOT"}, Usage: "where the boot environments live: `LOC` is POOL/ROOT, VG/POOL or a directory on btrfs"},
+			&cli.StringFlag{Name: "beroot", Aliases: []string{"r"}, EnvVars: []string{"BEADM_BEROOT"}, Usage: "where the boot environments live: `LOC` is POOL/ROOT, VG/POOL, a directory on btrfs, or dir:/PATH"},
 			&cli.StringFlag{Name: "root", EnvVars: []string{"BEADM_ROOT"}, Value: "/", Usage: "the root that runs is mounted at `DIR`"},
 			&cli.StringFlag{Name: "config", EnvVars: []string{"BEADM_CONFIG"}, Usage: "read `FILE` in place of /etc/beadm/beadm.conf"},
 			&cli.BoolFlag{Name: "json", EnvVars: []string{"BEADM_JSON"}, Usage: "print JSON"},
 			&cli.BoolFlag{Name: "foreign", EnvVars: []string{"BEADM_FOREIGN"}, Usage: "change a store that another host set up"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, EnvVars: []string{"BEADM_VERBOSE"}, Usage: "say each step"},
 			&cli.BoolFlag{Name: "debug", EnvVars: []string{"BEADM_DEBUG"}, Usage: "say each program that is called"},
+			&cli.BoolFlag{Name: "version", Usage: "print the version"},
+			// The library leaves it out where there is a command of that name.
+			cli.HelpFlag,
 		}, guestFlags()...),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return be.E(be.Usage, "there is no command %q: beadm help lists those there are", c.Args().First())
+			}
+			if c.Bool("version") {
+				return printVersion(c)
 			}
 			cli.ShowAppHelp(c)
 			return be.E(be.Usage, "give a command")
@@ -257,7 +263,7 @@ func globalFlags(flags, global []cli.Flag, taken []string) (globals, own []strin
 	for len(taken) > 0 {
 		n := flagWords(slices.Concat(flags, global), taken)
 		name, _, _ := strings.Cut(strings.TrimLeft(taken[0], "-"), "=")
-		if flagIn(global, name) && !flagIn(flags, name) {
+		if flagIn(global, name) && !flagIn(flags, name) && !slices.Contains(cli.HelpFlag.Names(), name) {
 			globals = append(globals, taken[:n]...)
 		} else {
 			own = append(own, taken[:n]...)
@@ -323,10 +329,14 @@ func versionCommand() *cli.Command {
 		if _, err := args(c, 0, 0); err != nil {
 			return err
 		}
-		if c.Bool("json") {
-			return render.JSON(c.App.Writer, map[string]string{"version": version()})
-		}
-		fmt.Fprintf(c.App.Writer, "beadm %s\n", version())
-		return nil
+		return printVersion(c)
 	}}
+}
+
+func printVersion(c *cli.Context) error {
+	if c.Bool("json") {
+		return render.JSON(c.App.Writer, map[string]string{"version": version()})
+	}
+	fmt.Fprintf(c.App.Writer, "beadm %s\n", version())
+	return nil
 }

@@ -107,6 +107,25 @@ func TestWhatRunsAndWhatBootsAreKept(t *testing.T) {
 	}
 }
 
+// What was made the default without a trial has to prove good before the one it
+// replaced may go.
+func TestTheWayBackIsKept(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "new")
+	m.ok("create", "spare")
+	m.ok("activate", "--permanent", "new")
+	m.comeUp()
+	m.is("idle", "new", "new")
+	for _, flags := range [][]string{{"-F"}, {"-F", "-f"}, {"-n"}, nil} {
+		m.refused(4, "debian: it is the way back while new is not confirmed", append(append([]string{"destroy"}, flags...), "debian")...)
+	}
+	m.ok("destroy", "-F", "spare")
+	m.ok("confirm", "-n")
+	m.refused(4, "the way back", "destroy", "-F", "debian")
+	m.ok("confirm")
+	m.ok("destroy", "-F", "debian")
+}
+
 func TestWhatCannotComeBackIsNotActivated(t *testing.T) {
 	m := newMachine(t)
 	m.ok("create", "new")

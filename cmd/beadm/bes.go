@@ -55,6 +55,9 @@ func listCommand() *cli.Command {
 			if c.IsSet("K") {
 				key, descending = c.String("K"), true
 			}
+			if err := t.Measure(c.Context, list); err != nil {
+				return err
+			}
 			if err := render.Sort(list, key, descending); err != nil {
 				return err
 			}
@@ -80,8 +83,8 @@ func only(list []activate.Listed, name string) []activate.Listed {
 
 func createCommand() *cli.Command {
 	return &cli.Command{
-		Name: "create", Usage: "clone a boot environment", ArgsUsage: "BE",
-		Description: "With all its subordinate datasets and their local properties. The running\none goes on running meanwhile.",
+		Name: "create", Usage: "clone a boot environment", ArgsUsage: "BE[@SNAP]",
+		Description: "With all its subordinate datasets and their local properties. The running\none goes on running meanwhile. BE@SNAP makes a snapshot, as beadm snapshot.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "e", Usage: "clone `SOURCE`, a BE or a BE@SNAP, in place of the running one; with -g also GUEST/BE, a template"},
 			&cli.StringFlag{Name: "d", Usage: "describe it as `TEXT`"},
@@ -94,6 +97,9 @@ func createCommand() *cli.Command {
 			a, err := args(c, 1, 1)
 			if err != nil {
 				return err
+			}
+			if name, snap, is := be.SplitSnapshot(a[0]); is {
+				return createSnapshot(c, name, snap)
 			}
 			if err := be.CheckName(a[0]); err != nil {
 				return err
@@ -140,7 +146,7 @@ func createCommand() *cli.Command {
 
 func destroyCommand() *cli.Command {
 	return &cli.Command{
-		Name: "destroy", Usage: "destroy a boot environment", ArgsUsage: "BE",
+		Name: "destroy", Usage: "destroy a boot environment, or a snapshot of one", ArgsUsage: "BE[@SNAP]",
 		Description: "Asks unless -F. Never the one that runs, the default, or one of an armed trial.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "F", Usage: "do not ask"},
@@ -152,6 +158,9 @@ func destroyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if name, snap, is := be.SplitSnapshot(a[0]); is {
+				return destroySnapshot(c, name, snap)
+			}
 			if err := be.CheckName(a[0]); err != nil {
 				return err
 			}
@@ -161,7 +170,9 @@ func destroyCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				out.Frees, out.Removes, out.Promotes = &report.Frees, report.Removes, report.Promotes
+				frees := be.Frees{Bytes: report.Frees, AtLeast: report.AtLeast}
+				out.frees(frees)
+				out.Removes, out.Promotes = report.Removes, report.Promotes
 				if c.Bool("dry-run") {
 					for _, gone := range report.Removes {
 						t.Report.Would("remove " + gone)
@@ -169,27 +180,45 @@ func destroyCommand() *cli.Command {
 					for _, p := range report.Promotes {
 						t.Report.Would("promote " + p)
 					}
-					if report.Frees > 0 {
-						t.Report.Would("free " + render.Size(report.Frees))
-					}
+					t.Report.Would("free " + render.Frees(frees))
 					return nil
 				}
-				if !c.Bool("F") {
-					fmt.Fprintf(c.App.ErrWriter, "Are you sure you want to destroy %s?\nThis action cannot be undone (y/[n]): ", a[0])
-					answer, err := readAnswer(c.Context, c.App.Reader)
-					if err != nil {
-						fmt.Fprintln(c.App.ErrWriter)
-						return fmt.Errorf("%s has not been destroyed: %w", a[0], err)
-					}
-					if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-						return be.E(be.Decision, "%s has not been destroyed", a[0])
-					}
+				sayFrees(c, frees)
+				if err := sure(c, a[0]); err != nil {
+					return err
 				}
-				_, err = t.Destroy(c.Context, a[0], c.Bool("f"), false)
-				return err
+				if _, err = t.Destroy(c.Context, a[0], c.Bool("f"), false); err != nil {
+					return err
+				}
+				t.Report.Note("%s is destroyed: %s", a[0], render.Freed(frees))
+				return nil
 			})
 		},
 	}
+}
+
+// sayFrees says, unless -F, what the answer to the question is about.
+func sayFrees(c *cli.Context, frees be.Frees) {
+	if !c.Bool("F") {
+		fmt.Fprintf(c.App.ErrWriter, "This frees %s.\n", render.Frees(frees))
+	}
+}
+
+// sure asks, unless -F, whether what is to be destroyed.
+func sure(c *cli.Context, what string) error {
+	if c.Bool("F") {
+		return nil
+	}
+	fmt.Fprintf(c.App.ErrWriter, "Are you sure you want to destroy %s?\nThis action cannot be undone (y/[n]): ", what)
+	answer, err := readAnswer(c.Context, c.App.Reader)
+	if err != nil {
+		fmt.Fprintln(c.App.ErrWriter)
+		return fmt.Errorf("%s has not been destroyed: %w", what, err)
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return be.E(be.Decision, "%s has not been destroyed", what)
+	}
+	return nil
 }
 
 // readAnswer reads a line, and waits for it no longer than ctx: whoever is
@@ -261,7 +290,7 @@ func unmountCommand() *cli.Command {
 func renameCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rename", Usage: "rename a boot environment that does not run", ArgsUsage: "BE NEW",
-		Description: "Neither the default nor one that is mounted. It is out of the boot menu until\nit is activated again.",
+		Description: "Neither the default nor one that is mounted. Its menu entry goes with it.",
 		Flags:       []cli.Flag{dryRun()},
 		Action: func(c *cli.Context) error {
 			a, err := args(c, 2, 2)

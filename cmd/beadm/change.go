@@ -25,12 +25,21 @@ type outcome struct {
 
 	LeftBehind []left.Place `json:"left_behind,omitempty"` // by the switch that this prepares
 
-	Mountpoint string   `json:"mountpoint,omitempty"` // mount
-	Next       string   `json:"next,omitempty"`       // rollback: what boots next
-	Frees      *int64   `json:"frees_bytes,omitempty"`
-	Removes    []string `json:"removes,omitempty"` // destroy
+	Mountpoint string   `json:"mountpoint,omitempty"`           // mount
+	Next       string   `json:"next,omitempty"`                 // rollback: what boots next
+	Frees      *int64   `json:"frees_bytes,omitempty"`          // destroy: exactly, or
+	AtLeast    int64    `json:"frees_at_least_bytes,omitempty"` // so much of it is known
+	Removes    []string `json:"removes,omitempty"`              // destroy
 	Promotes   []string `json:"promotes,omitempty"`
 	Result     any      `json:"result,omitempty"` // share init, sync run: their reports
+}
+
+func (o *outcome) frees(f be.Frees) {
+	if f.AtLeast {
+		o.AtLeast = f.Bytes
+		return
+	}
+	o.Frees = &f.Bytes
 }
 
 // talk is the reporter of every command. A person reads what would be done on

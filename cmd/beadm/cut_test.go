@@ -70,6 +70,41 @@ func cuts() []aCut {
 				m.is("trying", "other", "debian")
 			},
 		},
+		{
+			name: "rollback to a snapshot",
+			before: func(m *machine) {
+				armed(m)
+				m.ok("activate", "-T")
+				m.ok("snapshot", "new@good")
+				dir := strings.TrimSpace(m.ok("mount", "new"))
+				write(m.t, filepath.Join(dir, "usr/bad"), "bad\n")
+				m.ok("unmount", "new")
+			},
+			args: []string{"rollback", "new@good"},
+			done: func(m *machine) {
+				m.t.Helper()
+				bad := 0
+				for line := range strings.Lines(m.ok("list", "-H", "--dialect", "bectl")) {
+					name := strings.Fields(line)[0]
+					if name == "debian" {
+						continue
+					}
+					dir := strings.TrimSpace(m.ok("mount", "-s", "ro", name))
+					if _, err := os.Stat(filepath.Join(dir, "usr/bad")); err == nil {
+						bad++
+					} else if name != "new" {
+						m.t.Errorf("%s holds what the snapshot does", name)
+					}
+					m.ok("unmount", name)
+				}
+				if bad != 1 {
+					m.t.Errorf("what was replaced is there %d times", bad)
+				}
+				m.ok("activate", "new")
+				m.comeUp()
+				m.is("trying", "new", "debian")
+			},
+		},
 		{name: "describe", before: func(m *machine) { m.ok("create", "new") }, args: []string{"describe", "new", "text"}, done: has("debian", "new")},
 		{
 			name: "activate", before: func(m *machine) { m.ok("create", "new"); m.setPassword("alice", "!$6$s$alice") },
@@ -443,6 +478,8 @@ func (m *machine) isDone(c aCut, r result) bool {
 		return strings.Contains(r.err, "there is no boot environment made")
 	case "mount":
 		return strings.Contains(r.err, "already")
+	case "rollback to a snapshot":
+		return strings.Contains(r.err, "there is no snapshot new@good")
 	case "rename":
 		return strings.Contains(r.err, "there is no boot environment new")
 	}

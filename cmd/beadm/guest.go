@@ -1,16 +1,22 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"slices"
 
+	"github.com/gobwas/glob"
+	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
 	"beadm/activate/guest"
+	"beadm/activate/guest/datasets"
+	"beadm/activate/guest/nspawn"
 	"beadm/be"
+	"beadm/be/rooted"
 	"beadm/cmd/beadm/render"
 )
 
@@ -36,6 +42,12 @@ func guestListCommand() *cli.Command {
 			}
 			if c.Bool("json") {
 				return render.JSON(c.App.Writer, list)
+			}
+			for _, g := range list {
+				// guest status, which would say why, is for the others.
+				if g.Error != "" && !g.Managed {
+					logrus.Warn(rooted.Printable(g.Error))
+				}
 			}
 			return render.GuestList(c.App.Writer, list)
 		},
@@ -85,7 +97,7 @@ func standings(c *cli.Context) ([]activate.GuestStanding, error) {
 func guestInitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "init", Usage: "give guests boot environments: what each runs is its first", ArgsUsage: "GUEST...",
-		Description: "Its root is not copied, and a guest that runs goes on. In its place is a link\nfrom then on. GUEST may be a pattern.",
+		Description: "Its root is not copied, and a guest that runs goes on. In its place is a link\nfrom then on. A root that is no subvolume is copied into one, while the guest is\nstopped, and kept. GUEST may be a pattern.",
 		Flags:       []cli.Flag{&cli.StringFlag{Name: "name", Value: "default", Usage: "call it `BE`"}, dryRun()},
 		Action: func(c *cli.Context) error {
 			return namedGuests(c, func(m *activate.Machine, say activate.Reporter) error {
@@ -126,6 +138,22 @@ func namedGuests(c *cli.Context, do func(m *activate.Machine, say activate.Repor
 	}
 	if err := mustBeRoot(c); err != nil {
 		return err
+	}
+	conf, err := hostConf(c)
+	if err != nil {
+		return err
+	}
+	want, err := globs("guest", a)
+	if err != nil {
+		return err
+	}
+	asked := func(name string) bool {
+		return slices.ContainsFunc(want, func(p *glob.Pattern) bool { return matches(p, guest.Guest{Name: name, Runtime: "nspawn"}) })
+	}
+	if !c.Bool("dry-run") {
+		if err := datasets.Mend(cmp.Or(conf.GuestDir, nspawn.DefaultDir), asked); err != nil {
+			return err
+		}
 	}
 	all, err := allGuests(c)
 	if err != nil {

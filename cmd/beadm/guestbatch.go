@@ -137,9 +137,9 @@ func wouldRestart(t *activate.Target, g *guest.Guest) {
 	t.Report.Would("stop " + g.Name + ", exchange its root, start it and watch it")
 }
 
-func rollbackGuests(c *cli.Context, list []guest.Guest, _ cli.ActionFunc) error {
-	if _, err := args(c, 0, 0); err != nil {
-		return err
+func rollbackGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
+	if c.Args().Present() {
+		return eachGuest(c, list, action) // BE@SNAP: it restarts nothing
 	}
 	back := c.Generic("share").(*anyOf)
 	if err := back.check("share"); err != nil {

@@ -4,6 +4,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +65,11 @@ func TestCommandsForGuests(t *testing.T) {
 	if h.file("gc02", "var/mail/alice") == "" {
 		t.Error("the mail of gc02 did not come back")
 	}
+	h.run("guest", "release", "gc02", "--destroy")
+	if _, err := os.Lstat(filepath.Join(h.root("gc02"), "var/share")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a guest that was given back has an empty /var/share: %v", err)
+	}
+	h.run("guest", "init", "gc02")
 	var said struct {
 		Guests []ofGuest `json:"guests"`
 	}
@@ -80,7 +87,8 @@ func TestCommandsForGuests(t *testing.T) {
 func TestBadInputForGuests(t *testing.T) {
 	h := newGuests(t, "gb", 2)
 	h.run("guest", "init", "gb01")
-	check(t, os.Mkdir(filepath.Join(h.dir, "plain"), 0o755))
+	check(t, os.Mkdir(filepath.Join(h.dir, "foreign"), 0o755))
+	sh(t, "mount", "-t", "tmpfs", "none", filepath.Join(h.dir, "foreign"))
 	listing := func() string {
 		return sh(t, "sh", "-c", `cd "$1" && find . .beadm -maxdepth 2 ! -path './.beadm/*/lock' -printf '%p %m %U %T@ %l\n' | sort`, "sh", h.dir)
 	}
@@ -113,7 +121,7 @@ func TestBadInputForGuests(t *testing.T) {
 		{"-g gb01 destroy -F default", 4, "default"},
 		{"-g gb01 share init --stop x.service", 2, "--stop-all"},
 		{"-g gb02 create new", 10, "beadm guest init gb02"},
-		{"guest init plain", 10, "not a subvolume"},
+		{"guest init foreign", 10, "not on btrfs"},
 		{"guest init nobody", 3, "there is no guest nobody"},
 		{"guest init", 2, "at least 1 argument"},
 		{"guest init gb02 --name -x", 2, "-x"},

@@ -19,9 +19,11 @@ import (
 	"beadm/activate"
 	"beadm/activate/guest"
 	"beadm/activate/guest/command"
+	"beadm/activate/guest/datasets"
 	"beadm/activate/guest/jail"
 	"beadm/activate/guest/lxc"
 	"beadm/activate/guest/nspawn"
+	"beadm/activate/guest/zone"
 	"beadm/be"
 	"beadm/be/btrfs"
 	"beadm/cmd/beadm/render"
@@ -41,8 +43,8 @@ func guestFlags() []cli.Flag {
 // forGuest are the commands that -g changes; those that switch guests have a way
 // of their own to do so.
 var forGuest = map[string]func(c *cli.Context, list []guest.Guest, rest cli.ActionFunc) error{
-	"list": eachGuest, "create": createGuests, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
-	"rename": eachGuest, "describe": eachGuest, "upgrade": upgradeGuests, "run": eachGuest,
+	"list": eachGuest, "create": createGuests, "snapshot": eachGuest, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
+	"rename": eachGuest, "describe": eachGuest, "prune": eachGuest, "upgrade": upgradeGuests, "run": eachGuest,
 	"activate": activateGuests, "rollback": rollbackGuests, "confirm": confirmGuests, "recover": recoverGuests,
 	"status": eachGuest, "history": eachGuest, "sync": eachGuest, "share": shareGuests,
 }
@@ -137,6 +139,7 @@ func runtimes(conf activate.Conf) []guest.Runtime {
 		lxc.New(lxc.Config{Path: conf.LXCPath, Dir: dir}),
 		command.New(command.Config{Guests: configured}),
 		jail.New(),
+		zone.New(),
 	}
 }
 
@@ -247,7 +250,7 @@ func guestTarget(c *cli.Context, g guest.Guest) (t *activate.Target, done func()
 }
 
 func guestTargetOf(c *cli.Context, conf activate.Conf, g guest.Guest) (t *activate.Target, done func(), err error) {
-	place := guest.Place{Root: g.Root}
+	place := placeOf(g)
 	_, adopted, err := place.Current()
 	if err != nil {
 		return nil, nil, err
@@ -255,7 +258,7 @@ func guestTargetOf(c *cli.Context, conf activate.Conf, g guest.Guest) (t *activa
 	if !adopted {
 		return nil, nil, be.E(be.NoStore, "guest %s has no boot environments yet: run beadm guest init %s", g.Name, g.Name)
 	}
-	store, err := btrfs.Open(c.Context, btrfs.Config{BERoot: place.Dir(), Root: g.Root, Logger: logrus.StandardLogger()})
+	store, err := guestStore(c.Context, place)
 	if err != nil {
 		return nil, nil, fmt.Errorf("guest %s: %w", g.Name, err)
 	}
@@ -276,6 +279,27 @@ func guestTargetOf(c *cli.Context, conf activate.Conf, g guest.Guest) (t *activa
 	}, func() { store.Close() }, nil
 }
 
+// placeOf is where the boot environments of a guest are.
+func placeOf(g guest.Guest) guest.Place {
+	place := guest.Place{Root: g.Root}
+	if d := datasets.For(place, g.Runtime, logrus.StandardLogger()); d != nil {
+		place.Storage = d
+	}
+	return place
+}
+
+type closer interface {
+	be.Store
+	io.Closer
+}
+
+func guestStore(ctx context.Context, place guest.Place) (closer, error) {
+	if d, ok := place.Storage.(*datasets.Storage); ok {
+		return d.Open(ctx, place)
+	}
+	return btrfs.Open(ctx, btrfs.Config{BERoot: place.Dir(), Root: place.Root, Logger: logrus.StandardLogger()})
+}
+
 func runtimeOf(conf activate.Conf, g guest.Guest) guest.Runtime {
 	for _, r := range runtimes(conf) {
 		if r.Name() == g.Runtime {
@@ -292,7 +316,7 @@ func guestMachine(c *cli.Context, g guest.Guest) (*activate.Machine, error) {
 		return nil, err
 	}
 	return &activate.Machine{
-		Guest: g, Runtime: runtimeOf(conf, g), Place: guest.Place{Root: g.Root}, Conf: conf.Guests,
+		Guest: g, Runtime: runtimeOf(conf, g), Place: placeOf(g), Conf: conf.Guests,
 		Open: func(ctx context.Context) (*activate.Target, func(), error) {
 			one := *c
 			one.Context = ctx

@@ -50,6 +50,9 @@ func (o loaderOptions) config(store be.Store) (state.LoaderConfig, error) {
 	default:
 		return state.LoaderConfig{}, be.E(be.Usage, "there is no token %q: give auto, %s or %s", o.token, grub.TokenEnv, grub.TokenBootNext)
 	}
+	if !store.Caps().Hosts && kind != "stub" {
+		return state.LoaderConfig{}, be.E(be.NoStore, "no boot loader starts what is in %s: such boot environments are for guests and for what is entered by chroot, whose loader is stub", store.Location())
+	}
 	own := o.goos == fbsd.Name || o.goos == illumos.Name
 	switch {
 	case kind != "":

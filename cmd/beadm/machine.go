@@ -114,16 +114,20 @@ func maybeReboot(c *cli.Context) error {
 
 func rollbackCommand() *cli.Command {
 	return &cli.Command{
-		Name: "rollback", Usage: "make the previous boot environment the default again",
-		Description: "During a trial it ends the trial. All that was written to the shared data\nmeanwhile stays, or with --share what the switch found comes back beside it;\nthe files of the synclist come along.",
+		Name: "rollback", Usage: "make the previous boot environment the default again", ArgsUsage: "[BE@SNAP]",
+		Description: "With BE@SNAP, give BE, which does not run, the contents of its snapshot again;\nwhat it held until now stays as another one, whose name is printed. Else: during a trial it ends the trial. All that was written to the shared data\nmeanwhile stays, or with --share what the switch found comes back beside it;\nthe files of the synclist come along.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "reboot", Usage: "reboot at once"},
 			&cli.GenericFlag{Name: "share", Value: &anyOf{}, Usage: "bring back the shared data, all or `[=PATH,...]`, as the switch found it, when the previous one boots"},
 			dryRun(),
 		},
 		Action: func(c *cli.Context) error {
-			if _, err := args(c, 0, 0); err != nil {
+			a, err := args(c, 0, 2)
+			if err != nil {
 				return err
+			}
+			if len(a) > 0 {
+				return rollbackBE(c, a)
 			}
 			back := c.Generic("share").(*anyOf)
 			if err := back.check("share"); err != nil {
@@ -132,7 +136,7 @@ func rollbackCommand() *cli.Command {
 			if err := checkReboot(c); err != nil {
 				return err
 			}
-			err := change(c, "", func(t *activate.Target, out *outcome) error {
+			err = change(c, "", func(t *activate.Target, out *outcome) error {
 				t.AnyHost = true
 				to, err := t.Rollback(c.Context, activate.RollbackOptions{
 					DryRun: c.Bool("dry-run"), Share: back.given, SharePaths: back.list,

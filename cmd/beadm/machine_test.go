@@ -162,6 +162,14 @@ func bareMachine(t *testing.T, size int64) *machine {
 	check(t, unix.Mount(m.device, m.top, "btrfs", 0, "subvolid=5"))
 	sh(t, "btrfs", "-q", "subvolume", "create", filepath.Join(m.top, "@debian"))
 	m.mountRoot("@debian")
+	m.fill()
+	return m
+}
+
+// fill makes a small system of what is at the machine's root.
+func (m *machine) fill() {
+	t := m.t
+	t.Helper()
 	for path, text := range map[string]string{
 		"etc/hostname": "machine\n",
 		"etc/fstab":    "UUID=" + m.fsid + " / btrfs rw,noatime,subvol=/@debian 0 0\n",
@@ -186,7 +194,6 @@ func bareMachine(t *testing.T, size int64) *machine {
 		check(t, os.MkdirAll(filepath.Join(m.root, dir), 0o755))
 	}
 	check(t, os.WriteFile(filepath.Join(m.root, "sbin/init"), []byte("#!/bin/sh\n"), 0o755))
-	return m
 }
 
 func newMachine(t *testing.T) *machine {
@@ -198,13 +205,19 @@ func newMachine(t *testing.T) *machine {
 
 func (m *machine) mountRoot(subvol string) {
 	m.t.Helper()
-	check(m.t, unix.Mount(m.device, m.root, "btrfs", 0, "subvol="+subvol))
+	if m.fsid == "" { // of directories
+		check(m.t, unix.Mount(filepath.Join(m.top, subvol), m.root, "", unix.MS_BIND, ""))
+	} else {
+		check(m.t, unix.Mount(m.device, m.root, "btrfs", 0, "subvol="+subvol))
+	}
 	m.boots = subvol
 }
 
 // clear takes away all mounts of the device, also what a failed test left.
 func (m *machine) clear() {
 	guids, _ := filepath.Glob(filepath.Join(m.top, "@beadm/*"))
+	ofDirs, _ := filepath.Glob(filepath.Join(m.top, "*/.beadm/*"))
+	guids = append(guids, ofDirs...)
 	for range 3 {
 		mounts := m.mounts()
 		slices.Reverse(mounts)

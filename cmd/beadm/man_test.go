@@ -284,6 +284,15 @@ func TestHelp(t *testing.T) {
 	if out, errs, code := ask("help"); code != 0 || errs != "" || !strings.Contains(out, "COMMANDS:") {
 		t.Errorf("help: %d %q %q", code, out, errs)
 	}
+	for _, flag := range []string{"--help", "-h"} {
+		if out, errs, code := ask(flag); code != 0 || errs != "" || !strings.Contains(out, "COMMANDS:") {
+			t.Errorf("%s: %d %q %q", flag, code, out, errs)
+		}
+	}
+	said, _, _ := ask("version")
+	if out, errs, code := ask("--version"); code != 0 || errs != "" || out != said {
+		t.Errorf("--version: %d %q %q", code, out, errs)
+	}
 	eachCommand(newApp(streams{}).Commands, "", func(name string, c *cli.Command) {
 		if name == "help" {
 			return // the library's own

@@ -42,10 +42,15 @@ func TestEveryCommandInEveryState(t *testing.T) {
 		{"boot", [7]int{}},
 		{"confirm", [7]int{}},
 		{"create x", [7]int{}},
+		{"snapshot new", [7]int{0, 0, 4, 0, 0, 0, 0}},
+		{"create debian@s", [7]int{0, 0, 4, 0, 0, 0, 0}},
+		{"destroy -F new@kept", [7]int{0, 4, 4, 4, 0, 0, 0}},
 		{"status --acknowledge", [7]int{0, 0, 4, 0, 0, 0, 0}},
 		{"destroy -F new", [7]int{0, 4, 4, 4, 4, 0, 0}},
 		{"destroy -F debian", [7]int{4, 4, 4, 4, 4, 4, 4}},
 		{"destroy -F third", [7]int{0, 0, 4, 0, 0, 0, 4}},
+		{"prune -F --keep 0", [7]int{0, 0, 4, 0, 0, 0, 0}},
+		{"rollback new@kept", [7]int{0, 4, 4, 4, 4, 0, 0}},
 		{"rename new other", [7]int{0, 4, 4, 4, 4, 0, 0}},
 		{"rename debian other", [7]int{4, 4, 4, 4, 4, 4, 4}},
 		{"rename third other", [7]int{0, 0, 4, 0, 0, 0, 4}},
@@ -76,6 +81,7 @@ func TestEveryCommandInEveryState(t *testing.T) {
 			}
 			m.ok("create", "new")
 			m.ok("create", "third")
+			m.ok("snapshot", "new@kept")
 			m.ok("activate", "third") // it gets a menu entry
 			m.ok("activate", "-T")
 			s.reach(m)

@@ -14,6 +14,7 @@ import (
 	"beadm/activate"
 	"beadm/be"
 	"beadm/be/btrfs"
+	"beadm/be/dir"
 	"beadm/be/lvm"
 	"beadm/be/rooted"
 	"beadm/be/zfs"
@@ -68,7 +69,14 @@ func target(c *cli.Context) (t *activate.Target, done func(), err error) {
 }
 
 func openStore(ctx context.Context, beroot, root string) (be.Store, func(), error) {
-	if strings.HasPrefix(beroot, "/") {
+	if path, is := strings.CutPrefix(beroot, "dir:"); is {
+		s, err := dir.Open(ctx, dir.Config{BERoot: path, Root: root, Logger: logrus.StandardLogger(), Progress: showCopies(os.Stderr)})
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, func() { s.Close() }, nil
+	}
+	if strings.HasPrefix(beroot, "/") || strings.HasPrefix(beroot, "btrfs:") {
 		s, err := btrfs.Open(ctx, btrfs.Config{BERoot: beroot, Root: root, Logger: logrus.StandardLogger()})
 		if err != nil {
 			return nil, nil, err

@@ -31,7 +31,7 @@ grubver=$(chroot "$root" dpkg-query -W -f '${Version}' grub-pc)
 (cd "$repo" && chroot "$root" sh -ec "cd /usr/share/beadm-test-repo && apt-get download -qq nullmailer grub-pc=$grubver grub-pc-bin=$grubver \
  base-files cron \
  && apt-get -y -qq --no-install-recommends install --download-only nullmailer >/dev/null \
- && apt-get -y -qq --no-install-recommends install --download-only postfix apparmor >/dev/null && cp /var/cache/apt/archives/*.deb . 2>/dev/null || :")
+ && apt-get -y -qq --no-install-recommends install --download-only postfix apparmor systemd-container >/dev/null && cp /var/cache/apt/archives/*.deb . 2>/dev/null || :")
 rm -f "$root"/var/cache/apt/archives/*.deb
 pkg=$out/demo-pkg
 rm -rf "$pkg"

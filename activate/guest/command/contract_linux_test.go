@@ -63,7 +63,7 @@ func TestContract(t *testing.T) {
 	name := fmt.Sprintf("beadm-test-%d", os.Getpid())
 	root := filepath.Join(dir, name)
 	r := New(Config{Guests: []Guest{{Name: name, Root: root, Start: startIt, Stop: stopIt, Kill: killIt, Running: running, Ready: ready, Run: runIt}}})
-	guesttest.Run(t, guesttest.Scene{Runtime: r, Guest: name, Root: root, Disk: disk})
+	guesttest.Run(t, guesttest.Scene{Runtime: r, Guest: name, Root: root, Disk: disk, Unconfined: true})
 }
 
 func TestCommands(t *testing.T) {

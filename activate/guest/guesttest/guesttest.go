@@ -26,6 +26,9 @@ type Scene struct {
 	Disk    *Disk  // that Root is on
 	// Own makes a root the guest's, where it has ids of its own; nil: nothing to do.
 	Own func(t *testing.T, dir string)
+	// Unconfined: Run is a command of the administrator's, and what it keeps from
+	// the host is theirs to say.
+	Unconfined bool
 }
 
 // patience is for what must happen: nothing here depends on how fast it does.
@@ -72,6 +75,7 @@ func Run(t *testing.T, scene Scene) {
 		{"a root without an init", s.noInit},
 		{"a command in another root", s.command},
 		{"a command in a hostile root", s.hostile},
+		{"a hostile command", s.intruder},
 		{"names that are none", s.names},
 	} {
 		if !t.Run(step.name, step.f) {

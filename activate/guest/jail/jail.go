@@ -18,13 +18,14 @@ import (
 	"time"
 
 	"beadm/activate/guest"
+	"beadm/activate/guest/tool"
 	"beadm/be"
 )
 
 // Runtime is the jails of one host.
 type Runtime struct {
 	files    hostFiles
-	programs programs
+	programs tool.Programs
 	poll     time.Duration // between looks at what ends
 	stopTime time.Duration // given to a jail to stop where the caller gives none
 }
@@ -33,14 +34,14 @@ var _ guest.Runtime = (*Runtime)(nil)
 
 // New touches nothing. Its methods find no jails on other systems.
 func New() *Runtime {
-	return &Runtime{files: "/", programs: host{}, poll: 100 * time.Millisecond, stopTime: 90 * time.Second}
+	return &Runtime{files: "/", programs: tool.Host{Env: environ}, poll: 100 * time.Millisecond, stopTime: 90 * time.Second}
 }
 
 // Name is "jail".
 func (r *Runtime) Name() string { return "jail" }
 
 func (r *Runtime) ask(ctx context.Context, argv ...string) (string, error) {
-	return r.programs.ask(ctx, argv)
+	return r.programs.Ask(ctx, argv)
 }
 
 // entry is a jail that is configured.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"beadm/activate/guest"
+	"beadm/activate/guest/tool"
 	"beadm/be"
 )
 
@@ -41,7 +42,7 @@ type machine struct {
 	env      []string
 }
 
-func (m *machine) ask(ctx context.Context, argv []string) (string, error) {
+func (m *machine) Ask(ctx context.Context, argv []string) (string, error) {
 	line := strings.Join(argv, " ")
 	switch {
 	case line == strings.Join(askJls, " "):
@@ -69,11 +70,11 @@ func (m *machine) ask(ctx context.Context, argv []string) (string, error) {
 	return "", errors.New("not expected")
 }
 
-func (m *machine) order(ctx context.Context, argv []string) error {
+func (m *machine) Order(ctx context.Context, argv []string) error {
 	line := strings.Join(argv, " ")
 	m.calls = append(m.calls, line)
 	if says, ok := m.fails[line]; ok {
-		return failed(argv, says, errors.New("exit status 1"))
+		return tool.Failed(argv, says, errors.New("exit status 1"))
 	}
 	name := argv[len(argv)-1]
 	kernel := name
@@ -108,7 +109,7 @@ func (m *machine) order(ctx context.Context, argv []string) error {
 	return nil
 }
 
-func (m *machine) attach(ctx context.Context, argv, env []string, in, out, errs *os.File) error {
+func (m *machine) Attach(ctx context.Context, argv, env []string, in, out, errs *os.File) error {
 	m.calls = append(m.calls, strings.Join(argv, " "))
 	m.env = env
 	return m.attached
@@ -342,7 +343,7 @@ func TestStartOfNothing(t *testing.T) {
 // deaf does not do what it is told.
 type deaf struct{ *machine }
 
-func (d deaf) order(context.Context, []string) error { return nil }
+func (d deaf) Order(context.Context, []string) error { return nil }
 
 // A root that is a link is the one that it leads to.
 func TestStartThroughLink(t *testing.T) {
@@ -419,7 +420,7 @@ type lingering struct {
 	looks *int
 }
 
-func (l lingering) ask(ctx context.Context, argv []string) (string, error) {
+func (l lingering) Ask(ctx context.Context, argv []string) (string, error) {
 	if argv[0] == ps {
 		if *l.looks++; *l.looks < 3 {
 			// It is in a jail in it.
@@ -427,7 +428,7 @@ func (l lingering) ask(ctx context.Context, argv []string) (string, error) {
 		}
 		return "  0 /sbin/init\n", nil
 	}
-	return l.machine.ask(ctx, argv)
+	return l.machine.Ask(ctx, argv)
 }
 
 func TestStopCancelled(t *testing.T) {

@@ -70,7 +70,7 @@ func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) (err 
 			err = errors.Join(err, fmt.Errorf("cannot remove the jail of a command in %s: %w", c.Root, rerr))
 		}
 	}()
-	if err := r.programs.order(ctx, []string{jail, "-q", "-f", file, "-c", name}); err != nil {
+	if err := r.programs.Order(ctx, []string{jail, "-q", "-f", file, "-c", name}); err != nil {
 		return be.E(be.KindOf(err), "cannot run a command in %s: %w", c.Root, err)
 	}
 	if now, err = r.running(ctx); err != nil {
@@ -80,7 +80,7 @@ func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) (err 
 	if !ok {
 		return be.E(be.Other, "cannot run a command in %s: its jail is not there", c.Root)
 	}
-	return r.programs.attach(ctx, slices.Concat([]string{jexec, strconv.Itoa(j.jid)}, c.Argv), env, c.Stdin, c.Stdout, c.Stderr)
+	return r.programs.Attach(ctx, slices.Concat([]string{jexec, strconv.Itoa(j.jid)}, c.Argv), env, c.Stdin, c.Stdout, c.Stderr)
 }
 
 // environment checks the command, and returns what it gets.
@@ -165,7 +165,7 @@ func (r *Runtime) removeRun(ctx context.Context, name, file string) error {
 	if jids := within(now, name); jids != nil {
 		var orderErr error
 		if recorded {
-			orderErr = r.programs.order(ctx, []string{jail, "-q", "-f", file, "-r", name})
+			orderErr = r.programs.Order(ctx, []string{jail, "-q", "-f", file, "-r", name})
 		}
 		if gone, err := r.gone(ctx, name, jids); err != nil {
 			return err

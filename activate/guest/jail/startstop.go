@@ -22,7 +22,7 @@ func (r *Runtime) Start(ctx context.Context, g guest.Guest) error {
 	if e.Running {
 		return be.E(be.InUse, "the jail %s runs already", e.Name)
 	}
-	if err := r.programs.order(ctx, e.start); err != nil {
+	if err := r.programs.Order(ctx, e.start); err != nil {
 		return be.E(be.KindOf(err), "cannot start the jail %s: %w", e.Name, err)
 	}
 	// bastille and iocage end well whatever happened.
@@ -74,7 +74,7 @@ func (r *Runtime) Stop(ctx context.Context, g guest.Guest) error {
 		orderly, cancel = context.WithTimeout(ctx, r.stopTime)
 		defer cancel()
 	}
-	stopErr := r.programs.order(orderly, e.stop)
+	stopErr := r.programs.Order(orderly, e.stop)
 	if err := context.Cause(ctx); errors.Is(err, context.Canceled) {
 		return be.E(be.Other, "cannot stop the jail %s: %w", e.Name, err)
 	}
@@ -129,7 +129,7 @@ func (r *Runtime) gone(ctx context.Context, kernel string, jids []int) (bool, er
 // remove ends a jail with all in it, whatever its configuration (jail(8), -R),
 // and returns when nothing of it is left.
 func (r *Runtime) remove(ctx context.Context, kernel string, jids []int) error {
-	removeErr := r.programs.order(ctx, []string{jail, "-q", "-R", kernel})
+	removeErr := r.programs.Order(ctx, []string{jail, "-q", "-R", kernel})
 	for {
 		gone, err := r.gone(ctx, kernel, jids)
 		if gone {

@@ -2,14 +2,10 @@ package lxc
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"beadm/activate/guest/guesttest"
 )
@@ -23,10 +19,7 @@ lxc.net.0.type = empty
 lxc.apparmor.profile = unconfined
 %s`
 
-const idmap = `lxc.include = /usr/share/lxc/config/userns.conf
-lxc.idmap = u 0 1000000 65536
-lxc.idmap = g 0 1000000 65536
-`
+var idmap = fmt.Sprintf("lxc.include = /usr/share/lxc/config/userns.conf\nlxc.idmap = u 0 %[1]d 65536\nlxc.idmap = g 0 %[1]d 65536\n", guesttest.FirstID)
 
 func TestContract(t *testing.T) {
 	disk := guesttest.NewDisk(t, "../../../testdata/demo/cached.sh")
@@ -44,7 +37,7 @@ func TestContract(t *testing.T) {
 		}
 		t.Setenv("PATH", bin)
 		scene := newScene(t, disk, "ids", idmap)
-		scene.Own = shift
+		scene.Own = guesttest.Shift
 		guesttest.Run(t, scene)
 	})
 }
@@ -74,25 +67,6 @@ func newScene(t *testing.T, disk *guesttest.Disk, kind, more string) guesttest.S
 		}
 	})
 	return guesttest.Scene{Runtime: New(Config{Path: path, Dir: dir}), Guest: name, Root: root, Disk: disk}
-}
-
-// shift gives all of dir to the ids of idmap.
-func shift(t *testing.T, dir string) {
-	t.Helper()
-	check(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		st := info.Sys().(*syscall.Stat_t)
-		if err := os.Lchown(path, int(st.Uid)+1000000, int(st.Gid)+1000000); err != nil || d.Type()&fs.ModeSymlink != 0 {
-			return err
-		}
-		return unix.Chmod(path, st.Mode&0o7777)
-	}))
 }
 
 func check(t *testing.T, err error) {

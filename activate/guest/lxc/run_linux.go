@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -35,7 +34,7 @@ var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 // Run runs the command in a container of its own, which has of the guest's
 // configuration what confines it, and neither its network, its hooks nor what
-// it has mounted from the host. The command has no terminal.
+// it has mounted from the host. It keeps guest.Keeps, and has no terminal.
 func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) error {
 	if len(c.Argv) == 0 {
 		return be.E(be.Usage, "cannot run nothing in a root of %s", g.Name)
@@ -55,28 +54,25 @@ func (r *Runtime) run(ctx context.Context, g guest.Guest, c guest.Command) error
 	if err != nil {
 		return err
 	}
-	defer removeWork(work)
-	// What is mounted from here, a guest with ids of its own mounts by itself.
-	if err := os.Chmod(work, 0o711); err != nil {
-		return err
-	}
+	// LXC's own path has to be within reach, too. It knows a container by it, and
+	// it is no other call's.
+	own := filepath.Join(reach, filepath.Base(work))
+	defer removeWork(work, own)
 	config, log := filepath.Join(work, "config"), filepath.Join(work, "log")
-	text, err := r.confined(ctx, owner, g, c.Root, work)
+	text, resolver, err := r.confined(ctx, owner, c.Root)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
-	args := []string{"-F", "-P", work, "--name=" + g.Name, "-f", config, "-q", "-o", log, "-l", "NOTICE", "--", "/bin/sh", "-c", script, "sh"}
+	args := []string{"-F", "-P", own, "--name=" + g.Name, "-f", config, "-q", "-o", log, "-l", "NOTICE", "--", "/bin/sh", "-c", script, "sh"}
 	args = append(append(args, environment...), c.Env...)
 	args = append(append(args, "--"), c.Argv...)
 	cmd := exec.CommandContext(ctx, "lxc-start", args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	// The guest's root could open again, for writing, a file that it is handed
-	// as a descriptor, and push characters into a terminal. It gets pipes.
-	cmd.Stdout, cmd.Stderr = relay(c.Stdout), relay(c.Stderr)
-	input, err := feed(cmd, c.Stdin)
+	cmd.Stdout, cmd.Stderr = guest.Relay(c.Stdout), guest.Relay(c.Stderr)
+	input, err := guest.Feed(cmd, c.Stdin)
 	if err != nil {
 		return err
 	}
@@ -90,13 +86,13 @@ func (r *Runtime) run(ctx context.Context, g guest.Guest, c guest.Command) error
 	cmd.Cancel = func() error {
 		killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTime)
 		defer cancel()
-		if _, err := r.ask(killing, "lxc-stop", "-P", work, "--name="+g.Name, "-k"); err != nil {
+		if _, err := r.ask(killing, "lxc-stop", "-P", own, "--name="+g.Name, "-k"); err != nil {
 			return cmd.Process.Kill()
 		}
 		return nil
 	}
 	cmd.WaitDelay = killTime
-	err = cmd.Start()
+	err = guest.StartScoped(cmd, func() error { return within(c.Root, own, resolver) })
 	ours.Close()
 	if err != nil {
 		input()
@@ -122,15 +118,14 @@ func (r *Runtime) run(ctx context.Context, g guest.Guest, c guest.Command) error
 }
 
 // confined is the configuration of the container that a command runs in.
-func (r *Runtime) confined(ctx context.Context, owner container, g guest.Guest, root, work string) (string, error) {
-	// LXC follows no link at the end of the path.
-	root = filepath.Clean(root)
-	if !filepath.IsAbs(root) || strings.ContainsAny(owner.config+root+work, "\n\r\x00") {
-		return "", be.E(be.Usage, "cannot run anything in %q", root)
+// The bytes are those of a resolv.conf that within makes.
+func (r *Runtime) confined(ctx context.Context, owner container, root string) (text string, resolver []byte, err error) {
+	if !filepath.IsAbs(root) || strings.ContainsAny(owner.config, "\n\r\x00") {
+		return "", nil, be.E(be.Usage, "cannot run anything in %q", root)
 	}
 	lines := []string{
 		"lxc.include = " + owner.config,
-		"lxc.rootfs.path = dir:" + root,
+		"lxc.rootfs.path = dir:" + filepath.Join(reach, "root"),
 		"lxc.hook =",
 		"lxc.mount.entry =",
 		"lxc.mount.fstab = /dev/null",
@@ -148,34 +143,88 @@ func (r *Runtime) confined(ctx context.Context, owner container, g guest.Guest, 
 		"lxc.net =",
 		"lxc.net.0.type = none",
 	}
-	// It is in the host's network, and must not change that.
+	lines = append(lines, procEntries()...)
 	caps, err := r.capabilities(ctx, owner)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	lines = append(lines, caps...)
-	name, err := resolver(root, work)
+	resolver, name, err := resolverOf(root)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if name != "" {
-		lines = append(lines, fmt.Sprintf("lxc.mount.entry = %s %s none bind,ro,optional,create=file 0 0", filepath.Join(work, "resolv.conf"), name))
+		lines = append(lines, fmt.Sprintf("lxc.mount.entry = %s %s none bind,ro,optional,create=file 0 0", filepath.Join(reach, "resolv.conf"), name))
 	}
-	return strings.Join(lines, "\n") + "\n", nil
+	return strings.Join(lines, "\n") + "\n", resolver, nil
 }
 
-// overNetwork are the capabilities over the network that a command loses.
-var overNetwork = []string{"net_admin", "net_raw"}
+// reach is where a command's root is mounted for LXC alone: one with ids of its own
+// goes there by itself, as nobody on this host, and what it is mounted on is
+// root's.
+const reach = "/run/beadm-lxc"
 
-// capabilities are the lines that take overNetwork from what the guest has.
-// LXC takes either a list to keep or one to drop.
+// within makes, in a mount name space of this thread's own, root and a copy of how
+// the host finds names come into reach.
+func within(root, own string, resolver []byte) error {
+	// It stays, empty: others may be about to mount on it.
+	if err := os.Mkdir(reach, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	at := filepath.Join(reach, "root")
+	// None without those before it: what is mounted here must not get out.
+	for _, do := range []func() error{
+		func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, "") },
+		func() error {
+			return unix.Mount("tmpfs", reach, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=711,size=1m")
+		},
+		func() error { return unix.Mkdir(own, 0o711) },
+		func() error { return unix.Mkdir(at, 0o700) },
+		func() error {
+			return unix.Mount(fmt.Sprintf("/proc/thread-self/fd/%d", dir), at, "", unix.MS_BIND|unix.MS_REC, "")
+		},
+		func() error { return os.WriteFile(filepath.Join(reach, "resolv.conf"), resolver, 0o644) },
+		func() error { return os.Chmod(filepath.Join(reach, "resolv.conf"), 0o644) },
+	} {
+		if err := do(); err != nil {
+			return fmt.Errorf("cannot mount %s for LXC: %w", root, err)
+		}
+	}
+	return nil
+}
+
+// capabilities are the lines that leave, of what the guest has, guest.Keeps. LXC
+// takes either a list to keep or one to drop.
 func (r *Runtime) capabilities(ctx context.Context, owner container) ([]string, error) {
 	keeps, err := keepsCapabilities(owner.config, 0)
 	if err != nil {
 		return nil, err
 	}
 	if !keeps {
-		return []string{"lxc.cap.drop = " + strings.Join(overNetwork, " ")}, nil
+		// By number: LXC does not know the names of all that the kernel has.
+		data, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+		if err != nil {
+			return nil, err
+		}
+		last, err := strconv.Atoi(strings.TrimSpace(string(data)))
+		if err != nil {
+			return nil, err
+		}
+		line := "lxc.cap.drop ="
+		for n := range last + 1 {
+			if !slices.ContainsFunc(guest.Keeps, func(c guest.Capability) bool { return c.Number == n }) {
+				line += " " + strconv.Itoa(n)
+			}
+		}
+		return []string{line}, nil
 	}
 	said, err := r.ask(ctx, "lxc-info", "-P", owner.path, "--name="+filepath.Base(filepath.Dir(owner.config)), "-c", "lxc.cap.keep")
 	if err != nil {
@@ -184,7 +233,8 @@ func (r *Runtime) capabilities(ctx context.Context, owner container) ([]string, 
 	_, list, _ := strings.Cut(said, "=")
 	lines := []string{"lxc.cap.keep ="}
 	for _, word := range strings.Fields(list) {
-		if !slices.Contains(overNetwork, strings.TrimPrefix(word, "cap_")) {
+		name := strings.TrimPrefix(word, "cap_")
+		if slices.ContainsFunc(guest.Keeps, func(c guest.Capability) bool { return c.Name == name || strconv.Itoa(c.Number) == name }) {
 			lines = append(lines, "lxc.cap.keep = "+word)
 		}
 	}
@@ -192,6 +242,27 @@ func (r *Runtime) capabilities(ctx context.Context, owner container) ([]string, 
 		lines = append(lines, "lxc.cap.keep = none")
 	}
 	return lines, nil
+}
+
+// ofHost are files of /proc that are the whole host's. What a privileged guest's
+// root may write there, or read, a command may not.
+var (
+	readOnly = []string{"acpi", "apm", "asound", "bus", "fs", "irq", "scsi", "sys/net"}
+	hidden   = []string{"kallsyms", "kcore", "keys", "kmsg", "latency_stats", "mtrr", "sysrq-trigger", "timer_list"}
+)
+
+func procEntries() (lines []string) {
+	for _, name := range readOnly {
+		if _, err := os.Stat("/proc/" + name); err == nil {
+			lines = append(lines, fmt.Sprintf("lxc.mount.entry = /proc/%s proc/%s none bind,ro 0 0", name, name))
+		}
+	}
+	for _, name := range hidden {
+		if _, err := os.Stat("/proc/" + name); err == nil {
+			lines = append(lines, fmt.Sprintf("lxc.mount.entry = /dev/null proc/%s none bind,ro 0 0", name))
+		}
+	}
+	return lines
 }
 
 // keepsCapabilities says whether a configuration, or one that it includes, has
@@ -235,60 +306,27 @@ func keepsCapabilities(path string, depth int) (bool, error) {
 	return false, nil
 }
 
-// resolver copies how the host finds names into work, and returns where in the
-// root it is to be seen; empty: nowhere. It is a copy because the guest's root
-// may be able to write to what is mounted.
-func resolver(root, work string) (string, error) {
-	data, err := os.ReadFile("/etc/resolv.conf")
+// resolverOf is how the host finds names, and where in the root it is to be seen;
+// empty: nowhere. It is a copy because the guest's root may be able to write to
+// what is mounted.
+func resolverOf(root string) (data []byte, name string, err error) {
+	data, err = os.ReadFile("/etc/resolv.conf")
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	in, err := rooted.Open(root)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	defer in.Close()
-	name, err := in.Resolve("/etc/resolv.conf")
-	if err != nil || name == "/" || strings.ContainsAny(name+work, " \t\n\r\\") {
-		return "", nil
+	name, err = in.Resolve("/etc/resolv.conf")
+	if err != nil || name == "/" || strings.ContainsAny(name, " \t\n\r\\") {
+		return nil, "", nil
 	}
-	file := filepath.Join(work, "resolv.conf")
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		return "", err
-	}
-	return strings.TrimPrefix(name, "/"), os.Chmod(file, 0o644)
-}
-
-// relay hides from exec what f is, so that it makes a pipe.
-func relay(f *os.File) io.Writer {
-	if f == nil {
-		return nil
-	}
-	return struct{ io.Writer }{f}
-}
-
-// feed gives the command in through a pipe; a terminal is not read. The
-// returned function ends that; a read of in that waits is left to itself.
-func feed(cmd *exec.Cmd, in *os.File) (func(), error) {
-	if in == nil {
-		return func() {}, nil
-	}
-	if _, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS); err == nil {
-		return func() {}, nil
-	}
-	theirs, ours, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stdin = theirs
-	go func() {
-		_, _ = io.Copy(ours, in)
-		ours.Close()
-	}()
-	return func() { theirs.Close(); ours.Close() }, nil
+	return data, strings.TrimPrefix(name, "/"), nil
 }
 
 // statusOf is the exit status that script wrote. Someone of the guest may still
@@ -318,8 +356,8 @@ func exitError(code int) error {
 
 // removeWork takes away what a call left, also where LXC keeps a lock for each
 // directory of containers that it ever saw.
-func removeWork(work string) {
-	_ = os.RemoveAll(filepath.Join(lockDir, work))
+func removeWork(work, own string) {
+	_ = os.RemoveAll(filepath.Join(lockDir, own))
 	for range 5 {
 		if os.RemoveAll(work) == nil {
 			return

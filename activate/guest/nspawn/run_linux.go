@@ -201,16 +201,22 @@ func (r *Runtime) Health(ctx context.Context, g guest.Guest) (guest.Health, erro
 	return probe.Systemd(ctx, p.leader)
 }
 
-// Run runs the command as process 2 of a machine of its own on that root.
+// Run runs the command in a machine of its own on that root, with no more than
+// guest.Keeps of what systemd-nspawn leaves one. Process 1 is the guest's shell:
+// that of --as-pid2 is systemd-nspawn, and whoever opens /proc/1/exe has the
+// host's.
 func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) error {
 	p, _, err := r.process(g)
 	if err != nil {
 		return err
 	}
+	if len(c.Argv) == 0 {
+		return be.E(be.Usage, "cannot run nothing in a root of %s", g.Name)
+	}
 	if err := runnable(c.Root); err != nil {
 		return err
 	}
-	args := []string{"--quiet", "--as-pid2", "--register=no", "--keep-unit", "--settings=no", "--link-journal=no",
+	args := []string{"--quiet", "--register=no", "--keep-unit", "--settings=no", "--link-journal=no", "--drop-capability=" + strings.Join(drops, ","),
 		"--timezone=off", "--resolv-conf=bind-host", "--machine=" + strings.TrimRight(g.Name[:min(len(g.Name), 48)], ".-") + "-beadm", "--directory=" + c.Root}
 	if shift, owns := uidShift(p.leader, c.Root); shift != 0 {
 		ownership := "off"
@@ -222,19 +228,36 @@ func (r *Runtime) Run(ctx context.Context, g guest.Guest, c guest.Command) error
 	for _, e := range c.Env {
 		args = append(args, "--setenv="+e)
 	}
-	if !isTerminal(c.Stdin) || !isTerminal(c.Stdout) {
+	pipe := !isTerminal(c.Stdin) || !isTerminal(c.Stdout)
+	if pipe {
 		args = append(args, "--console=pipe")
 	}
-	cmd := exec.CommandContext(ctx, "systemd-nspawn", append(append(args, "--"), c.Argv...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
+	cmd := exec.CommandContext(ctx, "systemd-nspawn", append(append(args, "--", "/bin/sh", "-c", `"$@"; exit $?`, "sh"), c.Argv...)...)
+	if pipe {
+		cmd.Stdout, cmd.Stderr = guest.Relay(c.Stdout), guest.Relay(c.Stderr)
+		done, err := guest.Feed(cmd, c.Stdin)
+		if err != nil {
+			return err
+		}
+		defer done()
+	} else {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
+	}
 	// It ends what it runs; killed, it could not.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
-	if err := cmd.Run(); err != nil {
+	if err = guest.StartScoped(cmd, nil); err == nil {
+		err = cmd.Wait()
+	}
+	if err != nil {
 		return fmt.Errorf("in a root of %s: %w", g.Name, err)
 	}
 	return nil
 }
+
+// drops are what systemd-nspawn(1) leaves a machine and guest.Keeps does not.
+var drops = []string{"CAP_AUDIT_CONTROL", "CAP_DAC_READ_SEARCH", "CAP_IPC_OWNER", "CAP_LEASE", "CAP_MKNOD", "CAP_NET_ADMIN", "CAP_NET_BROADCAST",
+	"CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_PTRACE", "CAP_SYS_TTY_CONFIG"}
 
 func isTerminal(f *os.File) bool {
 	if f == nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -70,7 +71,7 @@ func ListText(w io.Writer, list []activate.Listed) error {
 		if l.Incomplete {
 			active = "!"
 		}
-		rows = append(rows, []string{l.Name, active, dash(l.Mountpoint), Size(l.Space), dash(l.Policy), l.Created.Local().Format("2006-01-02 15:04")})
+		rows = append(rows, []string{l.Name, active, dash(l.Mountpoint), space(l), dash(l.Policy), l.Created.Local().Format("2006-01-02 15:04")})
 	}
 	return table(w, rows)
 }
@@ -98,6 +99,33 @@ func table(w io.Writer, rows [][]string) error {
 	return nil
 }
 
+// space is what one holds, or a dash where nobody knows.
+func space(l activate.Listed) string {
+	if l.Space < 0 {
+		return "-"
+	}
+	return Size(l.Space)
+}
+
+// Frees is what comes back, as one says it after "frees".
+func Frees(f be.Frees) string {
+	switch {
+	case f.AtLeast && f.Bytes == 0:
+		return "an amount that is not known"
+	case f.AtLeast:
+		return "at least " + Size(f.Bytes)
+	}
+	return Size(f.Bytes)
+}
+
+// Freed is the sentence after it is gone.
+func Freed(f be.Frees) string {
+	if f.AtLeast && f.Bytes == 0 {
+		return "how much comes back is not known"
+	}
+	return Frees(f) + " comes back"
+}
+
 func dash(s string) string {
 	if s == "" {
 		return "-"
@@ -113,9 +141,13 @@ func ListFields(w io.Writer, list []activate.Listed, dialect string) error {
 		var err error
 		switch dialect {
 		case "illumos":
-			_, err = fmt.Fprintf(w, "%s;%s;%s;%s;%d;%s;%d\n", l.Name, l.UUID, flags(l), l.Mountpoint, l.Space, l.Policy, l.Created.Unix())
+			bytes := ""
+			if l.Space >= 0 {
+				bytes = strconv.FormatInt(l.Space, 10)
+			}
+			_, err = fmt.Fprintf(w, "%s;%s;%s;%s;%s;%s;%d\n", l.Name, l.UUID, flags(l), l.Mountpoint, bytes, l.Policy, l.Created.Unix())
 		case "bectl":
-			_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Name, dash(flags(l)), dash(l.Mountpoint), Size(l.Space), l.Created.Local().Format("2006-01-02 15:04"))
+			_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Name, dash(flags(l)), dash(l.Mountpoint), space(l), l.Created.Local().Format("2006-01-02 15:04"))
 		default:
 			err = be.E(be.Usage, "there is no dialect %q: give illumos or bectl", dialect)
 		}
@@ -143,7 +175,7 @@ type Listed struct {
 	Origin      string    `json:"origin"`
 	Description string    `json:"description"`
 	Policy      string    `json:"policy"`
-	Space       int64     `json:"space_bytes"`
+	Space       *int64    `json:"space_bytes,omitempty"` // missing where it is not known
 	Created     time.Time `json:"created"`
 }
 
@@ -151,9 +183,13 @@ type Listed struct {
 func ListJSON(w io.Writer, list []activate.Listed) error {
 	out := []Listed{}
 	for _, l := range list {
+		var bytes *int64
+		if l.Space >= 0 {
+			bytes = &l.Space
+		}
 		out = append(out, Listed{
 			l.Name, string(l.UUID), l.Running, l.Deflt, l.Next, l.Trial, l.Once, l.Good, l.Incomplete, l.ReadOnly,
-			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, l.Space, l.Created.UTC(),
+			l.Mountpoint, l.Location, l.Origin, l.Description, l.Policy, bytes, l.Created.UTC(),
 		})
 	}
 	return JSON(w, out)

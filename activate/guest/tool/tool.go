@@ -1,4 +1,7 @@
-package jail
+// Package tool runs the host's own programs for a guest.Runtime that is made of
+// them. What they print may be a guest's: it is bounded, and in an error made
+// fit to be shown.
+package tool
 
 import (
 	"bytes"
@@ -15,30 +18,18 @@ import (
 	"beadm/be"
 )
 
-// Programs of the host, by path: what is looked up in PATH may be anybody's.
-const (
-	jail     = "/usr/sbin/jail"
-	jls      = "/usr/sbin/jls"
-	jexec    = "/usr/sbin/jexec"
-	sysrc    = "/usr/sbin/sysrc"
-	ps       = "/bin/ps"
-	zfs      = "/sbin/zfs"
-	bastille = "/usr/local/bin/bastille"
-	iocage   = "/usr/local/bin/iocage"
-)
-
-// Environ is what service(8) leaves to a program: a jail's services are started
-// with no more. No LANG and LC_* is the C locale.
-var environ = []string{"HOME=/", "PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"}
-
-// programs is how programs of the host are run.
-type programs interface {
-	// ask returns what a program prints.
-	ask(ctx context.Context, argv []string) (string, error)
-	// order has a program do something that may leave daemons behind.
-	order(ctx context.Context, argv []string) error
-	// attach runs a program on given files.
-	attach(ctx context.Context, argv, env []string, in, out, err *os.File) error
+// Programs is how programs of the host are run. They are named by their full
+// path: what is looked up in PATH may be anybody's. None gets the terminal. An
+// error is of kind be.NoStore if the program is not there, and has an
+// exec.ExitError in its chain if it ran and failed.
+type Programs interface {
+	// Ask returns what a program prints.
+	Ask(ctx context.Context, argv []string) (string, error)
+	// Order has a program do something that may leave daemons behind.
+	Order(ctx context.Context, argv []string) error
+	// Attach runs a program on given files, nil for none, with env alone as its
+	// environment.
+	Attach(ctx context.Context, argv, env []string, in, out, err *os.File) error
 }
 
 // toolError is a program that failed, with its own words.
@@ -69,7 +60,8 @@ func printable(s string) string {
 	}, s)
 }
 
-func failed(argv []string, words string, err error) error {
+// Failed is the error of a program that said words and ended with err.
+func Failed(argv []string, words string, err error) error {
 	tool := &toolError{argv, words, err}
 	if errors.Is(err, os.ErrNotExist) {
 		return be.E(be.NoStore, "%w", tool)
@@ -77,14 +69,16 @@ func failed(argv []string, words string, err error) error {
 	return tool
 }
 
-type host struct{}
+// Host runs them on this host. Env is all the environment of those that are
+// asked and ordered.
+type Host struct{ Env []string }
 
 // endTime is what a program has to end in once it was told to.
 const endTime = 5 * time.Second
 
 func command(ctx context.Context, argv, env []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = env
+	cmd.Env = append([]string{}, env...) // none is the whole of this one's
 	// No program of a guest gets the terminal, to type on it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -106,20 +100,20 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
-func (host) ask(ctx context.Context, argv []string) (string, error) {
-	cmd := command(ctx, argv, environ)
+func (h Host) Ask(ctx context.Context, argv []string) (string, error) {
+	cmd := command(ctx, argv, h.Env)
 	var out, words limited
 	cmd.Stdout, cmd.Stderr = &out, &words
 	if err := cmd.Run(); err != nil {
-		return out.text.String(), failed(argv, words.text.String(), err)
+		return out.text.String(), Failed(argv, words.text.String(), err)
 	}
 	return out.text.String(), nil
 }
 
-// order has the program write to a file without a name, as rc.d/jail does, not
+// Order has the program write to a file without a name, not
 // to a pipe: daemons keep it, and would end when they write to it later.
-func (host) order(ctx context.Context, argv []string) error {
-	words, err := os.CreateTemp("", "beadm-jail-")
+func (h Host) Order(ctx context.Context, argv []string) error {
+	words, err := os.CreateTemp("", "beadm-tool-")
 	if err != nil {
 		return fmt.Errorf("cannot run %s: %w", argv[0], err)
 	}
@@ -127,7 +121,7 @@ func (host) order(ctx context.Context, argv []string) error {
 	if err := os.Remove(words.Name()); err != nil {
 		return fmt.Errorf("cannot run %s: %w", argv[0], err)
 	}
-	cmd := command(ctx, argv, environ)
+	cmd := command(ctx, argv, h.Env)
 	cmd.Stdout, cmd.Stderr = words, words
 	if err := cmd.Run(); err != nil {
 		text := make([]byte, 4096)
@@ -135,12 +129,12 @@ func (host) order(ctx context.Context, argv []string) error {
 		if rerr != nil && rerr != io.EOF {
 			n = 0
 		}
-		return failed(argv, string(text[:n]), err)
+		return Failed(argv, string(text[:n]), err)
 	}
 	return nil
 }
 
-func (host) attach(ctx context.Context, argv, env []string, in, out, errs *os.File) error {
+func (Host) Attach(ctx context.Context, argv, env []string, in, out, errs *os.File) error {
 	cmd := command(ctx, argv, env)
 	// A nil *os.File in them would be no nil interface.
 	if in != nil {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package jail
+package tool
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -19,26 +18,26 @@ func sh(script string) []string { return []string{"/bin/sh", "-c", script} }
 
 func TestAsk(t *testing.T) {
 	t.Setenv("BEADM_TEST_SECRET", "x")
-	out, err := host{}.ask(t.Context(), sh("echo a; echo b >&2; env"))
+	out, err := Host{}.Ask(t.Context(), sh("echo a; echo b >&2; env"))
 	if err != nil || !strings.HasPrefix(out, "a\n") || strings.Contains(out, "BEADM_TEST_SECRET") {
 		t.Errorf("it says %q, %v", out, err)
 	}
-	_, err = host{}.ask(t.Context(), sh("printf 'no\\033 such\\n thing' >&2; exit 4"))
+	_, err = Host{}.Ask(t.Context(), sh("printf 'no\\033 such\\n thing' >&2; exit 4"))
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 4 || !strings.HasSuffix(err.Error(), ": no? such thing") {
 		t.Errorf("a failure: %v", err)
 	}
-	if _, err = (host{}).ask(t.Context(), []string{"/nonexistent/jls"}); be.KindOf(err) != be.NoStore {
+	if _, err = (Host{}).Ask(t.Context(), []string{"/nonexistent/tool"}); be.KindOf(err) != be.NoStore {
 		t.Errorf("no program: %v", err)
 	}
-	if _, err = (host{}).ask(t.Context(), sh("yes")); err == nil {
+	if _, err = (Host{}).Ask(t.Context(), sh("yes")); err == nil {
 		t.Error("an answer without end is taken")
 	}
 }
 
 // No program gets the terminal of this one: it leads a session of its own.
 func TestSession(t *testing.T) {
-	out, err := host{}.ask(t.Context(), sh(`ps -o sid= -p $$; echo $$`))
+	out, err := Host{}.Ask(t.Context(), sh(`ps -o sid= -p $$; echo $$`))
 	if f := strings.Fields(out); err != nil || len(f) != 2 || f[0] != f[1] {
 		t.Errorf("session and process are %q, %v", out, err)
 	}
@@ -52,7 +51,7 @@ func TestOrderLeavesDaemons(t *testing.T) {
 		t.Fatal(err)
 	}
 	wrote := filepath.Join(dir, "wrote")
-	if err := (host{}).order(t.Context(), sh("(read x <"+pipe+"; echo late && echo ok >"+wrote+".new; mv "+wrote+".new "+wrote+"; echo x >"+pipe+") & exit 0")); err != nil {
+	if err := (Host{}).Order(t.Context(), sh("(read x <"+pipe+"; echo late && echo ok >"+wrote+".new; mv "+wrote+".new "+wrote+"; echo x >"+pipe+") & exit 0")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(pipe, []byte("go\n"), 0); err != nil {
@@ -67,13 +66,13 @@ func TestOrderLeavesDaemons(t *testing.T) {
 }
 
 func TestOrderFails(t *testing.T) {
-	err := host{}.order(t.Context(), sh("echo one; echo two >&2; exit 1"))
+	err := Host{}.Order(t.Context(), sh("echo one; echo two >&2; exit 1"))
 	if err == nil || !strings.HasSuffix(err.Error(), ": one two") {
 		t.Errorf("it says %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := (host{}).order(ctx, sh("exit 0")); !errors.Is(err, context.Canceled) {
+	if err := (Host{}).Order(ctx, sh("exit 0")); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -93,7 +92,7 @@ func TestAttach(t *testing.T) {
 		return f
 	}
 	in, out, errs := open("in", "hello\n"), open("out", ""), open("err", "")
-	err := host{}.attach(t.Context(), sh(`read x; echo "$x $A"; echo bad >&2; exit 7`), []string{"A=b"}, in, out, errs)
+	err := Host{}.Attach(t.Context(), sh(`read x; echo "$x $A"; echo bad >&2; exit 7`), []string{"A=b"}, in, out, errs)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 7 {
 		t.Errorf("it says %v", err)
@@ -103,40 +102,7 @@ func TestAttach(t *testing.T) {
 			t.Errorf("%s holds %q, not %q, %v", f.Name(), text, want, err)
 		}
 	}
-	if err := (host{}).attach(t.Context(), sh("read x"), nil, nil, nil, nil); err == nil {
+	if err := (Host{}).Attach(t.Context(), sh("read x"), nil, nil, nil, nil); err == nil {
 		t.Error("there is something to read")
-	}
-}
-
-func TestGlob(t *testing.T) {
-	dir := t.TempDir()
-	for _, name := range []string{"etc/jail.conf", "etc/jail.b.conf", "etc/jail.a.conf", "etc/.jail.conf", "etc/d/1/x", "etc/d/2/x", "etc/d/.3/x", "etc/d/file"} {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for pattern, want := range map[string][]string{
-		"/etc/jail.*.conf":    {"/etc/jail.a.conf", "/etc/jail.b.conf"},
-		"/etc/jail[.]conf":    {"/etc/jail.conf"},
-		"/etc/*.conf":         {"/etc/jail.a.conf", "/etc/jail.b.conf", "/etc/jail.conf"},
-		"/etc/.*.conf":        {"/etc/.jail.conf"},
-		"/etc/d/*/x":          {"/etc/d/1/x", "/etc/d/2/x"},
-		"/etc/d/[!1]/x":       {"/etc/d/2/x"},
-		"/nowhere/*.conf":     nil,
-		"/etc/jail.conf/*":    nil,
-		"/etc/jail.?.conf/*x": nil,
-	} {
-		if got, err := hostFiles(dir).glob(pattern); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%s finds %q, not %q, %v", pattern, got, want, err)
-		}
-	}
-	for _, pattern := range []string{"/etc/[a", `/etc/\*`} {
-		if got, err := hostFiles(dir).glob(pattern); err == nil {
-			t.Errorf("%s finds %q", pattern, got)
-		}
 	}
 }

@@ -1,0 +1,82 @@
+//go:build linux && bench
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"beadm/activate"
+)
+
+// TestBenchGuests measures for how long a guest is down while it is switched,
+// beside its own restart, and how long twenty are made ready while they run.
+func TestBenchGuests(t *testing.T) {
+	file := benchFile(t)
+	h := newGuests(t, "gm", 20)
+	h.up()
+	h.run("guest", "init", "gm*")
+	h.run("share", "-g", "gm*", "init", "--stop-all")
+	h.up()
+
+	n := 0
+	be := func() string { return fmt.Sprintf("new%d", n) }
+	ready := measured{
+		Name: "create, and activate until the first of 20 guests is stopped: snapshots, pre-sync and trials of all", Pairs: 3, BoundSeconds: 5,
+		Baseline: "20 times btrfs subvolume snapshot, then sync -f", BoundRatio: 100,
+	}
+	ready.pairs(func() { n++ }, func() time.Duration {
+		return took(func() {
+			for _, name := range h.names {
+				sh(t, "btrfs", "-q", "subvolume", "snapshot", h.root(name)+"/.", filepath.Join(h.dir, ".template", name+be()))
+			}
+			sh(t, "sync", "-f", h.dir)
+		})
+	}, func() time.Duration {
+		leaders := map[int]bool{}
+		for _, g := range h.list() {
+			leaders[g.Leader] = true
+		}
+		began := time.Now()
+		h.run("-g", "gm*", "create", be())
+		cmd := h.command("activate", "-g", "gm*", be(), "--parallel", "4")
+		check(t, cmd.Start())
+		for gone := false; !gone; time.Sleep(5 * time.Millisecond) {
+			for pid := range leaders {
+				gone = gone || unix.Kill(pid, 0) == unix.ESRCH
+			}
+		}
+		d := time.Since(began)
+		check(t, cmd.Wait())
+		h.up()
+		return d
+	})
+
+	down := measured{
+		Name: "down, activate of one guest after the other", Pairs: 19, BoundAdded: 0.3,
+		Baseline: "the guest is stopped, started, and waited for until its services run", BoundRatio: 2,
+	}
+	n++
+	h.run("-g", "gm*", "create", be())
+	next := -1
+	down.pairs(func() { next++ }, func() time.Duration {
+		g := h.guest(h.names[next])
+		return took(func() {
+			check(t, h.nspawn.Stop(context.Background(), g))
+			check(t, h.nspawn.Start(context.Background(), g))
+			h.healthy(g.Name)
+		})
+	}, func() time.Duration {
+		s := h.switched(0, "activate", "-g", h.names[next], be())[h.names[next]]
+		if s.Outcome != activate.Confirmed {
+			t.Fatalf("%+v", s)
+		}
+		return time.Duration(s.Seconds * float64(time.Second))
+	})
+	addTo(t, file, ready, down)
+}

@@ -1,0 +1,61 @@
+//go:build linux && vm
+
+package vmtest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The contract suite of Store on real LVM: the package's own test binary, run in
+// guests, in two halves side by side. Short as that on OpenZFS is.
+func TestVMLVMStoreContract(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "lvm.test")
+	cmd := exec.Command("go", "test", "-c", "-o", binary, "beadm/be/lvm")
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build the suite: %v: %s", err, out)
+	}
+	limit, flags := 20*time.Minute, "-test.v -test.short"
+	if os.Getenv("BEADM_LONG") != "" {
+		limit, flags = 60*time.Minute, "-test.v"
+	}
+	const trouble = "Cuts|Failures|Cancelled"
+	for _, half := range []struct {
+		name, tests string
+		least       int
+		before      string
+	}{
+		// As at the earliest moment of a boot, and faster.
+		{"what is cut or fails, without udev", "-test.run 'TestContract/(" + trouble + ")'", 14,
+			"systemctl stop systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd.service; test ! -e /run/udev/control"},
+		{"all other", "-test.skip 'TestContract/(" + trouble + ")'", 20, "udevadm settle"},
+	} {
+		t.Run(half.name, func(t *testing.T) {
+			t.Parallel()
+			v := NewDisk(t, Btrfs).Start(Options{Memory: 1536, Payload: map[string]string{"/root/lvm.test": binary}})
+			v.Install()
+			v.Must(time.Minute, "modprobe dm_thin_pool && modprobe loop && "+half.before)
+			out, code := v.Run(limit, "cd /root && TMPDIR=/dev/shm BEADM_LVM_VG=scratch-vg ./lvm.test "+flags+" "+half.tests)
+			if code != 0 || !strings.Contains(out, "PASS") {
+				t.Errorf("ended with %d:\n%s", code, lastLines(out, 150))
+			}
+			ran := 0
+			for line := range strings.Lines(out) {
+				if strings.HasPrefix(strings.TrimSpace(line), "--- ") {
+					t.Log(strings.TrimRight(line, "\n"))
+					if strings.Contains(line, "--- PASS") {
+						ran++
+					}
+				}
+			}
+			if ran < half.least || strings.Contains(out, "NOT RUN") {
+				t.Errorf("the suite did not really run: %d passed", ran)
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package lvm
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"beadm/be"
 )
@@ -30,28 +31,23 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (report b
 	if err := notMounted(v, "it"); err != nil {
 		return report, err
 	}
-	snapshots := t.snapshots(v.tag(tagUUID))
+	snapshots, origin := t.goWith(v, nil)
 	for _, sn := range snapshots {
 		if err := notMounted(sn, "its snapshot "+sn.tag(tagSnap)); err != nil {
 			return report, err
 		}
 	}
-	held := s.held(ctx, t)
 	report.Removes = append(report.Removes, v.path())
-	report.Frees = held[v.thinID]
-	// What they share with each other alone comes back too.
-	report.AtLeast = held == nil || len(snapshots) > 0 || v.originUUID != ""
 	for _, sn := range snapshots {
 		report.Removes = append(report.Removes, name+"@"+sn.tag(tagSnap))
-		report.Frees += held[sn.thinID]
 	}
-	origin := t.find(func(o *volume) bool {
-		return v.originUUID != "" && o.uuid == v.originUUID && o.isAuto() && o.tag(tagOf) != v.tag(tagUUID) && !t.hasClones(o, v)
-	})
+	gone := append(slices.Clone(snapshots), v)
 	if origin != nil {
 		report.Removes = append(report.Removes, s.originOf(t, v))
-		report.Frees += held[origin.thinID]
+		gone = append(gone, origin)
 	}
+	frees := s.frees(s.sharing(ctx, t), gone)
+	report.Frees, report.AtLeast = frees.Bytes, frees.AtLeast
 	if dryRun {
 		return report, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -124,25 +125,59 @@ func withConfig(argv []string, settings string) []string {
 
 // output runs a program that only reads, or that change leads.
 func (s *Store) output(ctx context.Context, argv ...string) (string, error) {
+	var out bytes.Buffer
+	cmd, words := s.command(ctx, argv)
+	cmd.Stdout = &out
+	err := cmd.Run()
+	return out.String(), failed(ctx, argv, words, err)
+}
+
+// read runs a program that only reads and hands what it writes to f, which reads
+// until the end.
+func (s *Store) read(ctx context.Context, f func(io.Reader) error, argv ...string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd, words := s.command(ctx, argv)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return failed(ctx, argv, words, err)
+	}
+	readErr := f(out)
+	if readErr != nil {
+		cancel() // it may still want to write
+	}
+	if err := cmd.Wait(); err != nil && (readErr == nil || words.Len() > 0) {
+		return failed(ctx, argv, words, err)
+	}
+	return readErr
+}
+
+// command is a program in the C locale, and its words.
+func (s *Store) command(ctx context.Context, argv []string) (*exec.Cmd, *bytes.Buffer) {
 	s.debugf("%s", strings.Join(argv, " "))
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "LVM_SUPPRESS_FD_WARNINGS=1")
 	// Asked to stop first: LVM ends what it began with the metadata.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 30 * time.Second
-	var out, words bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &words
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		var lost *exec.Error
-		if errors.As(err, &lost) {
-			return "", err
-		}
-		return "", &toolError{strings.Join(argv, " "), words.String(), err}
+	words := new(bytes.Buffer)
+	cmd.Stderr = words
+	return cmd, words
+}
+
+// failed is the error of a program, nil if there is none.
+func failed(ctx context.Context, argv []string, words *bytes.Buffer, err error) error {
+	var lost *exec.Error
+	if err == nil || errors.As(err, &lost) {
+		return err
 	}
-	return out.String(), nil
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return &toolError{strings.Join(argv, " "), words.String(), err}
 }
 
 // change runs a command of LVM that changes something.
@@ -155,7 +190,7 @@ func (s *Store) change(ctx context.Context, argv ...string) error {
 
 // do has one effect on the volume group, a file system or the mount table.
 func (s *Store) do(what string, f func() error) error {
-	s.known, s.knownHeld = nil, nil
+	s.known, s.knownSharing = nil, nil
 	if s.effect != nil {
 		if err := s.effect(before, what); err != nil {
 			return fmt.Errorf("%s: %w", what, err)

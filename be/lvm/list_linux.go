@@ -12,7 +12,7 @@ func (s *Store) List(ctx context.Context) ([]be.BE, error) {
 	if err != nil {
 		return nil, problem(err, "cannot list the boot environments in %s", s.Location())
 	}
-	held := s.held(ctx, t)
+	shares := s.sharing(ctx, t)
 	var volumes []*volume
 	for _, v := range t.list {
 		if s.isBE(v) {
@@ -22,7 +22,7 @@ func (s *Store) List(ctx context.Context) ([]be.BE, error) {
 	sortVolumes(volumes)
 	list := []be.BE{}
 	for _, v := range volumes {
-		b, err := s.describe(t, v, held)
+		b, err := s.describe(t, v, shares)
 		if err != nil {
 			return nil, err
 		}
@@ -44,17 +44,11 @@ func (s *Store) listed(ctx context.Context, name string) (be.BE, error) {
 	return s.describe(t, v, nil)
 }
 
-func (s *Store) describe(t *tree, v *volume, held map[int]int64) (be.BE, error) {
+func (s *Store) describe(t *tree, v *volume, shares *sharing) (be.BE, error) {
 	b := be.BE{
 		Name: decode(v.name), Policy: v.tag(tagPolicy), Location: v.path(), Created: v.created, ReadOnly: v.readOnly,
 		Description: textOf(v.tags), Running: s.isNow(v), Incomplete: v.tag(tagIncomplete) != "", Origin: s.originOf(t, v),
-		Space: be.SpaceUnknown,
-	}
-	if held != nil {
-		b.Space = held[v.thinID]
-		for _, sn := range t.snapshots(v.tag(tagUUID)) {
-			b.Space += held[sn.thinID]
-		}
+		Space: s.alone(shares, append(t.snapshots(v.tag(tagUUID)), v)...),
 	}
 	if b.Policy == "" {
 		b.Policy = "static"

@@ -164,8 +164,8 @@ func sortVolumes(list []*volume) {
 }
 
 // hasClones says whether anything but except came of a volume.
-func (t *tree) hasClones(v, except *volume) bool {
-	return t.find(func(c *volume) bool { return c.originUUID == v.uuid && c != except }) != nil
+func (t *tree) hasClones(v *volume, except []*volume) bool {
+	return t.find(func(c *volume) bool { return c.originUUID == v.uuid && !slices.Contains(except, c) }) != nil
 }
 
 // How full a pool may be for something more to be begun in it. At 100 percent
@@ -187,26 +187,4 @@ func room(pool *volume) error {
 		return be.E(be.Undone, "the metadata of the thin pool %s are %.0f %% full; destroy boot environments or snapshots that are no longer needed, or enlarge them with lvextend --poolmetadatasize +SIZE %s", pool.path(), pool.metadata, pool.path())
 	}
 	return nil
-}
-
-// parseHeld reads what thin_ls says: a line for each volume, its number and how
-// many bytes it holds alone.
-func parseHeld(out string) (map[int]int64, error) {
-	held := map[int]int64{}
-	for line := range strings.Lines(out) {
-		f := strings.Fields(line)
-		if len(f) == 0 {
-			continue
-		}
-		if len(f) != 2 {
-			return nil, fmt.Errorf("thin_ls wrote %q", strings.TrimSpace(line))
-		}
-		id, idErr := strconv.Atoi(f[0])
-		n, err := strconv.ParseInt(f[1], 10, 64)
-		if idErr != nil || err != nil {
-			return nil, fmt.Errorf("thin_ls wrote %q", strings.TrimSpace(line))
-		}
-		held[id] = n
-	}
-	return held, nil
 }

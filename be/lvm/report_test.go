@@ -35,7 +35,7 @@ func TestParseReport(t *testing.T) {
 	if pool.layout[1] != "pool" || pool.pool != "" || pool.data <= 0 || pool.data > 50 || room(pool) != nil {
 		t.Errorf("the pool is %+v, %v", pool, room(pool))
 	}
-	if !tree.hasClones(root, nil) || tree.hasClones(one, nil) || tree.hasClones(snap, tree.named("be_two")) {
+	if !tree.hasClones(root, nil) || tree.hasClones(one, nil) || tree.hasClones(snap, []*volume{tree.named("be_two")}) {
 		t.Error("what was cloned of what is wrong")
 	}
 }
@@ -80,18 +80,6 @@ func TestRoom(t *testing.T) {
 		err := room(&c.pool)
 		if c.want == "" && err != nil || c.want != "" && (be.KindOf(err) != be.Undone || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%+v: %v, want %q", c.pool, err, c.want)
-		}
-	}
-}
-
-func TestParseHeld(t *testing.T) {
-	held, err := parseHeld("1 12189696 \n2   196608 \n\n")
-	if err != nil || held[1] != 12189696 || held[2] != 196608 || len(held) != 2 {
-		t.Errorf("%v, %v", held, err)
-	}
-	for _, text := range []string{"DEV EXCLUSIVE\n", "1\n", "1 2 3\n", "1 -\n"} {
-		if held, err := parseHeld(text); err == nil {
-			t.Errorf("%q was read as %v", text, held)
 		}
 	}
 }

@@ -74,8 +74,8 @@ func (s *Store) take(ctx context.Context, t *tree, of *volume, owner, snap strin
 	return volume, s.change(ctx, append(argv, "--", of.path())...)
 }
 
-func (s *Store) describeSnapshot(v *volume, name string, held map[int]int64) be.Snapshot {
-	return be.Snapshot{BE: name, Name: v.tag(tagSnap), GUID: v.uuid, Created: v.created, Space: held[v.thinID]}
+func (s *Store) describeSnapshot(v *volume, name string, shares *sharing) be.Snapshot {
+	return be.Snapshot{BE: name, Name: v.tag(tagSnap), GUID: v.uuid, Created: v.created, Space: s.alone(shares, v)}
 }
 
 // Snapshots lists them, oldest first.
@@ -92,10 +92,10 @@ func (s *Store) snapshotsOf(ctx context.Context, t *tree, owner, name string) []
 	if len(volumes) == 0 {
 		return nil
 	}
-	held := s.held(ctx, t)
+	shares := s.sharing(ctx, t)
 	var list []be.Snapshot
 	for _, v := range volumes {
-		list = append(list, s.describeSnapshot(v, name, held))
+		list = append(list, s.describeSnapshot(v, name, shares))
 	}
 	return list
 }

@@ -3,54 +3,55 @@ package lvm
 import (
 	"context"
 	"errors"
+	"io"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"beadm/be"
 )
 
-// heldTime is how long a look at a pool may take: every block that is in use is
-// written down there.
-const heldTime = 10 * time.Second
+// sharingTime is how long a look at a pool may take: every block that is in use
+// is written down there.
+const sharingTime = 10 * time.Second
 
-// held is how many bytes each volume of the pool holds alone, by its number in
-// the pool: what would come back without it. It takes a look at the pool's
-// metadata as they are at one moment, which the kernel keeps for one reader at
-// a time; without thin_ls(8), while another reads, or if it takes too long,
-// nothing is known of it.
-func (s *Store) held(ctx context.Context, t *tree) map[int]int64 {
-	if s.knownHeld != nil && s.known != nil {
-		return s.knownHeld
+// sharing is what the volumes of the pool hold, alone and together; nil where
+// that is not known. It takes a look at the pool's metadata as they are at one
+// moment, which the kernel keeps for one reader at a time; without thin_dump(8),
+// while another reads, or if it takes too long, nothing is known of it.
+func (s *Store) sharing(ctx context.Context, t *tree) *sharing {
+	if s.knownSharing != nil && s.known != nil {
+		return s.knownSharing
 	}
-	limited, cancel := context.WithTimeout(ctx, heldTime)
+	limited, cancel := context.WithTimeout(ctx, sharingTime)
 	defer cancel()
-	held, err := s.exclusive(limited, t)
+	shares, err := s.readSharing(limited, t)
 	if err != nil {
 		s.debugf("what volumes hold alone is not known: %v", err)
+		return nil
 	}
 	if s.known != nil {
-		s.knownHeld = held
+		s.knownSharing = shares
 	}
-	return held
+	return shares
 }
 
-func (s *Store) exclusive(ctx context.Context, t *tree) (held map[int]int64, err error) {
+func (s *Store) readSharing(ctx context.Context, t *tree) (shares *sharing, err error) {
 	pool := t.named(s.pool)
-	if pool == nil {
-		return nil, nil
-	}
 	// Its metadata can be read only while it is started.
 	target := deviceName(s.vg, s.pool) + "-tpool"
-	if !hasDevice(target) {
-		return nil, nil
+	if pool == nil || !hasDevice(target) {
+		return nil, errors.New("the pool is not started")
 	}
 	if err := message(target, "reserve_metadata_snap"); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, message(target, "release_metadata_snap")) }()
-	out, err := s.output(ctx, "thin_ls", "--no-headers", "--format", "DEV,EXCLUSIVE_BYTES", "-m", "/dev/mapper/"+deviceName(s.vg, s.pool)+"_tmeta")
-	if err != nil {
-		return nil, err
-	}
-	return parseHeld(out)
+	err = s.read(ctx, func(out io.Reader) (e error) {
+		shares, e = parseSharing(out)
+		return e
+	}, "thin_dump", "-m", "/dev/mapper/"+deviceName(s.vg, s.pool)+"_tmeta")
+	return shares, err
 }
 
 // hasDevice says whether device mapper has one of that name.
@@ -62,4 +63,82 @@ func hasDevice(name string) bool {
 		}
 	}
 	return false
+}
+
+// alone is what volumes hold together and no other does, be.SpaceUnknown if that
+// is not known.
+func (s *Store) alone(shares *sharing, list ...*volume) int64 {
+	var ids []int
+	for _, v := range list {
+		if v.pool != s.pool {
+			return be.SpaceUnknown
+		}
+		ids = append(ids, v.thinID)
+	}
+	if shares == nil {
+		return be.SpaceUnknown
+	}
+	return shares.alone(ids...)
+}
+
+// frees is alone as what comes back of a Destroy.
+func (s *Store) frees(shares *sharing, list []*volume) be.Frees {
+	bytes := s.alone(shares, list...)
+	if bytes == be.SpaceUnknown {
+		return be.Frees{AtLeast: true}
+	}
+	return be.Frees{Bytes: bytes}
+}
+
+// Frees reads the pool's metadata once, however many are named.
+func (s *Store) Frees(ctx context.Context, names []string) (be.Frees, error) {
+	t, err := s.scan(ctx)
+	var gone []*volume
+	for _, name := range names {
+		if err == nil {
+			gone, err = s.without(t, name, gone)
+		}
+	}
+	if err != nil {
+		return be.Frees{AtLeast: true}, problem(err, "cannot see what destroying would free")
+	}
+	if len(gone) == 0 {
+		return be.Frees{}, nil
+	}
+	return s.frees(s.sharing(ctx, t), gone), nil
+}
+
+// without are those in gone and what goes with one more boot environment or
+// BE@SNAP.
+func (s *Store) without(t *tree, name string, gone []*volume) ([]*volume, error) {
+	if of, snap, is := be.SplitSnapshot(name); is {
+		v, err := s.in(t, of)
+		if err != nil {
+			return nil, err
+		}
+		if v, err = snapshotIn(t, v.tag(tagUUID), of, snap); err != nil {
+			return nil, err
+		}
+		return append(gone, v), nil
+	}
+	v, err := s.in(t, name)
+	if err != nil || slices.Contains(gone, v) {
+		return gone, err
+	}
+	snapshots, origin := t.goWith(v, gone)
+	gone = append(append(gone, snapshots...), v)
+	if origin != nil {
+		gone = append(gone, origin)
+	}
+	return gone, nil
+}
+
+// goWith are the snapshots of a boot environment, and the automatic one that it
+// was the last to come of when those in gone are gone; nil if there is none.
+func (t *tree) goWith(v *volume, gone []*volume) (snapshots []*volume, origin *volume) {
+	owner := v.tag(tagUUID)
+	origin = t.find(func(o *volume) bool {
+		return v.originUUID != "" && o.uuid == v.originUUID && o.isAuto() && o.tag(tagOf) != owner && !t.hasClones(o, append(gone, v))
+	})
+	return t.snapshots(owner), origin
 }

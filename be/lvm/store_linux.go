@@ -20,9 +20,9 @@ type Store struct {
 	guid     string // of the pool
 	now      string // id of the volume mounted at cfg.Root; empty if that is none
 
-	remember  bool
-	known     *tree         // what is remembered
-	knownHeld map[int]int64 // with known
+	remember     bool
+	known        *tree    // what is remembered
+	knownSharing *sharing // with known
 
 	// effect, if set, is called before and after everything that changes the
 	// disk or the mount table. An error from it before stands for a failure of it.
@@ -108,7 +108,7 @@ func (s *Store) Location() string { return s.vg + "/" + s.pool }
 func (s *Store) GUID() string { return s.guid }
 
 // Remember keeps what lvs said until something is changed through this store.
-func (s *Store) Remember(on bool) { s.remember, s.known, s.knownHeld = on, nil, nil }
+func (s *Store) Remember(on bool) { s.remember, s.known, s.knownSharing = on, nil, nil }
 
 // scan asks LVM for all volumes of the group.
 func (s *Store) scan(ctx context.Context) (*tree, error) {

@@ -20,6 +20,10 @@ func TestVMLVMStoreContract(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build the suite: %v: %s", err, out)
 	}
+	xfs := filepath.Join(t.TempDir(), "xfs.img")
+	if out, err := exec.Command("sh", "-ec", `truncate -s 300M "$1"; mkfs.xfs -q "$1"; gzip "$1"`, "sh", xfs).CombinedOutput(); err != nil {
+		t.Fatalf("cannot make an xfs: %v: %s (Debian package xfsprogs)", err, out)
+	}
 	limit, flags := 20*time.Minute, "-test.v -test.short"
 	if os.Getenv("BEADM_LONG") != "" {
 		limit, flags = 60*time.Minute, "-test.v"
@@ -37,10 +41,10 @@ func TestVMLVMStoreContract(t *testing.T) {
 	} {
 		t.Run(half.name, func(t *testing.T) {
 			t.Parallel()
-			v := NewDisk(t, Btrfs).Start(Options{Memory: 1536, Payload: map[string]string{"/root/lvm.test": binary}})
+			v := NewDisk(t, Btrfs).Start(Options{Memory: 1536, Payload: map[string]string{"/root/lvm.test": binary, "/root/xfs.gz": xfs + ".gz"}})
 			v.Install()
 			v.Must(time.Minute, "modprobe dm_thin_pool && modprobe loop && "+half.before)
-			out, code := v.Run(limit, "cd /root && TMPDIR=/dev/shm BEADM_LVM_VG=scratch-vg ./lvm.test "+flags+" "+half.tests)
+			out, code := v.Run(limit, "cd /root && TMPDIR=/dev/shm BEADM_LVM_VG=scratch-vg BEADM_LVM_XFS=/root/xfs.gz ./lvm.test "+flags+" "+half.tests)
 			if code != 0 || !strings.Contains(out, "PASS") {
 				t.Errorf("ended with %d:\n%s", code, lastLines(out, 150))
 			}

@@ -106,7 +106,7 @@ func newEnv(t *testing.T) *storetest.Env {
 	tool(t, "lvcreate", "-q", "-y", "-V", "96M", "--thinpool", "thin-pool", "-n", "root", vg)
 	device := "/dev/" + vg + "/root"
 	// Nothing is to be written behind the tests' backs.
-	run(t, "mkfs.ext4", "-q", "-N", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0", device)
+	run(t, "mkfs.ext4", "-q", "-N", "4096", "-J", "size=1", "-E", "lazy_itable_init=0,lazy_journal_init=0", device)
 	run(t, "mount", device, root)
 	if err := os.Mkdir(filepath.Join(root, "etc"), 0o755); err != nil {
 		t.Fatal(err)

@@ -53,8 +53,9 @@ type dump struct {
 	trees      map[string][]stretch
 }
 
-// parseSharing reads the XML that thin_dump(8) writes of a pool's metadata.
-func parseSharing(in io.Reader) (*sharing, error) {
+// parseSharing reads the XML that thin_dump(8) writes of the metadata of a pool
+// of that many bytes.
+func parseSharing(in io.Reader, size int64) (*sharing, error) {
 	d := &dump{sets: []holders{{}}, blocks: []int64{0}, with: map[[2]int]uint32{}, trees: map[string][]stretch{}}
 	tree, id := "", -1 // what the mappings that follow belong to
 	complete := false
@@ -71,7 +72,8 @@ func parseSharing(in io.Reader) (*sharing, error) {
 			a := attributes{e: e}
 			switch e.Name.Local {
 			case "superblock":
-				err = d.superblock(a.number("data_block_size"), a.number("nr_data_blocks"))
+				// nr_data_blocks is 0 where it is a snapshot of the metadata.
+				err = d.superblock(a.number("data_block_size"), size)
 			case "device":
 				id = int(a.number("dev_id"))
 			case "def":
@@ -112,12 +114,11 @@ func parseSharing(in io.Reader) (*sharing, error) {
 	return s, nil
 }
 
-func (d *dump) superblock(sectors, blocks uint64) error {
-	if sectors == 0 || sectors > 1<<21 || blocks > maxBlocks {
-		return fmt.Errorf("a pool of %d blocks of %d sectors is not looked at", blocks, sectors)
+func (d *dump) superblock(sectors uint64, size int64) error {
+	if d.blockBytes = int64(sectors) * 512; d.blockBytes == 0 || size/d.blockBytes > maxBlocks {
+		return fmt.Errorf("a pool of %d bytes in blocks of %d sectors is not looked at", size, sectors)
 	}
-	d.blockBytes = int64(sectors) * 512
-	d.owner = make([]uint32, blocks)
+	d.owner = make([]uint32, size/d.blockBytes)
 	return nil
 }
 

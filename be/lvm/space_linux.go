@@ -48,7 +48,7 @@ func (s *Store) readSharing(ctx context.Context, t *tree) (shares *sharing, err 
 	}
 	defer func() { err = errors.Join(err, message(target, "release_metadata_snap")) }()
 	err = s.read(ctx, func(out io.Reader) (e error) {
-		shares, e = parseSharing(out)
+		shares, e = parseSharing(out, pool.size)
 		return e
 	}, "thin_dump", "-m", "/dev/mapper/"+deviceName(s.vg, s.pool)+"_tmeta")
 	return shares, err

@@ -25,6 +25,8 @@ type CreateOptions struct {
 	DryRun      bool
 	// Guests get one of that name, too, each of what it runs, all of them or none.
 	Guests []*Machine
+	// Joint has the snapshot that is cloned, if the source is in it.
+	Joint *Joint
 
 	uuid be.UUID // empty: a new one
 }
@@ -103,11 +105,18 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 			}
 		}
 		args.Source, args.Snapshot = src.Name, snap
-		if !isSnap {
-			args.Auto, args.Snapshot = true, "beadm-create-"+args.Token
-		}
 		if args.UpTo, err = s.cloneUpTo(ctx, src, snap); err != nil {
 			return be.BE{}, err
+		}
+		if !isSnap {
+			args.Auto, args.Snapshot = true, jointSnapshotPrefix+args.Token
+			// Another command may have swept it away.
+			if opts.Joint.has(src) && s.findSnapshot(ctx, src.Name, opts.Joint.snap) == nil {
+				s.joint, args.Snapshot = opts.Joint, opts.Joint.snap
+				if src.Running {
+					args.UpTo = opts.Joint.at.Add(-tick).UTC()
+				}
+			}
 		}
 		if args.Upgrade, err = s.upgradeIn(ctx, args); err != nil {
 			return be.BE{}, err
@@ -116,6 +125,11 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 	for _, p := range opts.Properties {
 		if k, _, ok := strings.Cut(p, "="); !ok || k == "" {
 			return be.BE{}, be.E(be.Usage, "cannot create %s: the property %q is not NAME=VALUE", name, p)
+		}
+	}
+	if check, ok := s.Store.(be.PropertyChecker); ok && len(opts.Properties) > 0 {
+		if err := check.CheckProperties(ctx, be.CreateOptions{Name: name, From: args.Source + args.Template, Properties: opts.Properties}); err != nil {
+			return be.BE{}, err
 		}
 	}
 	if err := s.roomFor(ctx, "create "+name); err != nil {
@@ -144,22 +158,26 @@ func (s *Session) createPlan(args createArgs) journal.Plan { return s.clonePlan(
 
 func (s *Session) clonePlan(args createArgs, template *Template) journal.Plan {
 	snapDir := s.path("snap")
-	plan := journal.Plan{Op: "create", Args: args, Commit: -1, Steps: s.createGuests(args)}
+	plan := journal.Plan{Op: "create", Args: args, Commit: -1, Steps: slices.Concat(s.snapshotWithGuests(args), s.createGuests(args))}
 	plan.Steps = append(plan.Steps, []journal.Step{
 		{
 			Name: "clone " + args.Source + args.Template + " as " + args.Name,
 			Do: func(ctx context.Context) error {
 				opts := be.CreateOptions{Name: args.Name, UUID: args.UUID, From: args.Source, Description: args.Desc, Properties: args.Props}
-				if args.Auto {
-					opts.AutoSnapshot = args.Snapshot
-				} else {
-					opts.Snapshot = args.Snapshot
-				}
+				opts.Snapshot = args.Snapshot
 				if template != nil {
 					return template.create(ctx, s, opts)
 				}
 				if args.Auto {
-					s.asOf = time.Now()
+					src, err := s.find(ctx, args.Source)
+					switch {
+					case err != nil:
+						return err
+					case s.joint.has(src):
+						s.asOf = s.joint.at
+					default:
+						s.asOf, opts.Snapshot, opts.AutoSnapshot = time.Now(), "", args.Snapshot
+					}
 				}
 				_, err := s.Store.Create(ctx, opts)
 				return err

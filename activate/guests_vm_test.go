@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,6 +74,22 @@ func numbered(t *testing.T, v *vmtest.VM, machine string) {
 	}
 }
 
+// oneTransaction says that the youngest automatic snapshots are n roots' and were
+// made in one transaction.
+func oneTransaction(t *testing.T, v *vmtest.VM, n int) {
+	t.Helper()
+	rows := v.Must(short, "zfs list -Hpr -t snapshot -S createtxg -o createtxg,name rpool | grep -E 'ROOT/[^/]*@beadm-create-'")
+	var txg, of []string
+	for _, row := range strings.Split(rows, "\n")[:min(n, strings.Count(rows, "\n")+1)] {
+		number, name, _ := strings.Cut(row, "\t")
+		_, snap, _ := strings.Cut(name, "@")
+		txg, of = append(txg, number), append(of, snap)
+	}
+	if len(txg) != n || len(slices.Compact(txg)) != 1 || len(slices.Compact(of)) != 1 {
+		t.Errorf("%d snapshots were not made in one transaction:\n%s", n, rows)
+	}
+}
+
 // The machines of a host that systemd runs, by machinectl and its service, with
 // their roots on ZFS: one of a batch falls back, the other is on trial when the
 // host's power fails, and starts from its old root as the host comes up.
@@ -102,7 +119,8 @@ func TestVMGuests(t *testing.T) {
 	writes(t, v, "two", "/var/mail/alice")
 	contains(t, "machinectl list", v.Must(short, "machinectl list --no-legend"), "one ", "two ")
 	say("they run")
-	v.Must(long, "beadm -g '*' create new")
+	contains(t, "create", v.Must(long, "beadm -g '*' create new"), "2 snapshots in pool rpool, made as one")
+	oneTransaction(t, v, 2)
 	v.Must(long, `beadm -g two run new -- sh -ec 'echo changed >/srv/of; printf "[Service]\nType=oneshot\nExecStart=/bin/false\n" >/etc/systemd/system/broken.service; ln -s ../broken.service /etc/systemd/system/multi-user.target.wants/'`)
 	v.Must(long, `beadm -g one run new -- sh -c 'echo new >/etc/patched'`)
 	say("they are patched")
@@ -178,6 +196,28 @@ func TestVMGuests(t *testing.T) {
 	contains(t, "after the second boot", v.Must(short, "readlink /var/lib/machines/one; beadm -g one status"), ".beadm/one/@be-new\n", "newer")
 	numbered(t, v, "one")
 	say("the host was restarted in a trial")
+
+	// A host and its guests.
+	v.Must(2*long, "beadm setup && beadm create --with-guests together")
+	oneTransaction(t, v, 4)
+	contains(t, "what belongs together", v.Must(long, "beadm -g '*' list; beadm list"), "together")
+	v.Must(2*long, "beadm destroy -F together")
+	if left, _ := v.Run(long, "beadm -g '*' list -H; beadm list -H"); strings.Contains(left, "together") {
+		t.Errorf("destroy left what was made with it:\n%s", left)
+	}
+
+	// What one guest's boot environment becomes in another, and nobody can write to.
+	v.Must(2*long, "beadm -g one share add /var/lib/systemd --stop-all; beadm -g three run new -- sh -c 'echo pattern >/etc/pattern'")
+	v.Must(long, "beadm create -e three/new -g one -o readonly=on v2")
+	contains(t, "the template's clone", v.Must(3*long, "beadm activate -g one v2"), "one confirmed")
+	out, code = v.Run(short, "cat /var/lib/machines/one/etc/pattern; touch /var/lib/machines/one/etc/new")
+	if code == 0 || !strings.Contains(out, "pattern\n") || !strings.Contains(out, "Read-only") {
+		t.Errorf("the root of a template, read-only: %s", out)
+	}
+	writes(t, v, "one", "/var/share/mail/alice")
+	numbered(t, v, "one")
+	v.Must(2*long, "beadm -g three destroy -F new && beadm -g one rollback && beadm -g one destroy -F v2")
+	say("a template")
 
 	v.Must(long, "beadm -g three share undo && beadm -g three share commit")
 	v.Must(long, "beadm guest release --destroy three")

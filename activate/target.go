@@ -79,8 +79,10 @@ type Session struct {
 	mirrorsTrouble error
 	host           *bool // what ofHost said
 	guests         []*Machine
-	// When the snapshot was asked for that this session reads, if it made it.
-	asOf time.Time
+	// When the snapshot was asked for that this session reads, if it made it, or
+	// the Joint that it is in.
+	asOf  time.Time
+	joint *Joint
 }
 
 // Look opens the target for reading. Before setup the State is empty and Dir

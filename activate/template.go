@@ -60,16 +60,29 @@ func (t *Target) WithTemplate(ctx context.Context, name, source string, runs, dr
 	if !isSnap {
 		tm.snapshot = templatePrefix + be.NewToken()
 		s.Report.Step("snapshot " + tm.name)
-		if _, err := s.Store.Snapshot(ctx, from, tm.snapshot); err != nil {
+		if err := tm.take(ctx, b); err != nil {
 			return fmt.Errorf("template %s: %w", name, err)
 		}
 		defer func() {
-			if err := s.Store.DestroySnapshot(context.WithoutCancel(ctx), from, tm.snapshot); err != nil {
+			err := s.Store.DestroySnapshot(context.WithoutCancel(ctx), from, tm.snapshot)
+			if s.Store.Caps().Promote && be.KindOf(err) == be.InUse {
+				return // it goes with the last of its clones
+			}
+			if err != nil {
 				s.Report.Warn("%v: the next create from a template of %s takes it away", err, name)
 			}
 		}()
 	}
 	return do(tm)
+}
+
+// take makes the snapshot of b, an automatic one where clones keep theirs.
+func (tm *Template) take(ctx context.Context, b be.BE) error {
+	if joint, ok := tm.store.(be.JointSnapshotter); ok {
+		return joint.SnapshotJointly(ctx, tm.snapshot, []string{b.Location})
+	}
+	_, err := tm.store.Snapshot(ctx, tm.from, tm.snapshot)
+	return err
 }
 
 // fitsHere says, as an error, why nothing of s can be made from it.

@@ -19,6 +19,7 @@ type UpgradeOptions struct {
 	Activate bool
 	Trial    ActivateOptions
 	DryRun   bool
+	Joint    *Joint // as in CreateOptions
 	Stdin    *os.File
 	Stdout   *os.File
 	Stderr   *os.File
@@ -59,7 +60,7 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 			opts.would(s, name)
 			return nil
 		}
-		if b, err = s.create(ctx, name, CreateOptions{}); err != nil {
+		if b, err = s.create(ctx, name, CreateOptions{Joint: opts.Joint}); err != nil {
 			return err
 		}
 	case err != nil:

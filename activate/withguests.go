@@ -139,7 +139,7 @@ func (s *Session) createGuests(args createArgs) (steps []journal.Step) {
 			Name: "create " + g.Name + " in " + g.Guest,
 			Do: func(ctx context.Context) error {
 				return s.inGuest(ctx, g, func(ctx context.Context, t *Target) error {
-					_, err := t.Create(ctx, g.Name, CreateOptions{Description: args.Desc, uuid: g.UUID})
+					_, err := t.Create(ctx, g.Name, CreateOptions{Description: args.Desc, uuid: g.UUID, Joint: s.joint})
 					return err
 				})
 			},

@@ -230,10 +230,31 @@ type SpaceMeasurer interface {
 // CrossCreator is a Store that can clone what is in another one without copying
 // it. CanCreateFrom says, as an error of kind NoStore, why it cannot. CreateFrom
 // is Create where From and Snapshot, which is given, name a snapshot in other;
-// nothing in other changes, and the clone lasts without it.
+// nothing in other changes. Where Caps().Promote, that snapshot cannot go before the
+// clone, and a Destroy of what it is of makes the clone independent; elsewhere
+// the clone lasts without it.
 type CrossCreator interface {
 	CanCreateFrom(other Store) error
 	CreateFrom(ctx context.Context, other Store, opts CreateOptions) (BE, error)
+}
+
+// JointSnapshotter is a Store that can snapshot its boot environments and those of
+// other stores of its kind as one instant. Pool names those that can be: two
+// stores with the same one. SnapshotJointly takes the Locations of boot
+// environments in any stores of that pool, whose subordinates are in it too, and
+// makes automatic snapshots called snap of all, or of none. A Create whose options
+// give it as Snapshot clones it; like any automatic snapshot it goes with the last
+// of its clones, or by the next Create or Destroy beside it if it has none.
+type JointSnapshotter interface {
+	Pool() string
+	SnapshotJointly(ctx context.Context, snap string, locations []string) error
+}
+
+// PropertyChecker is a Store that says, with kind Usage, which properties a Create
+// with these options would refuse. It only reads, and knows no more of a value
+// than it has to.
+type PropertyChecker interface {
+	CheckProperties(ctx context.Context, opts CreateOptions) error
 }
 
 // Sealer is a Store where a boot environment that is read-only is so for

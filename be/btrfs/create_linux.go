@@ -3,6 +3,7 @@ package btrfs
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -268,6 +269,12 @@ type properties struct {
 	readOnly    *bool
 }
 
+// CheckProperties reads nothing.
+func (s *Store) CheckProperties(_ context.Context, opts be.CreateOptions) error {
+	_, err := parseProperties(opts.Properties)
+	return problem(err, "cannot create boot environment %s", opts.Name)
+}
+
 func parseProperties(list []string) (properties, error) {
 	var p properties
 	for _, text := range list {
@@ -275,6 +282,8 @@ func parseProperties(list []string) (properties, error) {
 		switch {
 		case !ok:
 			return p, be.E(be.Usage, "property %q is not NAME=VALUE", text)
+		case name == "compression" && !slices.Contains([]string{"zlib", "lzo", "zstd", "no", "none", ""}, value):
+			return p, be.E(be.Usage, "compression %q is none of btrfs: there are zlib, lzo, zstd and none", value)
 		case name == "compression":
 			p.compression = &value
 		case name == "ro" && (value == "true" || value == "false"), name == "readonly" && (value == "on" || value == "off"):

@@ -62,9 +62,17 @@ func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error
 	return s.listed(ctx, opts.Name)
 }
 
-func (s *Store) create(ctx context.Context, opts be.CreateOptions) (err error) {
+// CheckProperties refuses any.
+func (s *Store) CheckProperties(_ context.Context, opts be.CreateOptions) error {
 	for _, p := range opts.Properties {
 		return be.E(be.Usage, "there is no property %q: a directory has none", p)
+	}
+	return nil
+}
+
+func (s *Store) create(ctx context.Context, opts be.CreateOptions) (err error) {
+	if err := s.CheckProperties(ctx, opts); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err

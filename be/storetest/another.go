@@ -35,7 +35,11 @@ func testCloneOfAnother(t *testing.T, e *Env) {
 	if after := state(t, e.store); after != before {
 		t.Errorf("the other store was\n%s\nand is\n%s", before, after)
 	}
-	must(t, "DestroySnapshot", e.store.DestroySnapshot(bg(), e.Running, "s1"))
+	if err := e.store.DestroySnapshot(bg(), e.Running, "s1"); e.store.Caps().Promote {
+		wantKind(t, "DestroySnapshot of what was cloned", err, be.InUse)
+	} else {
+		must(t, "DestroySnapshot", err)
+	}
 	with(t, other, "copy", false, func(dir string) {
 		e.wantFilled(t, dir, "then")
 		e.fill(t, dir, "later")
@@ -45,7 +49,7 @@ func testCloneOfAnother(t *testing.T, e *Env) {
 	_, err = other.(be.CrossCreator).CreateFrom(bg(), e.store, be.CreateOptions{Name: "copy", UUID: be.NewUUID(), From: e.Running, Snapshot: "s1"})
 	wantKind(t, "CreateFrom of a name that is there", err, be.InUse)
 	for what, opts := range map[string]be.CreateOptions{
-		"snapshot":         {Name: "no", UUID: be.NewUUID(), From: e.Running, Snapshot: "s1"},
+		"snapshot":         {Name: "no", UUID: be.NewUUID(), From: e.Running, Snapshot: "not-there"},
 		"boot environment": {Name: "no", UUID: be.NewUUID(), From: "missing", Snapshot: "s1"},
 	} {
 		_, err = other.(be.CrossCreator).CreateFrom(bg(), e.store, opts)
@@ -63,8 +67,20 @@ func testCloneOfAnother(t *testing.T, e *Env) {
 	if e.Intercept != nil {
 		e.failingClones(t, other)
 	}
-	_, err = other.Destroy(bg(), "copy", false)
-	must(t, "Destroy", err)
+	// It outlives what it came of.
+	create(t, e.store, "template", e.Running)
+	with(t, e.store, "template", false, func(dir string) { e.fill(t, dir, "pattern") })
+	_, err = e.store.Snapshot(bg(), "template", "s3")
+	must(t, "Snapshot", err)
+	_, err = other.(be.CrossCreator).CreateFrom(bg(), e.store, be.CreateOptions{Name: "orphan", UUID: be.NewUUID(), From: "template", Snapshot: "s3"})
+	must(t, "CreateFrom", err)
+	_, err = e.Open(t).Destroy(bg(), "template", false)
+	must(t, "Destroy of what was cloned", err)
+	with(t, other, "orphan", true, func(dir string) { e.wantFilled(t, dir, "pattern") })
+	for _, name := range []string{"orphan", "copy"} {
+		_, err = other.Destroy(bg(), name, false)
+		must(t, "Destroy", err)
+	}
 }
 
 // failingClones has a clone to other fail at each effect in turn: nothing of it
@@ -89,6 +105,8 @@ func (e *Env) failingClones(t *testing.T, other be.Store) {
 		e.Intercept(other, func(string, string) error { return nil })
 		if n < fail {
 			must(t, "CreateFrom", err)
+			_, err = other.Destroy(bg(), "cut", false)
+			must(t, "Destroy", err)
 			return
 		}
 		if _, there := find(t, other, "cut"); there || !errors.Is(err, stop) {

@@ -159,6 +159,14 @@ func testRefusals(t *testing.T, e *Env) {
 	wantKind(t, "Create of the running one's name", err, be.InUse)
 	_, err = s.Create(bg(), be.CreateOptions{Name: "two", UUID: be.NewUUID(), From: "missing", AutoSnapshot: "x"})
 	wantKind(t, "Create from a missing one", err, be.NotFound)
+	for _, property := range []string{"canmount=on", "mountpoint=/elsewhere", "used=1", "nosuch=1", "=on", "readonly"} {
+		opts := be.CreateOptions{Name: "two", UUID: be.NewUUID(), From: e.Running, AutoSnapshot: "x", Properties: []string{property}}
+		_, err = s.Create(bg(), opts)
+		wantKind(t, "Create with the property "+property, err, be.Usage)
+		if check, ok := s.(be.PropertyChecker); ok {
+			wantKind(t, "CheckProperties of "+property, check.CheckProperties(bg(), opts), be.Usage)
+		}
+	}
 	wantKind(t, "Rename to an existing name", s.Rename(bg(), "one", e.Running), be.InUse)
 	wantKind(t, "Rename of a missing one", s.Rename(bg(), "missing", "other"), be.NotFound)
 	wantKind(t, "Describe of a missing one", s.Describe(bg(), "missing", "text"), be.NotFound)

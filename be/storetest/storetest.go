@@ -86,6 +86,7 @@ func Run(t *testing.T, f Fixture) {
 		{"Clone", testClone},
 		{"CloneOfSnapshot", testCloneOfSnapshot},
 		{"CloneOfAnother", testCloneOfAnother},
+		{"Joint", testJoint},
 		{"Sealed", testSealed},
 		{"Empty", testEmpty},
 		{"Refusals", testRefusals},

@@ -14,13 +14,6 @@ import (
 	"beadm/be"
 )
 
-// fixed are properties that a clone has from its snapshot and that cannot be
-// set on it.
-var fixed = []string{
-	"casesensitivity", "encryption", "keyformat", "keylocation", "normalization",
-	"pbkdf2iters", "utf8only", "version", "volblocksize", "volsize",
-}
-
 // Adopt gives a boot environment a UUID and makes it one that nothing mounts
 // by itself. What is mounted stays so.
 func (s *Store) Adopt(ctx context.Context, name string) (be.BE, error) {
@@ -79,18 +72,19 @@ func (s *Store) set(ctx context.Context, ds string, list ...setting) error {
 // org.beadm:incomplete from its first transaction to the very last one of
 // Create, which takes it away: until then it is Incomplete.
 func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error) {
-	b, err := s.create(ctx, opts)
+	b, err := s.create(ctx, s, opts)
 	if err != nil {
 		return be.BE{}, problem(err, "cannot create boot environment %s", opts.Name)
 	}
 	return b, nil
 }
 
-func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err error) {
+// create clones what is in source, which may be s itself.
+func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions) (b be.BE, err error) {
 	if err := checkNewName(opts.Name); err != nil {
 		return b, err
 	}
-	given, err := parseProperties(opts.Properties)
+	given, err := s.parseProperties(ctx, opts)
 	if err != nil {
 		return b, err
 	}
@@ -133,7 +127,15 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 			return b, err
 		}
 	} else {
-		made, err = s.clone(ctx, t, opts, top, given, marks)
+		if source == s {
+			err = s.sweepAuto(ctx, t, s.dataset(opts.From)+"@"+opts.Snapshot)
+		} else {
+			t, err = source.scan(ctx)
+		}
+		if err != nil {
+			return b, err
+		}
+		made, err = s.clone(ctx, source, t, opts, top, given, marks)
 		if err != nil {
 			return b, err
 		}
@@ -144,16 +146,13 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 	return s.listed(ctx, opts.Name)
 }
 
-// clone makes the new datasets. It returns the automatic snapshot that it
-// made, also when it fails.
-func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, top string, given, marks []setting) (made string, err error) {
-	if err := s.check(t, opts.From); err != nil {
+// clone makes the new datasets of what is in source, whose tree t is. It returns
+// the automatic snapshot that it made, also when it fails.
+func (s *Store) clone(ctx context.Context, source *Store, t *tree, opts be.CreateOptions, top string, given, marks []setting) (made string, err error) {
+	if err := source.check(t, opts.From); err != nil {
 		return "", err
 	}
-	from := s.dataset(opts.From)
-	if err := s.sweepAuto(ctx, t); err != nil {
-		return "", err
-	}
+	from := source.dataset(opts.From)
 	parts := t.parts(from)
 	snap := opts.Snapshot
 	if snap == "" {
@@ -197,6 +196,9 @@ func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, top s
 	for _, d := range parts {
 		list := cloneSettings(settings[d.name], d.value("canmount"), altroot)
 		if d.name == from {
+			if isReadOnly(d) {
+				list = append(list, setting{"readonly", "on"})
+			}
 			list = merge(list, given, marks)
 		}
 		argv := withSettings([]string{"zfs", "clone"}, list, d.name+"@"+snap, top+strings.TrimPrefix(d.name, from))
@@ -285,23 +287,6 @@ func withSettings(argv []string, list []setting, rest ...string) []string {
 		argv = append(argv, "-o", p.name+"="+p.value)
 	}
 	return append(argv, rest...)
-}
-
-// parseProperties reads P=V. Those that keep a boot environment in its place
-// cannot be given.
-func parseProperties(list []string) ([]setting, error) {
-	var out []setting
-	for _, text := range list {
-		name, value, ok := strings.Cut(text, "=")
-		switch {
-		case !ok || name == "":
-			return nil, be.E(be.Usage, "property %q is not NAME=VALUE", text)
-		case name == "canmount", strings.HasPrefix(name, "org.beadm:"), name == propLibbeUUID:
-			return nil, be.E(be.Usage, "property %s cannot be given: beadm sets it", name)
-		}
-		out = append(out, setting{name, value})
-	}
-	return out, nil
 }
 
 // checkNewName refuses the one character that be.CheckName allows and that no

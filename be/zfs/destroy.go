@@ -61,7 +61,7 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 	if t, err = s.scan(ctx); err != nil {
 		return report, err
 	}
-	return report, s.sweepAuto(ctx, t)
+	return report, s.sweepAuto(ctx, t, "")
 }
 
 // unmark makes a boot environment whole again of which nothing went: one that

@@ -128,6 +128,25 @@ func newEnv(t *testing.T) *storetest.Env {
 		t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 		return dir
 	}
+	e.Beside = func(t *testing.T, far bool) be.Store {
+		top := box + "/beside"
+		if far {
+			top = pool + "far"
+			file := filepath.Join(t.TempDir(), "disk")
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(file, 128<<20); err != nil {
+				t.Fatal(err)
+			}
+			run(t, "zpool", "create", "-O", "canmount=off", top, file)
+			t.Cleanup(func() { run(t, "zpool", "destroy", top) })
+		} else {
+			run(t, "zfs", "create", "-o", "canmount=off", top)
+		}
+		run(t, "zfs", "create", "-o", "canmount=off", top+"/ROOT")
+		return openStore(t, Config{Root: t.TempDir(), BERoot: top + "/ROOT"})
+	}
 	dataset := func(name, path string) string {
 		for _, p := range places {
 			if p.path == path {

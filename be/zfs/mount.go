@@ -104,10 +104,11 @@ func depth(rel string) int {
 
 // Mount mounts the root and everything below it that is not canmount=off.
 func (s *Store) Mount(ctx context.Context, name, dir string, readOnly bool) error {
-	return problem(s.mountBE(ctx, name, dir, readOnly), "cannot mount boot environment %s", name)
+	return problem(s.mountBE(ctx, name, dir, readOnly, !readOnly), "cannot mount boot environment %s", name)
 }
 
-func (s *Store) mountBE(ctx context.Context, name, dir string, readOnly bool) error {
+// mountBE mounts it, opened if it is read-only and that is asked for.
+func (s *Store) mountBE(ctx context.Context, name, dir string, readOnly, open bool) error {
 	if s.dataset(name) == s.now {
 		return be.E(be.InUse, "it is running: it is mounted at %s", s.cfg.Root)
 	}
@@ -118,14 +119,33 @@ func (s *Store) mountBE(ctx context.Context, name, dir string, readOnly bool) er
 	if m := table.within(s.dataset(name), false); len(m) > 0 {
 		return be.E(be.InUse, "%s is mounted at %s already", m[0].source, m[0].dir)
 	}
-	t, err := s.readForMount(ctx, name, propIncomplete)
+	t, err := s.readForMount(ctx, name, propIncomplete, propSealed)
 	if err != nil {
 		return err
 	}
-	if t.by[s.dataset(name)].local(propIncomplete) != "" {
+	top := t.by[s.dataset(name)]
+	if top.local(propIncomplete) != "" {
 		return be.E(be.InUse, "it is incomplete: an operation on it did not finish; destroy it")
 	}
-	return s.mountSpots(ctx, t, s.dataset(name), "", dir, readOnly)
+	if err := checkEmpty(dir); err != nil {
+		return err
+	}
+	s.notePlain(top)
+	if !open || !isReadOnly(top) {
+		return s.mountSpots(ctx, t, top.name, "", dir, readOnly)
+	}
+	if err := s.open(ctx, top); err != nil {
+		return err
+	}
+	if t, err = s.readForMount(ctx, name, propSealed); err == nil {
+		err = s.mountSpots(ctx, t, top.name, "", dir, readOnly)
+	}
+	if err != nil {
+		undoing, cancel := settled(ctx)
+		defer cancel()
+		err = errors.Join(err, s.closeUnmounted(undoing, []string{top.name}))
+	}
+	return err
 }
 
 // readForMount reads one boot environment's file systems.
@@ -275,7 +295,7 @@ func (s *Store) unmountBE(ctx context.Context, name string, force bool) error {
 		}
 		return err
 	}
-	return nil
+	return s.closeUnmounted(ctx, []string{top})
 }
 
 // gone reports whether a mount is no longer in the table.
@@ -345,7 +365,14 @@ func (s *Store) MountSnapshot(ctx context.Context, name, snap, dir string) error
 
 // UnmountDir takes away whatever is mounted at and below dir.
 func (s *Store) UnmountDir(ctx context.Context, dir string) error {
-	return s.unmountTree(ctx, dir, false)
+	tops, err := s.topsBelow(dir)
+	if err != nil {
+		return err
+	}
+	if err := s.unmountTree(ctx, dir, false); err != nil {
+		return err
+	}
+	return s.closeUnmounted(ctx, tops)
 }
 
 // unmountTree takes away everything mounted at and below dir, last first.

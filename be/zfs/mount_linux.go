@@ -127,7 +127,7 @@ func mountFlags(d *dataset, readOnly bool) uintptr {
 	default:
 		flags |= unix.MS_RELATIME
 	}
-	if readOnly || d.value("readonly") == "on" {
+	if readOnly { // readonly=on the module does look at, also when it changes
 		flags |= unix.MS_RDONLY
 	}
 	return flags

@@ -62,7 +62,7 @@ func datasetAt(dir string) (string, error) {
 
 func (s *Store) mountHere(ctx context.Context, d *dataset, dir string, readOnly bool) error {
 	options := "rw"
-	if readOnly || strings.Contains(d.name, "@") {
+	if readOnly || d.value("readonly") == "on" || strings.Contains(d.name, "@") {
 		options = "ro"
 	}
 	for prop, option := range map[string]string{"setuid": "nosetuid", "exec": "noexec", "atime": "noatime"} {

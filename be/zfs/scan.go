@@ -12,7 +12,7 @@ import (
 var scanned = []string{
 	"type", "guid", "creation", "createtxg", "used", "usedbydataset", "written", "origin", "clones", "userrefs",
 	"mountpoint", "canmount", "readonly", "atime", "relatime", "setuid", "devices", "exec",
-	propUUID, propLibbeUUID, propDescription, propPolicy, propIncomplete, propAuto,
+	propUUID, propLibbeUUID, propDescription, propPolicy, propIncomplete, propAuto, propSealed,
 }
 
 // scan reads everything below POOL/ROOT in one command. What it returns is the
@@ -175,7 +175,7 @@ func (s *Store) list(t *tree) ([]be.BE, error) {
 			Name: strings.TrimPrefix(d.name, s.root+"/"), UUID: uuid(d), Policy: "static",
 			Description: unescape(d.local(propDescription)), Location: d.name,
 			Created: d.created(), Space: d.number("used"),
-			Running: d.name == s.now, ReadOnly: d.value("readonly") == "on",
+			Running: d.name == s.now, ReadOnly: isReadOnly(d),
 			Incomplete: d.local(propIncomplete) != "",
 		}
 		if p := d.local(propPolicy); p != "" {

@@ -9,6 +9,7 @@
 //	org.beadm:uuid, org.opensolaris.libbe:uuid   its UUID
 //	org.beadm:description, org.opensolaris.libbe:policy
 //	org.beadm:incomplete   create or destroy: an operation that did not end
+//	org.beadm:sealed       read-only, but open: readonly=on comes back when it is closed
 //	org.beadm:auto         of a snapshot: made by Create, removed with its last clone
 //
 // All are inherited and travel with zfs send, so they count only where their
@@ -56,6 +57,7 @@ const (
 	propPolicy      = "org.opensolaris.libbe:policy"
 	propIncomplete  = "org.beadm:incomplete"
 	propAuto        = "org.beadm:auto"
+	propSealed      = "org.beadm:sealed"
 )
 
 // Store is the boot environments below one dataset.
@@ -67,6 +69,7 @@ type Store struct {
 	guid   string // of root, once known
 	memory *memory
 	effect func(when, what string) error
+	plain  map[string]bool // roots that were mounted here, and not opened for it
 }
 
 const (

@@ -36,6 +36,10 @@ func TestWrongNames(t *testing.T) {
 	m.refused(2, "snapshot", "create", "-e", "debian@", "x")
 	m.refused(2, "snapshot", "create", "-e", "debian@a/b", "x")
 	m.refused(2, "NAME=VALUE", "create", "-o", "nope", "x")
+	for _, o := range []string{"nosuch=1", "compression=bogus", "mountpoint=/x", "canmount=on"} {
+		m.refused(2, strings.SplitN(o, "=", 2)[0], "create", "-o", o, "x")
+		m.refused(2, strings.SplitN(o, "=", 2)[0], "create", "-n", "-o", o, "x")
+	}
 	m.refused(2, "name", "sync", "run", "--from", "", "--to", "new")
 	m.refused(2, "--root is empty", "--root", "", "create", "x")
 	full := t.TempDir()

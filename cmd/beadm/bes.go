@@ -74,7 +74,7 @@ func createCommand() *cli.Command {
 					}
 				}
 				opts := activate.CreateOptions{
-					Template: template, Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"), Guests: guests,
+					Template: template, Empty: c.Bool("empty"), Description: c.String("d"), Properties: c.StringSlice("o"), DryRun: c.Bool("dry-run"), Guests: guests, Joint: jointOf(c.Context),
 				}
 				if template == nil {
 					opts.From = c.String("e")

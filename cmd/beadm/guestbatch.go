@@ -220,7 +220,9 @@ func upgradeGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) er
 	if c.Bool("reboot") {
 		return be.E(be.Usage, "--reboot is for the host: a guest is restarted by -a itself")
 	}
-	return thenActivate(c, list, action)
+	return andActivate(c, list, func() (map[guest.Guest]error, error) {
+		return fromOneInstant(c, list, c.Args().First(), "", 1, action)
+	})
 }
 
 func recoverGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/activate"
+	"beadm/activate/guest"
 )
 
 // TestBenchGuests measures for how long a guest is down while it is switched,
@@ -79,4 +80,42 @@ func TestBenchGuests(t *testing.T) {
 		return time.Duration(s.Seconds * float64(time.Second))
 	})
 	addTo(t, file, ready, down)
+}
+
+// TestBenchGuestInPlace measures for how long a guest is down while it gets a mail
+// server: patched in place, and patched beforehand and switched.
+func TestBenchGuestInPlace(t *testing.T) {
+	file := benchFile(t)
+	h := newGuests(t, "gi", 12)
+	h.up()
+	h.run("guest", "init", "gi*")
+	h.run("share", "-g", "gi*", "init", "--stop-all")
+	h.up()
+	install := []string{"sh", "-c", "DEBIAN_FRONTEND=noninteractive apt-get install -y -qq /usr/share/demo/*.deb"}
+	m := measured{
+		Name: "down, activate of a guest that was upgraded beforehand", Pairs: 5, BoundRatio: 1,
+		Baseline: "the guest is stopped, the package manager runs in its root, and it is started and waited for until its services run",
+	}
+	n := -2
+	m.pairs(func() {
+		n += 2
+		h.run(append([]string{"-g", h.names[n+1], "upgrade", "new", "--"}, install...)...)
+	}, func() time.Duration {
+		g := h.guest(h.names[n])
+		root, err := filepath.EvalSymlinks(h.root(g.Name))
+		check(t, err)
+		return took(func() {
+			check(t, h.nspawn.Stop(context.Background(), g))
+			check(t, h.nspawn.Run(context.Background(), g, guest.Command{Root: root, Argv: install}))
+			check(t, h.nspawn.Start(context.Background(), g))
+			h.healthy(g.Name)
+		})
+	}, func() time.Duration {
+		s := h.switched(0, "activate", "-g", h.names[n+1], "new")[h.names[n+1]]
+		if s.Outcome != activate.Confirmed {
+			t.Fatalf("%+v", s)
+		}
+		return time.Duration(s.Seconds * float64(time.Second))
+	})
+	addTo(t, file, m)
 }

@@ -346,64 +346,116 @@ func eachGuest(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error 
 
 // forEachGuest is eachGuest that returns for which the command failed, and why.
 func forEachGuest(c *cli.Context, list []guest.Guest, action cli.ActionFunc) (why map[guest.Guest]error, err error) {
-	why = map[guest.Guest]error{}
-	out, ctx := c.App.Writer, c.Context
-	defer func() { c.App.Writer, c.Context = out, ctx }()
-	var results []ofGuest
-	var errs []error
-	for _, g := range list {
-		if ctx.Err() != nil {
-			why[g] = ctx.Err()
-			errs = append(errs, fmt.Errorf("%s: %w", g.Name, ctx.Err()))
+	return overGuests(c, list, 1, action)
+}
+
+// overGuests is forEachGuest for several at a time; what they print comes in the
+// order of list then, each whole.
+func overGuests(c *cli.Context, list []guest.Guest, atATime int, action cli.ActionFunc) (why map[guest.Guest]error, err error) {
+	runs := make([]guestRun, len(list))
+	slots := make(chan struct{}, atATime)
+	for i, g := range list {
+		r := &runs[i]
+		r.done = make(chan struct{})
+		r.ofGuest = ofGuest{Guest: g.Name, Runtime: g.Runtime}
+		begin := func() {
+			defer close(r.done)
+			if r.err = c.Context.Err(); r.err == nil {
+				r.run(c, g, action, atATime > 1)
+			}
+		}
+		if atATime == 1 {
+			begin()
+			r.report(c, len(list))
 			continue
 		}
-		c.Context = context.WithValue(ctx, guestKey{}, &g)
-		var said bytes.Buffer
-		switch {
-		case c.Bool("json"):
-			c.App.Writer = &said
-		case c.Command.Name == "list" && c.Bool("H"):
-			separator := ";"
-			if listDialect(c) == "bectl" {
-				separator = "\t"
-			}
-			c.App.Writer = &lines{w: out, before: g.Name + separator}
-		default:
-			c.App.Writer = &titled{w: out, title: g.Name + ":\n"}
-		}
-		err := action(c)
-		if exit, ran := err.(activate.ExitStatus); ran && len(list) == 1 {
-			why[g] = exit
-			return why, exit
-		}
-		r := ofGuest{Guest: g.Name, Runtime: g.Runtime}
-		if json.Valid(said.Bytes()) {
-			r.Result = bytes.TrimSpace(said.Bytes())
-		}
-		if err != nil {
-			why[g] = err
-			err = fmt.Errorf("%s: %w", g.Name, err)
-			r.Error, r.Exit = err.Error(), be.KindOf(err).ExitCode()
-			errs = append(errs, err)
-			if len(list) > 1 {
-				fmt.Fprintf(c.App.ErrWriter, "beadm: %v\n", err)
-			}
-		}
-		results = append(results, r)
+		go func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			begin()
+		}()
 	}
-	c.App.Writer = out
+	why = map[guest.Guest]error{}
+	var results []ofGuest
+	var errs []error
+	for i, g := range list {
+		r := &runs[i]
+		<-r.done
+		if atATime > 1 {
+			r.report(c, len(list))
+		}
+		if exit, ran := r.err.(activate.ExitStatus); ran && len(list) == 1 {
+			return map[guest.Guest]error{g: exit}, exit
+		}
+		if r.err != nil {
+			why[g] = r.err
+			errs = append(errs, fmt.Errorf("%s: %w", g.Name, r.err))
+		}
+		if r.began {
+			results = append(results, r.ofGuest)
+		}
+	}
 	if c.Bool("json") {
-		err = render.JSON(out, map[string]any{"guests": results})
+		err = render.JSON(c.App.Writer, map[string]any{"guests": results})
 	}
 	switch {
 	case len(errs) == 0:
 		return why, err
-	case len(list) == 1, ctx.Err() != nil:
+	case len(list) == 1, c.Context.Err() != nil:
 		return why, errs[len(errs)-1]
 	case len(errs) == len(list):
 		return why, be.E(be.KindOf(errs[0]), "none of %d guests came through, as said above", len(list))
 	}
 	return why, be.E(be.Batch, "%d of %d guests did not come through, as said above", len(errs), len(list))
+}
+
+// guestRun is a command for one guest.
+type guestRun struct {
+	ofGuest
+	began    bool
+	err      error
+	out, log bytes.Buffer // of one that is kept to be printed whole
+	done     chan struct{}
+}
+
+// run keeps what the command prints if it is to wait for its turn.
+func (r *guestRun) run(c *cli.Context, g guest.Guest, action cli.ActionFunc, waits bool) {
+	r.began = true
+	one, app := *c, *c.App
+	one.App, one.Context = &app, context.WithValue(c.Context, guestKey{}, &g)
+	out := c.App.Writer
+	if waits {
+		out, app.ErrWriter = &r.out, &r.log
+	}
+	var said bytes.Buffer
+	switch {
+	case c.Bool("json"):
+		app.Writer = &said
+	case c.Command.Name == "list" && c.Bool("H"):
+		separator := ";"
+		if listDialect(c) == "bectl" {
+			separator = "\t"
+		}
+		app.Writer = &lines{w: out, before: g.Name + separator}
+	default:
+		app.Writer = &titled{w: out, title: g.Name + ":\n"}
+	}
+	r.err = action(&one)
+	if json.Valid(said.Bytes()) {
+		r.Result = bytes.TrimSpace(said.Bytes())
+	}
+	if r.err != nil {
+		r.Error, r.Exit = fmt.Sprintf("%s: %v", g.Name, r.err), be.KindOf(r.err).ExitCode()
+	}
+}
+
+// report prints what was kept, and the error if there are others.
+func (r *guestRun) report(c *cli.Context, of int) {
+	c.App.Writer.Write(r.out.Bytes())
+	c.App.ErrWriter.Write(r.log.Bytes())
+	if r.began && r.err != nil && of > 1 {
+		fmt.Fprintf(c.App.ErrWriter, "beadm: %s\n", r.Error)
+	}
 }
 
 // lines puts before at the beginning of each line.

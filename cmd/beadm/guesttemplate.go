@@ -25,7 +25,9 @@ func templateOf(ctx context.Context) *activate.Template {
 func createGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
 	name, source, is := strings.Cut(c.String("e"), "/")
 	if !is {
-		return thenActivate(c, list, action)
+		return andActivate(c, list, func() (map[guest.Guest]error, error) {
+			return fromOneInstant(c, list, c.Args().First(), c.String("e"), clonedAtATime, action)
+		})
 	}
 	if c.Bool("empty") {
 		return be.E(be.Usage, "-e and --empty exclude each other")

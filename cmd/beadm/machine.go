@@ -180,7 +180,7 @@ func upgradeCommand() *cli.Command {
 			}
 			err = change(c, name, func(t *activate.Target, _ *outcome) error {
 				return t.Upgrade(c.Context, name, activate.UpgradeOptions{
-					Command: command, Activate: c.Bool("activate"), Trial: opts, DryRun: c.Bool("dry-run"),
+					Command: command, Activate: c.Bool("activate"), Trial: opts, DryRun: c.Bool("dry-run"), Joint: jointOf(c.Context),
 					Stdin: os.Stdin, Stdout: commandsOutput(c), Stderr: os.Stderr,
 				})
 			})

@@ -221,7 +221,7 @@ func (d *Storage) Attach(p guest.Place, name string) error {
 	if have, err := zfs.DatasetAt(dir); err != nil || have == want {
 		return err
 	}
-	err = s.Mount(ctx, called, dir, false)
+	err = s.Attach(ctx, called, dir)
 	if have, lerr := zfs.DatasetAt(dir); err != nil && lerr == nil && have == want {
 		return nil // another command was quicker
 	}

@@ -1,0 +1,122 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"beadm/be"
+)
+
+// A read-only boot environment is open while org.beadm:sealed is on it: its
+// readonly is off then, for the mounts that it has, and a cut leaves both.
+
+// isReadOnly reports whether nobody but who opens it can write to it.
+func isReadOnly(d *dataset) bool { return isClosed(d) || isOpen(d) }
+
+// isClosed goes by the property: one that is mounted read-only shows that in its
+// place.
+func isClosed(d *dataset) bool {
+	return d.value("readonly") == "on" && d.props["readonly"].source != "temporary"
+}
+
+func isOpen(d *dataset) bool { return d.local(propSealed) == "on" }
+
+// Unseal takes one transaction.
+func (s *Store) Unseal(ctx context.Context, name string) error {
+	t, err := s.find(ctx, name)
+	if err == nil {
+		err = s.open(ctx, t.by[s.dataset(name)])
+	}
+	return problem(err, "cannot make boot environment %s writable", name)
+}
+
+// Seal takes two transactions; after the first it is read-only again.
+func (s *Store) Seal(ctx context.Context, name string) error {
+	t, err := s.find(ctx, name)
+	if err == nil {
+		err = s.close(ctx, t.by[s.dataset(name)])
+	}
+	return problem(err, "cannot make boot environment %s read-only again", name)
+}
+
+func (s *Store) open(ctx context.Context, d *dataset) error {
+	if !isClosed(d) {
+		return nil
+	}
+	return s.set(ctx, d.name, setting{propSealed, "on"}, setting{"readonly", "off"})
+}
+
+func (s *Store) close(ctx context.Context, d *dataset) error {
+	if !isOpen(d) {
+		return nil
+	}
+	if err := s.set(ctx, d.name, setting{"readonly", "on"}); err != nil {
+		return err
+	}
+	return s.change(ctx, "zfs", "inherit", propSealed, d.name)
+}
+
+// notePlain remembers that a root is not read-only as it is mounted: nobody has to
+// ask when it is unmounted.
+func (s *Store) notePlain(top *dataset) {
+	if s.plain == nil {
+		s.plain = map[string]bool{}
+	}
+	s.plain[top.name] = !isReadOnly(top)
+}
+
+// topsBelow are the roots of boot environments that are mounted at or below dir.
+func (s *Store) topsBelow(dir string) (tops []string, err error) {
+	if dir, err = filepath.Abs(dir); err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return nil, nil // nothing is
+	}
+	table, err := readMounts()
+	for _, m := range table {
+		if parent(m.source) == s.root && (m.dir == dir || strings.HasPrefix(m.dir, strings.TrimSuffix(dir, "/")+"/")) {
+			tops = append(tops, m.source)
+		}
+	}
+	return tops, err
+}
+
+// closeUnmounted closes those of the roots that are open and mounted nowhere any
+// more.
+func (s *Store) closeUnmounted(ctx context.Context, tops []string) error {
+	tops = slices.DeleteFunc(slices.Clone(tops), func(top string) bool { return s.plain[top] || strings.Contains(top, "@") })
+	if len(tops) == 0 {
+		return nil
+	}
+	table, err := readMounts()
+	if err != nil {
+		return err
+	}
+	t, err := s.read(ctx, "filesystem", 1, s.root, "readonly", propSealed)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, top := range tops {
+		if d := t.by[top]; d != nil && isOpen(d) && len(table.within(top, false)) == 0 {
+			errs = append(errs, s.close(ctx, d))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Attach mounts a boot environment as what runs, for others to start: a
+// read-only one is that, until Unseal. What a cut left open is closed first.
+func (s *Store) Attach(ctx context.Context, name, dir string) error {
+	err := s.Seal(ctx, name)
+	if err == nil {
+		err = problem(s.mountBE(ctx, name, dir, false, false), "cannot mount boot environment %s", name)
+	}
+	return err
+}
+
+var _ be.Sealer = (*Store)(nil)

@@ -21,9 +21,17 @@ func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error
 	return b, problem(err, "cannot create boot environment %s", opts.Name)
 }
 
+// CheckProperties refuses any.
+func (s *Store) CheckProperties(_ context.Context, opts be.CreateOptions) error {
+	for _, p := range opts.Properties {
+		return be.E(be.Usage, "there is no property %q: a volume of LVM's has none", p)
+	}
+	return nil
+}
+
 func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err error) {
-	if len(opts.Properties) > 0 {
-		return b, be.E(be.Usage, "a volume of LVM's has no properties: %q cannot be given", opts.Properties[0])
+	if err := s.CheckProperties(ctx, opts); err != nil {
+		return b, err
 	}
 	t, err := s.scan(ctx)
 	if err != nil {

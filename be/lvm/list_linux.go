@@ -12,7 +12,6 @@ func (s *Store) List(ctx context.Context) ([]be.BE, error) {
 	if err != nil {
 		return nil, problem(err, "cannot list the boot environments in %s", s.Location())
 	}
-	shares := s.sharing(ctx, t)
 	var volumes []*volume
 	for _, v := range t.list {
 		if s.isBE(v) {
@@ -22,7 +21,7 @@ func (s *Store) List(ctx context.Context) ([]be.BE, error) {
 	sortVolumes(volumes)
 	list := []be.BE{}
 	for _, v := range volumes {
-		b, err := s.describe(t, v, shares)
+		b, err := s.describe(t, v)
 		if err != nil {
 			return nil, err
 		}
@@ -31,7 +30,7 @@ func (s *Store) List(ctx context.Context) ([]be.BE, error) {
 	return list, nil
 }
 
-// listed is how List shows one, but for what it holds.
+// listed is how List shows one.
 func (s *Store) listed(ctx context.Context, name string) (be.BE, error) {
 	t, err := s.scan(ctx)
 	if err != nil {
@@ -41,14 +40,14 @@ func (s *Store) listed(ctx context.Context, name string) (be.BE, error) {
 	if err != nil {
 		return be.BE{}, err
 	}
-	return s.describe(t, v, nil)
+	return s.describe(t, v)
 }
 
-func (s *Store) describe(t *tree, v *volume, shares *sharing) (be.BE, error) {
+func (s *Store) describe(t *tree, v *volume) (be.BE, error) {
 	b := be.BE{
 		Name: decode(v.name), Policy: v.tag(tagPolicy), Location: v.path(), Created: v.created, ReadOnly: v.readOnly,
 		Description: textOf(v.tags), Running: s.isNow(v), Incomplete: v.tag(tagIncomplete) != "", Origin: s.originOf(t, v),
-		Space: s.alone(shares, append(t.snapshots(v.tag(tagUUID)), v)...),
+		Space: be.SpaceUnknown, // see Spaces
 	}
 	if b.Policy == "" {
 		b.Policy = "static"

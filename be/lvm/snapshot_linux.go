@@ -55,7 +55,7 @@ func (s *Store) taken(ctx context.Context, t *tree, v *volume, owner, name, snap
 	if v = t.named(made); v == nil {
 		return be.Snapshot{}, be.E(be.NotFound, "it is gone")
 	}
-	return s.describeSnapshot(v, name, nil), nil
+	return describeSnapshot(v, name), nil
 }
 
 // take makes a snapshot with one command and returns the name of its volume.
@@ -74,8 +74,8 @@ func (s *Store) take(ctx context.Context, t *tree, of *volume, owner, snap strin
 	return volume, s.change(ctx, append(argv, "--", of.path())...)
 }
 
-func (s *Store) describeSnapshot(v *volume, name string, shares *sharing) be.Snapshot {
-	return be.Snapshot{BE: name, Name: v.tag(tagSnap), GUID: v.uuid, Created: v.created, Space: s.alone(shares, v)}
+func describeSnapshot(v *volume, name string) be.Snapshot {
+	return be.Snapshot{BE: name, Name: v.tag(tagSnap), GUID: v.uuid, Created: v.created, Space: be.SpaceUnknown}
 }
 
 // Snapshots lists them, oldest first.
@@ -84,18 +84,13 @@ func (s *Store) Snapshots(ctx context.Context, name string) ([]be.Snapshot, erro
 	if err != nil {
 		return nil, problem(err, "cannot list the snapshots of boot environment %s", name)
 	}
-	return s.snapshotsOf(ctx, t, v.tag(tagUUID), name), nil
+	return snapshotsOf(t, v.tag(tagUUID), name), nil
 }
 
-func (s *Store) snapshotsOf(ctx context.Context, t *tree, owner, name string) []be.Snapshot {
-	volumes := t.snapshots(owner)
-	if len(volumes) == 0 {
-		return nil
-	}
-	shares := s.sharing(ctx, t)
+func snapshotsOf(t *tree, owner, name string) []be.Snapshot {
 	var list []be.Snapshot
-	for _, v := range volumes {
-		list = append(list, s.describeSnapshot(v, name, shares))
+	for _, v := range t.snapshots(owner) {
+		list = append(list, describeSnapshot(v, name))
 	}
 	return list
 }

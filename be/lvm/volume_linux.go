@@ -188,7 +188,16 @@ func (s *Store) SnapshotVolume(ctx context.Context, v be.Volume, snap string) (s
 // VolumeSnapshots lists them, oldest first.
 func (s *Store) VolumeSnapshots(ctx context.Context, v be.Volume) (list []be.Snapshot, err error) {
 	err = s.withVolume(ctx, v, func(t *tree, vol *volume) error {
-		list = s.snapshotsOf(ctx, t, vol.name, "")
+		list = snapshotsOf(t, vol.name, "")
+		if vol.pool != s.pool || len(list) == 0 {
+			return nil
+		}
+		limited, cancel := context.WithTimeout(ctx, sharingTime)
+		defer cancel()
+		shares := s.sharing(limited, t)
+		for i := range list {
+			list[i].Space = s.alone(shares, t.find(func(v *volume) bool { return v.uuid == list[i].GUID }))
+		}
 		return nil
 	})
 	return list, problem(err, "cannot list the snapshots of volume %s", v)

@@ -87,6 +87,9 @@ func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (
 		from, snap, isSnap := be.SplitSnapshot(opts.From)
 		if opts.From == "" {
 			running, err := s.running(ctx)
+			if be.KindOf(err) == be.NoStore {
+				return be.BE{}, be.E(be.NoStore, "%w; give -e BE for what to clone, or --empty", err)
+			}
 			if err != nil {
 				return be.BE{}, err
 			}

@@ -42,8 +42,11 @@ func testJoint(t *testing.T, e *Env) {
 	store := e.Open(t)
 	with(t, store, "of-"+e.Running, true, func(dir string) { e.wantFilled(t, dir, "then") })
 	for _, name := range []string{e.Running, "other"} {
-		_, err := store.Destroy(bg(), "of-"+name, false)
+		report, err := store.Destroy(bg(), "of-"+name, false)
 		must(t, "Destroy", err)
+		if len(report.Promotes) > 0 {
+			t.Errorf("to destroy of-%s, %v were promoted", name, report.Promotes)
+		}
 		for _, sn := range snapshots(t, store, name) {
 			if sn.Name == "joint" {
 				t.Errorf("%s@joint was left by its last clone", name)

@@ -128,7 +128,7 @@ func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions
 		}
 	} else {
 		if source == s {
-			err = s.sweepAuto(ctx, t, s.dataset(opts.From)+"@"+opts.Snapshot)
+			err = s.sweepAuto(ctx, t, opts.Snapshot)
 		} else {
 			t, err = source.scan(ctx)
 		}

@@ -145,12 +145,13 @@ func isSpare(t *tree, d *dataset) bool {
 }
 
 // sweepAuto destroys the automatic snapshots that nothing needs: those of a
-// Create that was cut off, and those whose last clone is gone; but not keep.
+// Create that was cut off, and those whose last clone is gone; but not
+// those called keep.
 func (s *Store) sweepAuto(ctx context.Context, t *tree, keep string) error {
 	for _, name := range t.names {
 		d := t.by[name]
 		ds, snap := d.split()
-		if snap == "" || name == keep || parent(ds) != s.root || !isSpare(t, d) {
+		if snap == "" || snap == keep || parent(ds) != s.root || !isSpare(t, d) {
 			continue
 		}
 		if err := s.destroyRecursively(ctx, name); err != nil {

@@ -93,7 +93,7 @@ func commands() []*cli.Command {
 		listCommand(), createCommand(), snapshotCommand(), destroyCommand(), mountCommand(), unmountCommand(),
 		renameCommand(), describeCommand(), pruneCommand(),
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
-		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(),
+		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(), checkCommand(),
 		setupCommand(), shareCommand(), syncCommand(), guestCommand(), completionCommand(), schemaCommand(), helpCommand(), versionCommand(),
 		trialFailedCommand(), trialDeadmanCommand(), trialNotifyCommand(), kernelChangedCommand(), earlyBootCommand(), stubConsumeCommand(), completeCommand(), bectlCommand(),
 	}

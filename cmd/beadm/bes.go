@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -28,6 +29,7 @@ func createCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "o", Usage: "set the property `P=V` on its root"},
 			&cli.BoolFlag{Name: "empty", Usage: "make an empty one"},
 			&cli.BoolFlag{Name: "activate", Aliases: []string{"a"}, Usage: "activate it afterwards"},
+			&cli.BoolFlag{Name: "t", Usage: "start it once, as activate -t"},
 			withGuestsFlag("also in each guest, or in those that match `[=GLOB,...]`, of what it runs: all or none; they are activated, confirmed and come back with it"),
 			dryRun(),
 		},
@@ -41,6 +43,9 @@ func createCommand() *cli.Command {
 			}
 			if err := be.CheckName(a[0]); err != nil {
 				return err
+			}
+			if c.Bool("t") && c.Bool("activate") {
+				return be.E(be.Usage, "-a and -t exclude each other")
 			}
 			if c.Bool("empty") && c.IsSet("e") {
 				return be.E(be.Usage, "-e and --empty exclude each other")
@@ -67,8 +72,9 @@ func createCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				var trial activate.ActivateOptions
-				if c.Bool("activate") {
+				trial := activate.ActivateOptions{Once: c.Bool("t")}
+				starts := c.Bool("activate") || c.Bool("t")
+				if starts {
 					if _, err := trial.Within(t.Conf); err != nil {
 						return err
 					}
@@ -81,10 +87,11 @@ func createCommand() *cli.Command {
 				}
 				_, err = t.Create(c.Context, a[0], opts)
 				switch {
-				case err != nil || !c.Bool("activate"):
+				case err != nil || !starts:
 					return err
 				case c.Bool("dry-run"):
-					t.Report.Would("activate " + a[0])
+					once := map[bool]string{true: "once "}[c.Bool("t")]
+					t.Report.Would("activate " + once + a[0])
 					return nil
 				}
 				return t.Activate(c.Context, a[0], trial)
@@ -100,6 +107,8 @@ func destroyCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "F", Usage: "do not ask"},
 			&cli.BoolFlag{Name: "f", Usage: "unmount it first"},
+			&cli.BoolFlag{Name: "o", Usage: "also the snapshot that it was cloned from, if nothing else was"},
+			&cli.BoolFlag{Name: "s", Usage: "with its snapshots, as is done without it"},
 			&cli.BoolFlag{Name: "with-guests", Usage: "also what belongs to it in guests"},
 			dryRun(),
 		},
@@ -127,6 +136,12 @@ func destroyCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
+				origin := ""
+				if c.Bool("o") {
+					if origin, err = originOf(c.Context, t, a[0]); err != nil {
+						return err
+					}
+				}
 				frees := be.Frees{Bytes: report.Frees, AtLeast: report.AtLeast}
 				out.frees(frees)
 				out.Removes, out.Promotes = report.Removes, report.Promotes
@@ -138,6 +153,9 @@ func destroyCommand() *cli.Command {
 						t.Report.Would("promote " + p)
 					}
 					t.Report.Would("free " + render.Frees(frees))
+					if origin != "" && !slices.ContainsFunc(report.Removes, func(gone string) bool { return strings.HasSuffix(gone, origin) }) {
+						t.Report.Would("destroy " + origin + ", if nothing else was cloned from it")
+					}
 					return nil
 				}
 				sayFrees(c, frees)
@@ -148,9 +166,42 @@ func destroyCommand() *cli.Command {
 					return err
 				}
 				t.Report.Note("%s is destroyed: %s", a[0], render.Freed(frees))
-				return nil
+				return destroyOrigin(c.Context, t, origin)
 			})
 		},
+	}
+}
+
+// originOf is the snapshot that a boot environment was cloned from, BE@SNAP, or
+// empty.
+func originOf(ctx context.Context, t *activate.Target, name string) (string, error) {
+	all, err := t.List(ctx)
+	for _, b := range all {
+		if b.Name == name {
+			return b.Origin, err
+		}
+	}
+	return "", err
+}
+
+// destroyOrigin destroys it after its clone. An automatic one went with that; one
+// that others came of stays.
+func destroyOrigin(ctx context.Context, t *activate.Target, origin string) error {
+	name, snap, is := be.SplitSnapshot(origin)
+	if !is {
+		return nil
+	}
+	switch err := t.DestroySnapshot(ctx, name, snap, false); be.KindOf(err) {
+	case be.NotFound:
+		return nil
+	case be.InUse:
+		t.Report.Note("%s stays: %v", origin, err)
+		return nil
+	default:
+		if err == nil {
+			t.Report.Note("%s is destroyed", origin)
+		}
+		return err
 	}
 }
 

@@ -46,7 +46,7 @@ var forGuest = map[string]func(c *cli.Context, list []guest.Guest, rest cli.Acti
 	"list": eachGuest, "create": createGuests, "snapshot": eachGuest, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
 	"rename": eachGuest, "describe": eachGuest, "prune": eachGuest, "upgrade": upgradeGuests, "run": eachGuest,
 	"activate": activateGuests, "rollback": rollbackGuests, "confirm": confirmGuests, "recover": recoverGuests,
-	"status": eachGuest, "history": eachGuest, "sync": eachGuest, "share": shareGuests,
+	"status": eachGuest, "history": eachGuest, "check": eachGuest, "sync": eachGuest, "share": shareGuests,
 }
 
 // forGuests has every command look for -g first.

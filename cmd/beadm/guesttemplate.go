@@ -23,6 +23,9 @@ func templateOf(ctx context.Context) *activate.Template {
 // createGuests clones in each guest what it runs, or one and the same boot
 // environment of another guest: create -e GUEST/BE.
 func createGuests(c *cli.Context, list []guest.Guest, action cli.ActionFunc) error {
+	if c.Bool("t") {
+		return be.E(be.Usage, "-t is for the host: a guest's trial is watched by its host, and ends with a switch back; give -a")
+	}
 	name, source, is := strings.Cut(c.String("e"), "/")
 	if !is {
 		return andActivate(c, list, func() (map[guest.Guest]error, error) {

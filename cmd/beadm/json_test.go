@@ -108,7 +108,7 @@ func TestJSON(t *testing.T) {
 	is(value("status", "--acknowledge"), "status", "dry_run", false)
 	// These take what TestJSON has not: each is validated where its own test asks
 	// for JSON.
-	for _, name := range []string{"guests", "guests activate", "guests rollback", "guest list", "guest status", "guest init", "guest release", "guest boot", "share commit", "sync diff", "sync resolve"} {
+	for _, name := range []string{"guests", "guests activate", "guests rollback", "guest list", "guest status", "guest init", "guest release", "guest boot", "share commit", "sync diff", "sync resolve", "check"} {
 		seen[name] = true
 	}
 	for name := range published() {

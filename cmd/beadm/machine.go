@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -309,10 +310,20 @@ func recoverCommand() *cli.Command {
 
 func historyCommand() *cli.Command {
 	return &cli.Command{
-		Name: "history", Usage: "say what happened",
+		Name: "history", Usage: "say what happened", ArgsUsage: "[BE]",
+		Flags: []cli.Flag{&cli.IntFlag{Name: "last", Usage: "only the last `N`"}},
 		Action: func(c *cli.Context) error {
-			if _, err := args(c, 0, 0); err != nil {
+			a, err := args(c, 0, 1)
+			if err != nil {
 				return err
+			}
+			for _, name := range a {
+				if err := be.CheckName(name); err != nil {
+					return err
+				}
+			}
+			if c.Int("last") < 0 || c.IsSet("last") && c.Int("last") == 0 {
+				return be.E(be.Usage, "--last takes a number of at least 1")
 			}
 			t, done, err := target(c)
 			if err != nil {
@@ -329,6 +340,12 @@ func historyCommand() *cli.Command {
 				if events, err = s.Dir.History(); err != nil {
 					return err
 				}
+			}
+			if len(a) == 1 {
+				events = slices.DeleteFunc(events, func(e state.Event) bool { return e.BE != a[0] })
+			}
+			if n := c.Int("last"); n > 0 {
+				events = events[max(0, len(events)-n):]
 			}
 			if c.Bool("json") {
 				return render.JSON(c.App.Writer, events)

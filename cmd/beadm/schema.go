@@ -40,7 +40,7 @@ func published() map[string]printed {
 		"mount": changes(), "unmount": changes(), "rename": changes(), "describe": changes(), "prune": changes(activate.Pruned{}),
 		"upgrade": changes(), "run": changes(), "activate": changes(), "rollback": changes(named),
 		"status": {[]any{activate.Status{}, outcome{}}, nil}, "confirm": changes(), "boot": changes(), "recover": changes(),
-		"history": prints([]state.Event{}), "setup": changes(), "version": prints(struct {
+		"history": prints([]state.Event{}), "check": prints(checked{}), "setup": changes(), "version": prints(struct {
 			Version string `json:"version"`
 		}{}),
 		"share init": changes(share.Plan{}, share.Result{}), "share add": changes(share.Plan{}, share.Result{}),

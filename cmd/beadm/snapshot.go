@@ -73,6 +73,9 @@ func destroySnapshot(c *cli.Context, name, snap string) error {
 	if c.Bool("f") {
 		return be.E(be.Usage, "-f unmounts a boot environment: a snapshot is never mounted")
 	}
+	if c.Bool("o") || c.Bool("s") {
+		return be.E(be.Usage, "-o and -s are for boot environments: %s@%s is a snapshot", name, snap)
+	}
 	if c.Bool("with-guests") {
 		return be.E(be.Usage, "%s@%s is a snapshot: --with-guests is for boot environments", name, snap)
 	}

@@ -125,3 +125,33 @@ func TestWrongSnapshots(t *testing.T) {
 		m.refused(c.code, c.says, strings.Fields(c.line)...)
 	}
 }
+
+func TestCreateOnce(t *testing.T) {
+	m := newMachine(t)
+	m.refused(2, "-a and -t", "create", "-a", "-t", "x")
+	m.says([]string{"would activate once x"}, "create", "-t", "-n", "x")
+	m.ok("create", "-t", "x")
+	if st := m.status(); st.State != "once" || st.Next != "x" || st.Default != "debian" {
+		t.Errorf("after create -t: %+v", st)
+	}
+}
+
+func TestDestroyWithOrigin(t *testing.T) {
+	m := newMachine(t)
+	m.ok("snapshot", "debian@kept")
+	m.ok("create", "-e", "debian@kept", "a")
+	m.ok("create", "-e", "debian@kept", "b")
+	has := func() bool { return strings.Contains(m.ok("list", "-s"), "debian@kept") }
+	m.refused(2, "-o and -s", "destroy", "-F", "-o", "debian@kept")
+	m.says([]string{"would destroy debian@kept"}, "destroy", "-n", "-o", "a")
+	if r := m.run("destroy", "-F", "-o", "-s", "a"); r.code != 0 || !strings.Contains(r.err, "debian@kept stays") || !has() {
+		t.Errorf("b came of the origin, too: %v", r)
+	}
+	if r := m.run("destroy", "-F", "-o", "b"); r.code != 0 || has() {
+		t.Errorf("the origin of the last clone stays: %v", r)
+	}
+	m.ok("create", "c")
+	if r := m.run("destroy", "-Fo", "c"); r.code != 0 || strings.Contains(r.err, "stays") {
+		t.Errorf("the automatic origin: %v", r)
+	}
+}

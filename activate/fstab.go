@@ -48,13 +48,17 @@ var fstabUnescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n",
 // ref. What a name means that only the running system could resolve, like
 // LABEL= or a device's, is believed; so is subvolid=, since subvol= has to
 // agree with it. A line for a root that has no device, as images of containers
-// have it, names none. Stores whose roots are block devices are not looked at.
+// have it, names none. Of a store whose roots are volumes of LVM only another
+// volume's path is another root.
 func sameRoot(line string, ref be.RootRef) error {
 	f := strings.Fields(line)
-	if !isRootLine(f) || ref.FS != "zfs" && ref.FS != "btrfs" {
+	if !isRootLine(f) {
 		return nil
 	}
 	source := strings.ReplaceAll(fstabUnescape.Replace(f[0]), `"`, "")
+	if ref.FS != "zfs" && ref.FS != "btrfs" {
+		return sameVolume(source, ref)
+	}
 	kinds := strings.Split(f[2], ",")
 	nameless := source == "none" || source == "rootfs"
 	isKind := slices.Contains(kinds, ref.FS)
@@ -83,6 +87,33 @@ func sameRoot(line string, ref be.RootRef) error {
 		if subvol = path.Clean("/" + fstabUnescape.Replace(subvol)); ok && subvol != ref.Prefix {
 			return fmt.Errorf("the subvolume %s is on /, and this is %s", subvol, ref.Prefix)
 		}
+	}
+	return nil
+}
+
+// sameVolume says why a path in /dev is that of another logical volume than
+// ref's. Paths that are no volume's group and name (lvm(8)) are believed.
+func sameVolume(source string, ref be.RootRef) error {
+	want := ""
+	for _, arg := range ref.Args {
+		if path, ok := strings.CutPrefix(arg, "root=/dev/"); ok {
+			want = path
+		}
+	}
+	got, ok := strings.CutPrefix(source, "/dev/")
+	group, _, isVolume := strings.Cut(want, "/")
+	if !ok || !isVolume {
+		return nil
+	}
+	double := strings.NewReplacer("-", "--", "/", "-")
+	if name, mapped := strings.CutPrefix(got, "mapper/"); mapped {
+		if strings.HasPrefix(name, strings.ReplaceAll(group, "-", "--")+"-") && name != double.Replace(want) {
+			return fmt.Errorf("%s is on /, and this is /dev/%s", source, want)
+		}
+		return nil
+	}
+	if strings.HasPrefix(got, group+"/") && got != want {
+		return fmt.Errorf("%s is on /, and this is /dev/%s", source, want)
 	}
 	return nil
 }

@@ -49,7 +49,13 @@ func TestSameRoot(t *testing.T) {
 		{`/dev/vda3 / btrfs subvol=@be-new\040 0 0`, onBtrfs, "the subvolume /@be-new "},
 		{"UUID=11111111-1111-2222-3333-444455556666 / btrfs subvol=@be-new 0 0", onBtrfs, "the file system 11111111"},
 		{"/dev/vda2 / ext4 defaults 0 1", onBtrfs, "/dev/vda2 on / is ext4, and this is btrfs"},
-		{"/dev/vg/be_old / ext4 defaults 0 1", onLVM, ""},
+		{"/dev/vg/be_old / ext4 defaults 0 1", onLVM, "/dev/vg/be_old is on /, and this is /dev/vg/be_new"},
+		{"/dev/mapper/vg-be_old / ext4 defaults 0 1", onLVM, "/dev/mapper/vg-be_old is on /"},
+		{"/dev/mapper/vg-be_new / ext4 defaults 0 1", onLVM, ""},
+		{"/dev/vg/be_new / ext4 defaults 0 1", onLVM, ""},
+		{"/dev/dm-3 / ext4 defaults 0 1", onLVM, ""},
+		{"UUID=0c9d9c0e / ext4 defaults 0 1", onLVM, ""},
+		{"/dev/mapper/my--vg-be_a--b / ext4", be.RootRef{FS: "xfs", Args: []string{"root=/dev/my-vg/be_a-b"}}, ""},
 	} {
 		err := sameRoot(c.line+"\n", c.ref)
 		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {

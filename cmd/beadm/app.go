@@ -138,7 +138,7 @@ func newApp(io streams) *cli.App {
 			return nil
 		},
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "beroot", Aliases: []string{"r"}, EnvVars: []string{"BEADM_BEROOT"}, Usage: "where the boot environments live: `LOC` is POOL/ROOT, a directory on btrfs, or dir:/PATH"},
+			&cli.StringFlag{Name: "beroot", Aliases: []string{"r"}, EnvVars: []string{"BEADM_BEROOT"}, Usage: "where the boot environments live: `LOC` is POOL/ROOT, VG/POOL, a directory on btrfs, or dir:/PATH"},
 			&cli.StringFlag{Name: "root", EnvVars: []string{"BEADM_ROOT"}, Value: "/", Usage: "the root that runs is mounted at `DIR`"},
 			&cli.StringFlag{Name: "config", EnvVars: []string{"BEADM_CONFIG"}, Usage: "read `FILE` in place of /etc/beadm/beadm.conf"},
 			&cli.StringFlag{Name: "dialect", EnvVars: []string{"BEADM_DIALECT"}, Usage: "behave as `D`: bectl or illumos; called as bectl it is bectl"},

@@ -215,6 +215,8 @@ func TestNoStore(t *testing.T) {
 	}
 	m.refused(10, "/nosuch", "--beroot", "/nosuch", "list")
 	m.refused(10, "nosuch/ROOT", "--beroot", "nosuch/ROOT", "list")
+	m.refused(10, "nosuch+vg", "--beroot", "nosuch+vg/pool", "list")
+	m.refused(2, "-vg/pool", "--beroot", "-vg/pool", "list")
 	for _, args := range onStore {
 		m.refused(10, "beadm is not set up here: run beadm setup", args...)
 	}

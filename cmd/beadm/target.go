@@ -15,6 +15,7 @@ import (
 	"beadm/be"
 	"beadm/be/btrfs"
 	"beadm/be/dir"
+	"beadm/be/lvm"
 	"beadm/be/rooted"
 	"beadm/be/zfs"
 )
@@ -87,17 +88,36 @@ func openStore(ctx context.Context, beroot, root string) (be.Store, func(), erro
 	if zErr == nil {
 		return z, func() {}, nil
 	}
+	if beroot != "" {
+		// POOL/ROOT and VG/POOL look alike: it is what is there.
+		l, err := lvm.Open(ctx, lvm.Config{BERoot: beroot, Root: root, Logger: logrus.StandardLogger()})
+		switch z, k := be.KindOf(zErr), be.KindOf(err); {
+		case err == nil:
+			return l, func() { l.Close() }, nil
+		case z == be.NoStore && k == be.NoStore:
+			return nil, nil, be.E(be.NoStore, "there are no boot environments in %s: %w; %w", beroot, zErr, err)
+		case z == be.Usage && k != be.Usage: // no dataset can be called so
+			return nil, nil, err
+		}
+	}
 	if beroot != "" || be.KindOf(zErr) != be.NoStore {
 		return nil, nil, zErr
 	}
 	s, err := btrfs.Open(ctx, btrfs.Config{Root: root, Logger: logrus.StandardLogger()})
-	if be.KindOf(err) == be.NoStore {
-		return nil, nil, be.E(be.NoStore, "there are no boot environments at %s: its root is neither a ZFS dataset nor a btrfs subvolume; give --beroot", root)
+	if err == nil {
+		return s, func() { s.Close() }, nil
 	}
-	if err != nil {
+	if be.KindOf(err) != be.NoStore {
 		return nil, nil, err
 	}
-	return s, func() { s.Close() }, nil
+	l, err := lvm.Open(ctx, lvm.Config{Root: root, Logger: logrus.StandardLogger()})
+	if err == nil {
+		return l, func() { l.Close() }, nil
+	}
+	if be.KindOf(err) != be.NoStore || lvm.IsVolume(root) {
+		return nil, nil, err
+	}
+	return nil, nil, be.E(be.NoStore, "there are no boot environments at %s: its root is neither a ZFS dataset nor a btrfs subvolume nor a thin volume of LVM; give --beroot", root)
 }
 
 // readConf reads beadm.conf(5). One that lies in another root than the host's

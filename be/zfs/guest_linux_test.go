@@ -2,6 +2,7 @@ package zfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -531,4 +532,40 @@ type commands struct{ lines []string }
 
 func (c *commands) Debugf(format string, args ...any) {
 	c.lines = append(c.lines, fmt.Sprintf(format, args...))
+}
+
+// What is mounted for others to run is read-only until it is opened, where it is
+// mounted.
+func TestReadOnlyWhereItRuns(t *testing.T) {
+	e := newEnv(t)
+	s := e.Open(t).(*Store)
+	ctx := context.Background()
+	if _, err := s.Create(ctx, be.CreateOptions{Name: "ro", From: "default", AutoSnapshot: "auto", Properties: []string{"readonly=on"}}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := s.Unseal(ctx, "ro"); err != nil { // as a cut leaves it
+		t.Fatal(err)
+	}
+	if err := s.Attach(ctx, "ro", dir); err != nil {
+		t.Fatal(err)
+	}
+	defer s.UnmountDir(ctx, dir)
+	for _, step := range []struct {
+		do   func() error
+		want error
+	}{
+		{func() error { return nil }, unix.EROFS},
+		{func() error { return s.Unseal(ctx, "ro") }, nil},
+		{func() error { return s.Seal(ctx, "ro") }, unix.EROFS},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		for _, place := range []string{"file", "srv/file"} {
+			if err := os.WriteFile(filepath.Join(dir, place), []byte("text"), 0o600); !errors.Is(err, step.want) {
+				t.Errorf("writing to %s: %v, want %v", place, err, step.want)
+			}
+		}
+	}
 }

@@ -46,14 +46,25 @@ func (s *Store) open(ctx context.Context, d *dataset) error {
 	if !isClosed(d) {
 		return nil
 	}
-	return s.set(ctx, d.name, setting{propSealed, "on"}, setting{"readonly", "off"})
+	return s.setReadOnly(ctx, d, "off")
+}
+
+// setReadOnly changes readonly, on what is mounted too: the module does that. zfs
+// would have it mounted anew where its mountpoint says, and cannot.
+func (s *Store) setReadOnly(ctx context.Context, d *dataset, value string) error {
+	err := s.set(ctx, d.name, setting{propSealed, "on"}, setting{"readonly", value})
+	var tool *toolError
+	if errors.As(err, &tool) && strings.Contains(tool.stderr, "property may be set but unable to remount") {
+		return nil
+	}
+	return err
 }
 
 func (s *Store) close(ctx context.Context, d *dataset) error {
 	if !isOpen(d) {
 		return nil
 	}
-	if err := s.set(ctx, d.name, setting{"readonly", "on"}); err != nil {
+	if err := s.setReadOnly(ctx, d, "on"); err != nil {
 		return err
 	}
 	return s.change(ctx, "zfs", "inherit", propSealed, d.name)

@@ -109,3 +109,14 @@ lxc-create -n c1 -B zfs --zfsroot=rpool/lxc -f /root/lxc.conf -t /root/template`
 	v.Must(long, "lxc-start -n c1 && lxc-wait -n c1 -s RUNNING && test -s /proc/$(lxc-info -n c1 -pH)/root/var/mail/alice")
 	say("it is as it was")
 }
+
+// What runs containers keeps what it promises with their roots on ZFS.
+func TestVMContainersContract(t *testing.T) {
+	if os.Getenv("BEADM_LONG") == "" {
+		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; the contract is run on btrfs by make test")
+	}
+	t.Parallel()
+	suite := contract(t, "lxc")
+	_, v := containersHost(t, suite)
+	keeps(t, v, "BEADM_CONTAINERS=rpool/lxc", "TestContractOnZFS")
+}

@@ -43,6 +43,25 @@ func TestContract(t *testing.T) {
 	})
 }
 
+// With their roots on ZFS: this package's test binary is run where there is one,
+// with the name of a dataset that is mounted, the archive of a Debian, the disk of
+// the pool and the program guesttest/intruder.
+func TestContractOnZFS(t *testing.T) {
+	top := os.Getenv("BEADM_CONTAINERS")
+	if top == "" {
+		t.Skip("NOT RUN: BEADM_CONTAINERS names no dataset for containers; make test-long runs this on real ZFS")
+	}
+	disk := guesttest.NewDatasets(t, top, os.Getenv("BEADM_MACHINES_TAR"), os.Getenv("BEADM_MACHINES_DISK"), os.Getenv("BEADM_INTRUDER"))
+	t.Run("privileged", func(t *testing.T) {
+		guesttest.Run(t, newScene(t, disk, "root", ""))
+	})
+	t.Run("ids of its own", func(t *testing.T) {
+		scene := newScene(t, disk, "ids", idmap)
+		scene.Own = guesttest.Shift
+		guesttest.Run(t, scene)
+	})
+}
+
 func newScene(t *testing.T, disk *guesttest.Disk, kind, more string) guesttest.Scene {
 	t.Helper()
 	if _, err := exec.LookPath("lxc-start"); err != nil {

@@ -73,13 +73,16 @@ func NewDatasets(t *testing.T, top, archive, device, intruder string) *Disk {
 	sh(t, "zfs", "create", "-o", "mountpoint="+filepath.Join(at, ".debian"), debian)
 	t.Cleanup(func() {
 		// What has just ended may hold it for a moment.
-		for range 50 {
-			if exec.Command("zfs", "destroy", "-R", debian).Run() == nil {
+		var out []byte
+		for range 200 {
+			var err error
+			if out, err = exec.Command("zfs", "destroy", "-R", debian).CombinedOutput(); err == nil {
 				return
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		t.Errorf("%s stays", debian)
+		holds, _ := exec.Command("sh", "-c", "grep -l lxc/clone /proc/[0-9]*/mounts | cut -d/ -f3 | xargs -r ps -o pid,ppid,args -p").CombinedOutput()
+		t.Errorf("%s stays: %s%s", debian, out, holds)
 	})
 	unpack(t, archive, filepath.Join(at, ".debian"))
 	sh(t, "zfs", "snapshot", debian+"@whole")

@@ -436,7 +436,7 @@ func TestWrongUsage(t *testing.T) {
 		{"create"}, {"destroy"}, {"mount"}, {"unmount"}, {"rename"}, {"rename", "new"}, {"describe"}, {"describe", "new"}, {"upgrade"}, {"activate"},
 		{"sync", "run"}, {"sync", "status"},
 		{"create", "x", "y"}, {"destroy", "-F", "new", "y"}, {"mount", "new", "y", "z"}, {"unmount", "new", "y"}, {"rename", "new", "y", "z"}, {"describe", "new", "y", "z"},
-		{"activate", "new", "y"}, {"list", "new", "y"}, {"status", "y"}, {"rollback", "new"}, {"confirm", "new"}, {"boot", "y"}, {"recover", "y"}, {"history", "y"}, {"version", "y"},
+		{"activate", "new", "y"}, {"list", "new", "y"}, {"status", "y"}, {"rollback", "new"}, {"confirm", "new"}, {"boot", "y"}, {"recover", "y"}, {"history", "y", "z"}, {"version", "y"},
 		{"share", "status", "y"}, {"sync", "run", "new"}, {"setup", "x", "y"},
 		{"activate", "-t", "-T", "new"}, {"activate", "new", "-t", "-T"}, {"activate", "-t", "--permanent", "new"}, {"activate", "-T", "--permanent"}, {"activate", "-tT", "new"},
 		{"create", "--empty", "-e", "new", "x"}, {"mount", "-s", "wr", "new"}, {"list", "-k", "colour"}, {"list", "-H", "--dialect", "klingon"},

@@ -42,7 +42,7 @@ func (t *Target) Import(ctx context.Context, name string, opts ImportOptions) (b
 		return be.BE{}, err
 	}
 	if _, ok := s.Store.(be.Filler); !ok {
-		return be.BE{}, be.E(be.NoStore, "cannot import %s: %s takes nothing in", name, s.Store.Location())
+		return be.BE{}, be.E(be.NoStore, "cannot import %s: %s takes nothing in yet; create one and unpack into it, mounted", name, s.Store.Location())
 	}
 	if check, ok := s.Store.(be.PropertyChecker); ok && len(opts.Properties) > 0 {
 		if err := check.CheckProperties(ctx, be.CreateOptions{Name: name, Properties: opts.Properties}); err != nil {
@@ -92,7 +92,10 @@ func (t *Target) Import(ctx context.Context, name string, opts ImportOptions) (b
 // bring makes the boot environment of src.
 func (s *Session) bring(ctx context.Context, src *source, opts be.CreateOptions) error {
 	if src.stream {
-		_, _, err := s.Store.(be.Streamer).Import(ctx, opts, src.in, func(ctx context.Context, f be.Filling) error { return s.makeOurs(f, opts.Name) })
+		_, about, err := s.Store.(be.Streamer).Import(ctx, opts, src.in, func(ctx context.Context, f be.Filling) error { return s.makeOurs(f, opts.Name) })
+		if err == nil && about.Bare {
+			s.Report.Note("the stream does not say what it holds: whether all file systems of the boot environment came nobody knows")
+		}
 		return err
 	}
 	var about copier.Archive

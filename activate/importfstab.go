@@ -108,7 +108,7 @@ func foreignMounts(text string, here func(source string) bool) []foreignMount {
 	var list []foreignMount
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
-		if len(f) < 3 || strings.HasPrefix(f[0], "#") || isRootLine(f) || !strings.HasPrefix(f[1], "/") {
+		if len(f) < 3 || strings.HasPrefix(f[0], "#") || isRootLine(f) || !strings.HasPrefix(f[1], "/") && f[2] != "swap" {
 			continue
 		}
 		if len(f) > 3 && slices.ContainsFunc(strings.Split(f[3], ","), func(o string) bool { return o == "nofail" || o == "noauto" || o == "bind" }) {

@@ -58,6 +58,8 @@ func (s *Session) openImage(ctx context.Context, src *source, path string, file 
 	switch {
 	case len(roots) == 0 && len(list) == 1 && last != nil:
 		return be.E(be.Usage, "it is no export, no archive and no image of a file system: %w", last)
+	case len(roots) == 0 && last != nil:
+		return be.E(be.Usage, "none of the %d partitions of the image %s holds a system that can be mounted; of the last that could not: %w", len(list), path, last)
 	case len(roots) == 0:
 		return be.E(be.Usage, "none of the %d partitions of the image %s holds a system that can be mounted", len(list), path)
 	case len(roots) > 1:

@@ -66,7 +66,7 @@ func (t *Target) WithTemplate(ctx context.Context, name, source string, runs, dr
 		defer func() {
 			err := s.Store.DestroySnapshot(context.WithoutCancel(ctx), from, tm.snapshot)
 			if s.Store.Caps().Promote && be.KindOf(err) == be.InUse {
-				return // it goes with the last of its clones
+				return // one that has clones; without any the next create or destroy beside it takes it away
 			}
 			if err != nil {
 				s.Report.Warn("%v: the next create from a template of %s takes it away", err, name)

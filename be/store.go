@@ -265,6 +265,7 @@ type Streamer interface {
 type About struct {
 	Name        string
 	Description string
+	Bare        bool // nothing in it says where it ends: whole file systems may be missing
 }
 
 // CrossCreator is a Store that can clone what is in another one without copying

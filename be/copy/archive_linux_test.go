@@ -339,3 +339,67 @@ func TestArchiveKeepsFlags(t *testing.T) {
 		f.Close()
 	}
 }
+
+// holeOf is an entry of a tar of GNU's that is nothing but a hole.
+func holeOf(name string, size int64) []byte {
+	b := make([]byte, 512)
+	copy(b, name)
+	copy(b[100:], "0000644\x00")
+	copy(b[108:], "0000000\x00")
+	copy(b[116:], "0000000\x00")
+	copy(b[124:], "00000000000\x00")
+	copy(b[136:], "00000000000\x00")
+	b[156] = 'S'
+	copy(b[257:], "ustar  \x00")
+	copy(b[386:], fmt.Sprintf("%011o\x00%011o\x00", size, 0))
+	copy(b[483:], fmt.Sprintf("%011o\x00", size))
+	copy(b[148:], "        ")
+	sum := 0
+	for _, c := range b {
+		sum += int(c)
+	}
+	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return b
+}
+
+// interrupter ends a context when it is read for the second time.
+type interrupter struct {
+	io.Reader
+	end   func()
+	reads int
+}
+
+func (r *interrupter) Read(p []byte) (int, error) {
+	if r.reads++; r.reads == 2 {
+		r.end()
+	}
+	return r.Reader.Read(p[:min(len(p), 512)])
+}
+
+// What a file has no bytes of is no reason not to hear of an interrupt.
+func TestInterruptInAHole(t *testing.T) {
+	dst, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dst.Close()
+	for _, interrupted := range []bool{false, true} {
+		ctx, end := context.WithCancel(context.Background())
+		archive := append(append(holeOf("small", 3<<20), holeOf(fmt.Sprint("large", interrupted), 1<<33-1)...), make([]byte, 1024)...)
+		if !interrupted {
+			archive = append(holeOf("whole", 3<<20), make([]byte, 1024)...)
+		}
+		r := &interrupter{Reader: bytes.NewReader(archive), end: func() {
+			if interrupted {
+				end()
+			}
+		}}
+		if _, _, err := Unpack(ctx, r, dst, nil, Options{}); (err != nil) != interrupted || interrupted && ctx.Err() == nil {
+			t.Errorf("interrupted %v: %v", interrupted, err)
+		}
+		end()
+	}
+	if info, err := os.Stat(filepath.Join(dst.Name(), "whole")); err != nil || info.Size() != 3<<20 {
+		t.Errorf("a hole of 3 MiB: %v, %v", info, err)
+	}
+}

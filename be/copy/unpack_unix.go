@@ -32,7 +32,7 @@ import (
 // part, if not nil, makes the directory name in dir, where Pack found a
 // subvolume.
 func Unpack(ctx context.Context, r io.Reader, dst *os.File, part func(dir *os.File, name string) error, o Options) (Archive, Result, error) {
-	u := &unpacker{dst: dst, part: part, o: o, dirs: map[string]*tar.Header{}, guards: map[string]uint32{}, open: -1, buf: make([]byte, 1<<20)}
+	u := &unpacker{ctx: ctx, dst: dst, part: part, o: o, dirs: map[string]*tar.Header{}, guards: map[string]uint32{}, open: -1, buf: make([]byte, 1<<20)}
 	defer u.close()
 	err := u.unpack(ctx, r)
 	if o.Progress != nil {
@@ -42,6 +42,7 @@ func Unpack(ctx context.Context, r io.Reader, dst *os.File, part func(dir *os.Fi
 }
 
 type unpacker struct {
+	ctx     context.Context
 	dst     *os.File
 	part    func(dir *os.File, name string) error
 	o       Options
@@ -350,7 +351,16 @@ var zeros [4096]byte
 // content leaves a hole for each block of zeros.
 func (u *unpacker) content(tr *tar.Reader, out *os.File, size int64) error {
 	holes := false
+	if size > int64(len(u.buf)) {
+		// What no file can be is refused before anything of it is read.
+		if err := out.Truncate(size); err != nil {
+			return bare(err)
+		}
+	}
 	for at := int64(0); at < size; {
+		if err := u.ctx.Err(); err != nil {
+			return err
+		}
 		n, err := io.ReadFull(tr, u.buf[:min(size-at, int64(len(u.buf)))])
 		if err != nil {
 			return broken(io.ErrUnexpectedEOF)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -193,8 +194,20 @@ func (s *Store) clone(ctx context.Context, source *Store, t *tree, opts be.Creat
 	if err != nil {
 		return made, err
 	}
+	theirs, ours := t.by[from].value("mountpoint"), ""
+	if source != s {
+		if ours, err = s.mountpoint(ctx); err != nil {
+			return made, err
+		}
+	}
 	for _, d := range parts {
 		list := cloneSettings(settings[d.name], d.value("canmount"), altroot)
+		for i, p := range list {
+			// What is below another store's roots there is below ours here.
+			if ours != "" && path.IsAbs(theirs) && p.name == "mountpoint" && path.IsAbs(p.value) {
+				list[i].value = rebased(p.value, theirs, ours)
+			}
+		}
 		if d.name == from {
 			if isReadOnly(d) {
 				list = append(list, setting{"readonly", "on"})
@@ -207,6 +220,22 @@ func (s *Store) clone(ctx context.Context, source *Store, t *tree, opts be.Creat
 		}
 	}
 	return made, nil
+}
+
+// mountpoint is where the roots of this store say that they are: that of what runs,
+// or of any.
+func (s *Store) mountpoint(ctx context.Context) (string, error) {
+	t, err := s.scan(ctx)
+	if err != nil {
+		return "", err
+	}
+	at := "/"
+	for _, d := range s.environments(t) {
+		if v := d.value("mountpoint"); path.IsAbs(v) && (at == "/" || d.name == s.now) {
+			at = v
+		}
+	}
+	return at, nil
 }
 
 // madeIfThere is the snapshot if a failed command left it all the same.

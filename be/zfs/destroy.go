@@ -167,8 +167,9 @@ func planDestroy(t *tree, root, top string) plan {
 				p.steps = append(p.steps, []string{"zfs", "destroy", sn.name})
 				continue
 			}
-			// A name that the heir has too would make the promotion fail.
-			if t.by[heir+"@"+snap] != nil {
+			// A name that the heir has too would make the promotion fail; of one that is
+			// elsewhere in the pool nobody here knows which it has.
+			if own := "-" + sn.value("guid"); t.by[heir+"@"+snap] != nil || !within(heir, root) && !strings.HasSuffix(snap, own) {
 				p.steps = append(p.steps, []string{"zfs", "rename", sn.name, d.name + "@" + snap + "-" + sn.value("guid")})
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"beadm/be"
 )
@@ -171,17 +172,28 @@ func (p exportedPart) importSettings() ([]setting, error) {
 		if !propertyRule.MatchString(name) {
 			return nil, fmt.Errorf("the stream is damaged: there is no property %q", name)
 		}
+		// A line of zfs get is one property (parseGet).
+		if strings.ContainsFunc(value, unicode.IsControl) {
+			return nil, fmt.Errorf("the stream is damaged: the property %s is no text", name)
+		}
 		list = append(list, setting{name, value})
 	}
 	list = slices.DeleteFunc(list, func(p setting) bool {
-		return p.name == "sharenfs" || p.name == "sharesmb" || p.name == "zoned" || p.name == "jailed"
+		return slices.Contains(notImported, p.name) || strings.HasPrefix(p.name, "org.openzfs.systemd:") || strings.HasPrefix(p.name, "org.opensolaris.libbe:")
 	})
+	if p.Path != "" { // zfs-mount-generator(8) makes a unit of noauto, too
+		list = append(list, setting{"org.openzfs.systemd:ignore", "on"})
+	}
 	canmount := "noauto"
 	if p.CanMount == "off" && p.Path != "" {
 		canmount = "off"
 	}
 	return merge(cloneSettings(list, canmount, "")), nil
 }
+
+// notImported are for the system that a file system came from, or take room that
+// there may not be.
+var notImported = []string{"sharenfs", "sharesmb", "zoned", "jailed", "reservation", "refreservation"}
 
 // propertyRule: none of them could be an option of zfs.
 var propertyRule = regexp.MustCompile(`^[a-z][a-z0-9:._-]*$`)

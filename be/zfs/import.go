@@ -30,7 +30,7 @@ func (s *Store) Import(ctx context.Context, opts be.CreateOptions, r io.Reader, 
 	var about be.About
 	b, err := s.filled(ctx, opts, fill, func(settings []setting, top string) ([]setting, error) {
 		list, late, err := s.receive(ctx, bufio.NewReaderSize(r, 256<<10), settings, top)
-		about = be.About{Name: list.Name, Description: list.Description}
+		about = be.About{Name: list.Name, Description: list.Description, Bare: err == nil && list.Version == 0}
 		if opts.Description == "" && list.Description != "" {
 			late = append(late, setting{propDescription, escape(list.Description)})
 		}
@@ -85,10 +85,18 @@ func (s *Store) filled(ctx context.Context, opts be.CreateOptions, fill func(con
 			err = be.E(be.Recovery, "%w; and undoing it failed: %w; destroy %s to finish", err, undo, opts.Name)
 		}
 	}()
+	var sealed []setting // when nothing is written to it any more
+	given = slices.DeleteFunc(given, func(p setting) bool {
+		if p.name == "readonly" {
+			sealed = append(sealed, p)
+		}
+		return p.name == "readonly"
+	})
 	late, err := bring(merge([]setting{{"canmount", "noauto"}, {"mountpoint", "/"}}, given, marks), top)
 	if err != nil {
 		return b, err
 	}
+	late = merge(late, sealed)
 	if fill != nil {
 		if err := s.fill(ctx, top, fill); err != nil {
 			return b, err
@@ -118,21 +126,29 @@ func (s *Store) unfill(ctx context.Context, t *tree, top string) error {
 		return err
 	}
 	for _, m := range table.of(top) {
-		if !strings.HasPrefix(path.Base(m.dir), fillPrefix) {
+		hidden := path.Dir(m.dir)
+		if !strings.HasPrefix(path.Base(hidden), fillPrefix) {
 			continue
 		}
 		if err := s.unmountTree(ctx, m.dir, false); err != nil {
 			return err
 		}
 		os.Remove(m.dir)
+		os.Remove(hidden)
 	}
 	return nil
 }
 
 // fill has the new boot environment mounted while it is called.
 func (s *Store) fill(ctx context.Context, top string, fill func(context.Context, be.Filling) error) (err error) {
-	dir, err := os.MkdirTemp("", fillPrefix)
+	// What is mounted has a mode of its own: root's alone is the directory above.
+	hidden, err := os.MkdirTemp("", fillPrefix)
 	if err != nil {
+		return err
+	}
+	defer os.Remove(hidden)
+	dir := path.Join(hidden, "root")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
 	defer os.Remove(dir)

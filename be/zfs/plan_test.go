@@ -99,7 +99,7 @@ func TestPlanDestroy(t *testing.T) {
 		{
 			what:     "a clone outside the boot environments",
 			tree:     []string{"p/ROOT", "p/ROOT/a", "p/ROOT/a@s clones=p/test"},
-			steps:    "promote p/test",
+			steps:    "rename p/ROOT/a@s p/ROOT/a@s-1002; promote p/test",
 			promotes: "p/test",
 			removes:  "p/ROOT/a",
 		},

@@ -120,27 +120,30 @@ func TestStreamsThatAreRefused(t *testing.T) {
 // it has a file system mounted, shared, or marked as somebody else's.
 func TestExportedLine(t *testing.T) {
 	text, err := json.Marshal(exported{Version: 1, Name: "web", Datasets: []exportedPart{
-		{Path: "", CanMount: "off", Properties: map[string]string{"compression": "lz4", "org.beadm:uuid": "x", "canmount": "on", "sharenfs": "on"}},
+		{Path: "", CanMount: "off", Properties: map[string]string{"compression": "lz4", "org.beadm:uuid": "x", "canmount": "on", "sharenfs": "on", "reservation": "1", "org.openzfs.systemd:wanted-by": "local-fs.target", "org.opensolaris.libbe:policy": "x"}},
 		{Path: "/var", CanMount: "off", Properties: map[string]string{"mountpoint": "/var"}},
 		{Path: "/srv", CanMount: "on"},
 		{Path: "/bad", Properties: map[string]string{"-r": "x"}},
+		{Path: "/bad", Properties: map[string]string{"a:b": "one\ntwo"}},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	line := fmt.Sprintf("%s%s %s\n", exportLine, sumOf(text), text)
 	list, err := parseExported(line)
-	if err != nil || list.Name != "web" || len(list.Datasets) != 4 {
+	if err != nil || list.Name != "web" || len(list.Datasets) != 5 {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	for i, want := range []string{"[{canmount noauto} {compression lz4}]", "[{canmount off} {mountpoint /var}]", "[{canmount noauto}]"} {
+	for i, want := range []string{"[{canmount noauto} {compression lz4}]", "[{canmount off} {mountpoint /var} {org.openzfs.systemd:ignore on}]", "[{canmount noauto} {org.openzfs.systemd:ignore on}]"} {
 		got, err := list.Datasets[i].importSettings()
 		if err != nil || fmt.Sprint(got) != want {
 			t.Errorf("dataset %q is given %v, not %s (%v)", list.Datasets[i].Path, got, want, err)
 		}
 	}
-	if _, err := list.Datasets[3].importSettings(); err == nil {
-		t.Error("an option of zfs is taken for a property")
+	for _, i := range []int{3, 4} {
+		if _, err := list.Datasets[i].importSettings(); err == nil {
+			t.Errorf("%v is taken for properties", list.Datasets[i].Properties)
+		}
 	}
 	for _, bad := range []string{line[:len(line)-1], strings.Replace(line, "lz4", "off", 1), exportLine + "\n", strings.Replace(line, "zfs", "zfz", 1)} {
 		if _, err := parseExported(bad); err == nil {

@@ -190,17 +190,25 @@ func dropMountPoints(parts []*dataset, at, base string) {
 }
 
 // remount is the mountpoint of a part of what is to be below to and was below
-// from; none if that is so already, or comes from above.
+// from, or as its root said; none if that is so already, or comes from above.
 func remount(d *dataset, top bool, from, to string) []setting {
 	at := d.local("mountpoint")
-	rest, below := strings.CutPrefix(at, from)
 	switch {
 	case top && d.value("mountpoint") != to:
 		return []setting{{"mountpoint", to}}
-	case !top && below && strings.HasPrefix(rest, "/"):
-		return []setting{{"mountpoint", to + rest}}
+	case top || !path.IsAbs(at) || within(at, to):
+		return nil
 	}
-	return nil
+	return []setting{{"mountpoint", rebased(at, from, to)}}
+}
+
+// rebased is a place below from as one below to. Any other is one of the root that
+// is to be at to, as spots has it.
+func rebased(at, from, to string) string {
+	if from != "/" && within(at, from) {
+		at = strings.TrimPrefix(at, from)
+	}
+	return path.Join(to, at)
 }
 
 func (s *Store) moveTo(ctx context.Context, from, to string) error {

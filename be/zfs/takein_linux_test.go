@@ -28,7 +28,7 @@ func TestRemount(t *testing.T) {
 		{"/m/.beadm/web1/root", "local", "", true},
 		{"/m/web1/srv", "local", "/m/.beadm/web1/root/srv", false},
 		{"/m/web1/srv", "inherited from tank/web1", "", false},
-		{"/m/web10", "local", "", false},
+		{"/m/web10", "local", "/m/.beadm/web1/root/m/web10", false}, // as an imported one has it
 		{"none", "local", "", false},
 	} {
 		got := ""

@@ -88,11 +88,12 @@ func (s *Store) createVolume(ctx context.Context, v be.Volume, ds string) error 
 		return err
 	}
 	defer s.memory.forget(ds)
+	// The state has account files in it.
+	if err := s.keepsSecret(ctx, ds); err != nil {
+		return err
+	}
 	props := map[string]string{"mountpoint": "legacy", "canmount": "noauto"}
 	if v == be.ShareVolume {
-		if err := s.keepsSecret(ctx, ds); err != nil {
-			return err
-		}
 		props["mountpoint"] = "/var/share"
 		like, err := s.read(ctx, "filesystem", 1, s.root, "acltype", "xattr")
 		if err != nil {

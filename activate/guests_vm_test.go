@@ -210,6 +210,7 @@ func TestVMGuests(t *testing.T) {
 	v.Send("systemctl reboot")
 	reboots(t, d, v, mark)
 	writes(t, v, "one", "/var/share/mail/alice")
+	v.Must(long, "systemctl is-active -q beadm-guests || { journalctl -b -u beadm-guests -o cat --no-pager; exit 1; }")
 	contains(t, "after the second boot", v.Must(short, "readlink /var/lib/machines/one; beadm -g one status"), ".beadm/one/@be-new\n", "newer")
 	numbered(t, v, "one")
 	say("the host was restarted in a trial")

@@ -105,7 +105,7 @@ lxc-create -n c1 -B zfs --zfsroot=rpool/lxc -f /root/lxc.conf -t /root/template`
 	v.Must(long, "lxc-stop -n c1 && beadm -g c1 share undo && beadm -g c1 share commit && beadm guest release --destroy c1")
 	v.Must(short, "sed -i 's|^lxc.rootfs.path = .*|lxc.rootfs.path = zfs:rpool/lxc/c1|' "+config)
 	same(t, "what was given back", v.Must(short, "cat "+config+"; zfs get -Ho property,value guid,mountpoint rpool/lxc/c1"), before)
-	same(t, "what is left", v.Must(short, "zfs list -Ho name -r rpool/lxc; ls -A /var/lib/lxc /var/lib/lxc/c1"), "rpool/lxc\nrpool/lxc/c1\n/var/lib/lxc:\nc1\n\n/var/lib/lxc/c1:\nconfig\nrootfs")
+	same(t, "what is left", v.Must(short, "zfs list -Ho name -r rpool/lxc; ls -A1 /var/lib/lxc /var/lib/lxc/c1"), "rpool/lxc\nrpool/lxc/c1\n/var/lib/lxc:\nc1\n\n/var/lib/lxc/c1:\nconfig\nrootfs")
 	v.Must(long, "lxc-start -n c1 && lxc-wait -n c1 -s RUNNING && test -s /proc/$(lxc-info -n c1 -pH)/root/var/mail/alice")
 	say("it is as it was")
 }

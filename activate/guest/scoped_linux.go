@@ -15,10 +15,8 @@ import (
 // nil, runs on its thread before it: what that leaves of other name spaces is the
 // command's alone.
 func StartScoped(cmd *exec.Cmd, prepare func() error) error {
-	started := make(chan error)
-	go func() {
-		// The thread is so for ever, and ends with this function.
-		runtime.LockOSThread()
+	started := make(chan error, 1)
+	onThreadOfItsOwn(func() {
 		if prepare != nil {
 			if err := prepare(); err != nil {
 				started <- err
@@ -27,8 +25,32 @@ func StartScoped(cmd *exec.Cmd, prepare func() error) error {
 		}
 		scope()
 		started <- cmd.Start()
-	}()
+	})
 	return <-started
+}
+
+// onThreadOfItsOwn calls f on a thread that ends with it. The process's first
+// thread never ends: a name space that it was given would last, and keep busy all
+// that is mounted there.
+func onThreadOfItsOwn(f func()) {
+	ended := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			defer close(ended)
+			f()
+			return
+		}
+		// While this one holds the first thread, another cannot be on it.
+		go func() {
+			defer close(ended)
+			runtime.LockOSThread()
+			f()
+		}()
+		<-ended
+		runtime.UnlockOSThread()
+	}()
+	<-ended
 }
 
 func scope() {

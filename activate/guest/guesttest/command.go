@@ -96,8 +96,16 @@ exit 0`, mark[1:], victim)
 	}
 
 	// It is given up, and hears nothing.
-	short, cancel := context.WithTimeout(s.ctx, 2*time.Second)
+	short, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
+	go func() { // once it has begun
+		for short.Err() == nil {
+			if _, err := os.Stat(filepath.Join(root, "given-up")); err == nil {
+				cancel()
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
 	err = s.Runtime.Run(short, s.find(t), guest.Command{Root: root, Argv: []string{"/bin/sh", "-c", `trap '' HUP INT TERM; echo >/given-up; sleep "$1"; sleep "$1"`, "sh", mark + "3"}})
 	if err == nil {
 		t.Error("it was given up and ended well")

@@ -32,7 +32,7 @@ func TestVMLVMStoreContract(t *testing.T) {
 	}
 	limit, flags := 20*time.Minute, "-test.v -test.short"
 	parts := []part{
-		{"first things", "-test.run 'TestContract/(Clone|Destroy|Mount|Snapshots|Rename)$|TestNearlyFull$|TestXFS$|TestEachNamesItself$'", 8, "udevadm settle"},
+		{"first things", "-test.run 'TestContract/(Clone|Destroy|Mount)$|TestNearlyFull$|TestXFS$|TestEachNamesItself$'", 6, "udevadm settle"},
 	}
 	if os.Getenv("BEADM_LONG") != "" {
 		limit, flags = 60*time.Minute, "-test.v"

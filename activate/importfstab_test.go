@@ -40,7 +40,7 @@ func TestFstabOfAnImport(t *testing.T) {
 	}
 	here := func(source string) bool { return source == "/dev/sda1" || source == "proc" }
 	list := foreignMounts("/dev/sda1 /boot ext4 defaults 0 1\nUUID=9 / ext4 defaults 0 1\n#UUID=1 /x ext4 a\nUUID=2 /data ext4 defaults 0 0\nUUID=3 /usb ext4 nofail 0 0\nUUID=4 none swap sw 0 0\nproc /proc proc defaults 0 0\n", here)
-	if got := fmt.Sprint(list); got != "[{UUID=2 /data}]" {
+	if got := fmt.Sprint(list); got != "[{UUID=2 /data} {UUID=4 none}]" {
 		t.Errorf("not here are %s", got)
 	}
 }

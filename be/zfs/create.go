@@ -82,35 +82,11 @@ func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error
 
 // create clones what is in source, which may be s itself.
 func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions) (b be.BE, err error) {
-	if err := checkNewName(opts.Name); err != nil {
-		return b, err
-	}
-	given, err := s.parseProperties(ctx, opts)
-	if err != nil {
-		return b, err
-	}
-	t, err := s.scan(ctx)
+	t, given, marks, err := s.begin(ctx, opts)
 	if err != nil {
 		return b, err
 	}
 	top := s.dataset(opts.Name)
-	if d := t.by[top]; d != nil {
-		if d.local(propIncomplete) != "" {
-			return b, be.E(be.InUse, "an unfinished one of that name is there; destroy it first")
-		}
-		return b, be.E(be.InUse, "it exists already; choose another name")
-	}
-	id := opts.UUID
-	if id == "" {
-		id = be.NewUUID()
-	}
-	marks := []setting{
-		{propUUID, string(id)}, {propLibbeUUID, string(id)}, {propIncomplete, "create"},
-	}
-	if opts.Description != "" {
-		marks = append(marks, setting{propDescription, escape(opts.Description)})
-	}
-
 	made := "" // the automatic snapshot, if this call made it
 	defer func() {
 		if err == nil {
@@ -145,6 +121,35 @@ func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions
 		return b, err
 	}
 	return s.listed(ctx, opts.Name)
+}
+
+// begin reads the store for a new boot environment, and says what its root is
+// given and what marks it as ours, and as incomplete.
+func (s *Store) begin(ctx context.Context, opts be.CreateOptions) (t *tree, given, marks []setting, err error) {
+	if err := checkNewName(opts.Name); err != nil {
+		return nil, nil, nil, err
+	}
+	if given, err = s.parseProperties(ctx, opts); err != nil {
+		return nil, nil, nil, err
+	}
+	if t, err = s.scan(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	if d := t.by[s.dataset(opts.Name)]; d != nil {
+		if d.local(propIncomplete) != "" {
+			return nil, nil, nil, be.E(be.InUse, "an unfinished one of that name is there; destroy it first")
+		}
+		return nil, nil, nil, be.E(be.InUse, "it exists already; choose another name")
+	}
+	id := opts.UUID
+	if id == "" {
+		id = be.NewUUID()
+	}
+	marks = []setting{{propUUID, string(id)}, {propLibbeUUID, string(id)}, {propIncomplete, "create"}}
+	if opts.Description != "" {
+		marks = append(marks, setting{propDescription, escape(opts.Description)})
+	}
+	return t, given, marks, nil
 }
 
 // clone makes the new datasets of what is in source, whose tree t is. It returns

@@ -18,14 +18,14 @@ func (s *Store) MayShare(ctx context.Context) error {
 	}
 	there, err := s.exists(ctx, ds)
 	if err == nil && !there {
-		err = s.keepsSecret(ctx, ds)
+		err = s.keepsSecret(ctx, ds, shareMountpoint)
 	}
 	return problem(err, "cannot share directories")
 }
 
 // keepsSecret refuses to make a volume where what comes there out of the boot
 // environments would not be encrypted, or by another key than there.
-func (s *Store) keepsSecret(ctx context.Context, ds string) error {
+func (s *Store) keepsSecret(ctx context.Context, ds, mountpoint string) error {
 	const by = "encryptionroot"
 	above, err := s.read(ctx, "filesystem", 0, parent(ds), by)
 	if err != nil {
@@ -44,16 +44,8 @@ func (s *Store) keepsSecret(ctx context.Context, ds string) error {
 			continue
 		}
 		if has := all.by[name].value(by); has != "" && has != "-" && has != key {
-			return be.E(be.Decision, "%s is encrypted by a key that %s would not have: make that yourself, encrypted, with canmount=noauto and mountpoint=%s", name, ds, mountpointOf(ds))
+			return be.E(be.Decision, "%s is encrypted by a key that %s would not have: make that yourself, encrypted, with canmount=noauto and mountpoint=%s", name, ds, mountpoint)
 		}
 	}
 	return nil
-}
-
-// mountpointOf is that of a volume.
-func mountpointOf(ds string) string {
-	if strings.HasSuffix(ds, "/beadm") {
-		return "legacy"
-	}
-	return "/var/share"
 }

@@ -49,32 +49,11 @@ func (s *Store) filled(ctx context.Context, opts be.CreateOptions, fill func(con
 	if opts.From != "" {
 		return b, be.E(be.Usage, "what is filled is no clone")
 	}
-	if err := checkNewName(opts.Name); err != nil {
-		return b, err
-	}
-	given, err := s.parseProperties(ctx, opts)
-	if err != nil {
-		return b, err
-	}
-	t, err := s.scan(ctx)
+	_, given, marks, err := s.begin(ctx, opts)
 	if err != nil {
 		return b, err
 	}
 	top := s.dataset(opts.Name)
-	if d := t.by[top]; d != nil {
-		if d.local(propIncomplete) != "" {
-			return b, be.E(be.InUse, "an unfinished one of that name is there; destroy it first")
-		}
-		return b, be.E(be.InUse, "it exists already; choose another name")
-	}
-	id := opts.UUID
-	if id == "" {
-		id = be.NewUUID()
-	}
-	marks := []setting{{propUUID, string(id)}, {propLibbeUUID, string(id)}, {propIncomplete, "create"}}
-	if opts.Description != "" {
-		marks = append(marks, setting{propDescription, escape(opts.Description)})
-	}
 	defer func() {
 		if err == nil {
 			return

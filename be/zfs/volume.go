@@ -71,6 +71,8 @@ func (s *Store) exists(ctx context.Context, ds string) (bool, error) {
 	return true, nil
 }
 
+const shareMountpoint = "/var/share"
+
 // CreateVolume makes the dataset, with all its properties in one transaction,
 // if it is not there. What the roots have of ACLs and attributes it has too:
 // the files that move in must not lose theirs.
@@ -88,13 +90,15 @@ func (s *Store) createVolume(ctx context.Context, v be.Volume, ds string) error 
 		return err
 	}
 	defer s.memory.forget(ds)
-	// The state has account files in it.
-	if err := s.keepsSecret(ctx, ds); err != nil {
-		return err
-	}
 	props := map[string]string{"mountpoint": "legacy", "canmount": "noauto"}
 	if v == be.ShareVolume {
-		props["mountpoint"] = "/var/share"
+		props["mountpoint"] = shareMountpoint
+	}
+	// The state has account files in it.
+	if err := s.keepsSecret(ctx, ds, props["mountpoint"]); err != nil {
+		return err
+	}
+	if v == be.ShareVolume {
 		like, err := s.read(ctx, "filesystem", 1, s.root, "acltype", "xattr")
 		if err != nil {
 			return err

@@ -46,7 +46,7 @@ func (s *Session) checkMounts(ctx context.Context, mounted []*mountinfo.Info) (l
 	if s.State.Loader.Kind != "stub" && !inside("boot") {
 		list = append(list, be.Finding{ID: "boot", Severity: be.FindingWarning,
 			Text:   "/boot is a file system of its own: a kernel that is installed there is every boot environment's",
-			Remedy: "move /boot into the root file system; until then, do not upgrade the kernel in a boot environment that does not run"})
+			Remedy: "move /boot into the root file system, or, where it is POOL/BOOT/NAME of another ZFS pool, run beadm setup again; until then, do not upgrade the kernel in a boot environment that does not run"})
 	}
 	for _, m := range mounted {
 		rel, below := strings.CutPrefix(m.Mountpoint, strings.TrimSuffix(s.Root, "/")+"/")

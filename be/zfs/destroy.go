@@ -33,6 +33,9 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 	if err := s.mayGo(t, name); err != nil {
 		return be.DestroyReport{}, err
 	}
+	if err := t.bootThere(top); err != nil {
+		return be.DestroyReport{}, err
+	}
 	plan := planDestroy(t, s.root, top)
 	report := plan.report
 	if dryRun {
@@ -57,11 +60,13 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 	}
 	// The root of a boot environment goes last, with its mark: zfs destroy -r
 	// takes children first.
-	if err := s.destroyRecursively(ctx, top); err != nil {
-		if len(plan.steps) == 0 {
-			err = errors.Join(err, s.unmark(ctx, t, top))
+	for _, ds := range slices.Backward(t.tops(top)) {
+		if err := s.destroyRecursively(ctx, ds); err != nil {
+			if len(plan.steps) == 0 {
+				err = errors.Join(err, s.unmark(ctx, t, top))
+			}
+			return report, err
 		}
-		return report, err
 	}
 	if t, err = s.scan(ctx); err != nil {
 		return report, err
@@ -98,26 +103,28 @@ func (s *Store) mayGo(t *tree, name string) error {
 	if err != nil {
 		return err
 	}
-	if m := mounted.within(top, true); len(m) > 0 {
-		return be.E(be.InUse, "%s is mounted at %s; unmount it first", m[0].source, m[0].dir)
+	for _, one := range t.tops(top) {
+		if m := mounted.within(one, true); len(m) > 0 {
+			return be.E(be.InUse, "%s is mounted at %s; unmount it first", m[0].source, m[0].dir)
+		}
 	}
 	for _, n := range t.names {
 		d := t.by[n]
 		ds, snap := d.split()
 		switch {
-		case !within(ds, top):
+		case !t.holds(top, ds):
 		case snap == "" && d.value("type") != "filesystem":
 			return be.E(be.InUse, "volume %s inside it is no part of it; move it elsewhere or destroy it first", n)
-		case d.number("userrefs") > 0 && (len(cloneNames(d)) == 0 || !outside(d, top)):
+		case d.number("userrefs") > 0 && (len(cloneNames(d)) == 0 || !t.outside(d, top)):
 			return be.E(be.InUse, "snapshot %s is held; see zfs holds", n)
 		}
 	}
 	return nil
 }
 
-// outside reports whether a snapshot has a clone that is not below top.
-func outside(d *dataset, top string) bool {
-	return slices.ContainsFunc(cloneNames(d), func(c string) bool { return !within(c, top) })
+// outside reports whether a snapshot has a clone that does not belong to top.
+func (t *tree) outside(d *dataset, top string) bool {
+	return slices.ContainsFunc(cloneNames(d), func(c string) bool { return !t.holds(top, c) })
 }
 
 // plan is the steps that come before the destroying of a dataset.
@@ -143,7 +150,7 @@ func planDestroy(t *tree, root, top string) plan {
 		snaps := t.snapshots(d.name)
 		newest := -1
 		for i, sn := range snaps {
-			if outside(sn, top) {
+			if t.outside(sn, top) {
 				newest = i
 			}
 		}
@@ -151,7 +158,7 @@ func planDestroy(t *tree, root, top string) plan {
 		heir := ""
 		if newest >= 0 {
 			for _, c := range cloneNames(snaps[newest]) {
-				if !within(c, top) && (heir == "" || c < heir) {
+				if !t.holds(top, c) && (heir == "" || c < heir) {
 					heir = c
 				}
 			}
@@ -162,20 +169,20 @@ func planDestroy(t *tree, root, top string) plan {
 				p.report.Removes = append(p.report.Removes, sn.name)
 				continue
 			}
-			if !outside(sn, top) {
+			if !t.outside(sn, top) {
 				p.report.Removes = append(p.report.Removes, sn.name)
 				p.steps = append(p.steps, []string{"zfs", "destroy", sn.name})
 				continue
 			}
 			// A name that the heir has too would make the promotion fail; of one that is
 			// elsewhere in the pool nobody here knows which it has.
-			if own := "-" + sn.value("guid"); t.by[heir+"@"+snap] != nil || !within(heir, root) && !strings.HasSuffix(snap, own) {
+			if own := "-" + sn.value("guid"); t.by[heir+"@"+snap] != nil || t.by[heir] == nil && !strings.HasSuffix(snap, own) {
 				p.steps = append(p.steps, []string{"zfs", "rename", sn.name, d.name + "@" + snap + "-" + sn.value("guid")})
 			}
 		}
 		if heir != "" {
 			p.steps = append(p.steps, []string{"zfs", "promote", heir})
-			promoted[nameOf(heir, root)] = true
+			promoted[t.nameOf(heir, root)] = true
 			_, snap, _ := be.SplitSnapshot(d.value("origin"))
 			inherited[snap] = true
 		}
@@ -186,16 +193,23 @@ func planDestroy(t *tree, root, top string) plan {
 		p.report.Promotes = append(p.report.Promotes, name)
 	}
 	sort.Strings(p.report.Promotes)
-	_, snap, _ := be.SplitSnapshot(t.by[top].value("origin"))
-	if origin := t.by[t.by[top].value("origin")]; origin != nil && origin.local(propAuto) != "" && !inherited[snap] && onlyCloneOf(t, origin, top) {
-		p.report.Removes = append(p.report.Removes, origin.name)
+	for _, one := range t.tops(top) {
+		_, snap, _ := be.SplitSnapshot(t.by[one].value("origin"))
+		if origin := t.by[t.by[one].value("origin")]; origin != nil && origin.local(propAuto) != "" && !inherited[snap] && onlyCloneOf(t, origin, top) {
+			p.report.Removes = append(p.report.Removes, origin.name)
+		}
 	}
 	sort.Strings(p.report.Removes)
 	return p
 }
 
 // nameOf is the boot environment a dataset belongs to, or the dataset itself.
-func nameOf(ds, root string) string {
+func (t *tree) nameOf(ds, root string) string {
+	for top, boot := range t.boots {
+		if within(ds, boot) {
+			ds = top
+		}
+	}
 	rest, is := strings.CutPrefix(ds, root+"/")
 	if !is {
 		return ds
@@ -210,7 +224,7 @@ func onlyCloneOf(t *tree, origin *dataset, top string) bool {
 	ds, snap := origin.split()
 	for _, full := range t.names {
 		owner, is := strings.CutSuffix(full, "@"+snap)
-		if is && within(owner, ds) && (outside(t.by[full], top) || t.by[full].number("userrefs") > 0) {
+		if is && within(owner, ds) && (t.outside(t.by[full], top) || t.by[full].number("userrefs") > 0) {
 			return false
 		}
 	}

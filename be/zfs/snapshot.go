@@ -2,6 +2,8 @@ package zfs
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
 
 	gozfs "github.com/mistifyio/go-zfs/v4"
@@ -26,7 +28,30 @@ func (s *Store) snapshot(ctx context.Context, name, snap string) (be.Snapshot, e
 	if t.by[s.dataset(name)+"@"+snap] != nil {
 		return be.Snapshot{}, be.E(be.InUse, "it exists already; choose another name")
 	}
+	if boot := t.boots[s.dataset(name)]; boot != "" {
+		if err := s.snapshotBoot(ctx, t, boot, snap); err != nil {
+			return be.Snapshot{}, err
+		}
+		sn, err := s.take(ctx, s.dataset(name), snap, name)
+		if err != nil {
+			undoing, cancel := settled(ctx)
+			defer cancel()
+			err = errors.Join(err, s.destroyRecursively(undoing, boot+"@"+snap))
+		}
+		return sn, err
+	}
 	return s.take(ctx, s.dataset(name), snap, name)
+}
+
+// snapshotBoot snapshots a /boot in another pool, before its root is. One of that
+// name that is marked as half of a root's, which is not there, is what a cut left.
+func (s *Store) snapshotBoot(ctx context.Context, t *tree, boot, snap string) error {
+	if old := t.by[boot+"@"+snap]; old != nil && old.local(propOf) != "" {
+		if err := s.destroyRecursively(ctx, old.name); err != nil {
+			return err
+		}
+	}
+	return s.change(ctx, "zfs", "snapshot", "-r", "-o", propOf+"="+t.by[boot].value(propOf), boot+"@"+snap)
 }
 
 // take makes a recursive snapshot and describes it.
@@ -67,7 +92,7 @@ func (t *tree) describe(ds, name string) []be.Snapshot {
 		_, snap := d.split()
 		sn := be.Snapshot{BE: name, Name: snap, GUID: d.value("guid"), Created: d.created()}
 		for _, full := range t.names {
-			if strings.HasSuffix(full, "@"+snap) && within(strings.TrimSuffix(full, "@"+snap), ds) {
+			if strings.HasSuffix(full, "@"+snap) && t.holds(ds, strings.TrimSuffix(full, "@"+snap)) {
 				sn.Space += t.by[full].number("used")
 			}
 		}
@@ -103,13 +128,21 @@ func (s *Store) destroySnapshot(ctx context.Context, name, snap string) error {
 		return be.E(be.NotFound, "there is no such snapshot; see beadm list -s")
 	}
 	for _, full := range t.names {
-		if ds, isSnap := strings.CutSuffix(full, "@"+snap); isSnap && within(ds, s.dataset(name)) {
+		if ds, isSnap := strings.CutSuffix(full, "@"+snap); isSnap && t.holds(s.dataset(name), ds) {
 			if clones := cloneNames(t.by[full]); len(clones) > 0 {
 				return be.E(be.InUse, "%s was cloned from it; destroy that first", clones[0])
 			}
 		}
 	}
-	return s.destroyRecursively(ctx, s.dataset(name)+"@"+snap)
+	for _, ds := range slices.Backward(t.tops(s.dataset(name))) {
+		if ds != s.dataset(name) && t.by[ds+"@"+snap] == nil {
+			continue // older than that it belongs to it, or already gone
+		}
+		if err := s.destroyRecursively(ctx, ds+"@"+snap); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // destroyRecursively destroys a dataset or snapshot and those below it.
@@ -151,7 +184,7 @@ func (s *Store) sweepAuto(ctx context.Context, t *tree, keep string) error {
 	for _, name := range t.names {
 		d := t.by[name]
 		ds, snap := d.split()
-		if snap == "" || snap == keep || parent(ds) != s.root || !isSpare(t, d) {
+		if snap == "" || snap == keep || parent(ds) != s.root && t.bootOf(ds) == "" || !isSpare(t, d) {
 			continue
 		}
 		if err := s.destroyRecursively(ctx, name); err != nil {

@@ -132,7 +132,8 @@ func (s *Store) mountBE(ctx context.Context, name, dir string, readOnly, open bo
 	if top.local(propIncomplete) != "" {
 		return be.E(be.InUse, "it is incomplete: an operation on it did not finish; destroy it")
 	}
-	if err := t.bootThere(top.name); err != nil {
+	// To look into one is what a boot does before that pool is there.
+	if err := t.bootThere(top.name); err != nil && !readOnly {
 		return err
 	}
 	if err := checkEmpty(dir); err != nil {

@@ -4,6 +4,7 @@ package activate_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ Before=zfs-import-scan.service zfs-import-cache.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/sbin/zpool import -N -o cachefile=none -d /dev/vdb bpool
+ExecStart=/sbin/zpool import -N -o cachefile=none -d /dev/vdc1 bpool
 [Install]
 WantedBy=zfs-import.target
 `
@@ -33,13 +34,16 @@ func TestVMBootPool(t *testing.T) {
 	second := filepath.Join(t.TempDir(), "bpool.img")
 	must(t, os.WriteFile(second, nil, 0o600))
 	must(t, os.Truncate(second, 256<<20))
+	if out, err := exec.Command("sgdisk", "-n1:0:0", "-t1:bf01", second).CombinedOutput(); err != nil {
+		t.Fatalf("sgdisk: %v: %s", err, out)
+	}
 	unit := filepath.Join(t.TempDir(), "unit")
 	must(t, os.WriteFile(unit, []byte(importBoot), 0o644))
 	v := d.Start(vmtest.Options{Second: second, Payload: map[string]string{"/usr/local/sbin/beadm": program(t), "/etc/systemd/system/zfs-import-bpool.service": unit}})
 	v.Install()
 	v.Must(short, "mkdir -p /etc/beadm; printf 'confirm.hold = 5s\nconfirm.within = 150s\npanic = 5\n' >/etc/beadm/beadm.conf")
 	v.Must(long, `umount /boot/beadm 2>/dev/null
-zpool create -f -o ashift=12 -o cachefile=none -O canmount=off -O mountpoint=none bpool /dev/vdb &&
+zpool create -f -o ashift=12 -o cachefile=none -O canmount=off -O mountpoint=none bpool /dev/vdc1 &&
 zfs create -o canmount=off -o mountpoint=none bpool/BOOT && zfs create -o mountpoint=/mnt/boot bpool/BOOT/debian &&
 cp -a /boot/. /mnt/boot && rm -rf /boot/* && zfs set mountpoint=/boot bpool/BOOT/debian && ls /boot && mkdir -p /boot/beadm && mount /dev/vda2 /boot/beadm &&
 systemctl enable zfs-import-bpool.service && echo 'bpool/BOOT/debian /boot zfs zfsutil,x-systemd.requires=zfs-import-bpool.service 0 0' >>/etc/fstab`)

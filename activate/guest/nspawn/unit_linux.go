@@ -43,7 +43,15 @@ func settleRoot(ctx context.Context, g guest.Guest) error {
 		return be.E(be.Unbootable, "cannot start %s with a root that is read-only: %w in %s: have it name the directory with --directory=%s", g.Name, err, unit, g.Root)
 	}
 	if text == "" {
-		return nil
+		// Whoever wrote it may have been cut before systemd read it.
+		out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=NeedDaemonReload", "--value", "--", unit).Output()
+		if err != nil {
+			return fmt.Errorf("cannot start %s: cannot see whether systemd has read %s: %w", g.Name, unit, err)
+		}
+		if strings.TrimSpace(string(out)) == "no" {
+			return nil
+		}
+		return reload(ctx)
 	}
 	file := rootDropIn(g.Name)
 	err = os.MkdirAll(filepath.Dir(file), 0o755)

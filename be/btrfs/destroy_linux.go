@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // Destroy takes the proper name away first: from then on it is Incomplete,
@@ -31,7 +32,7 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 	if err != nil {
 		return report, err
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return report, err
 	}
@@ -162,7 +163,7 @@ func (s *Store) hasChildren(id uint64) bool {
 }
 
 // mayGo says why a boot environment cannot be destroyed.
-func (s *Store) mayGo(woods *forest, e entry, table *mounts) error {
+func (s *Store) mayGo(woods *forest, e entry, table mounttable.Table) error {
 	if e.id == s.nowID {
 		return be.E(be.InUse, "it is running")
 	}
@@ -232,7 +233,7 @@ func (s *Store) isEmpty(woods *forest, sv *subvolume) (bool, error) {
 	return len(names) == 0, nil
 }
 
-func (s *Store) notMounted(table *mounts, path string) error {
+func (s *Store) notMounted(table mounttable.Table, path string) error {
 	if m := s.mountsWithin(table, path); len(m) > 0 {
 		return be.E(be.InUse, "it is mounted at %s; unmount it first", m[0].Mountpoint)
 	}

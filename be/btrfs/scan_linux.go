@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // entry is a boot environment found on disk.
@@ -202,7 +203,7 @@ func (s *Store) list() ([]be.BE, *forest, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -229,7 +230,7 @@ func (s *Store) list() ([]be.BE, *forest, error) {
 // errGone: it was deleted since the scan.
 var errGone = errors.New("it is gone")
 
-func (s *Store) describe(woods *forest, e entry, table *mounts) (be.BE, error) {
+func (s *Store) describe(woods *forest, e entry, table mounttable.Table) (be.BE, error) {
 	b := be.BE{
 		Name: e.be, UUID: e.uuid, Policy: "static", Space: be.SpaceUnknown,
 		Location: "/" + s.beroot.join(e.name), Created: e.created,

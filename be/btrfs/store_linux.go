@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // Store is the boot environments below one directory of a btrfs. Close it.
@@ -61,7 +62,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}
@@ -367,7 +368,7 @@ type place struct {
 }
 
 // locate is nil if dir is not on a btrfs.
-func locate(dir string, table *mounts) (*place, error) {
+func locate(dir string, table mounttable.Table) (*place, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, be.E(be.NoStore, "no boot environments at %s: %w", dir, err)
@@ -391,7 +392,7 @@ func locate(dir string, table *mounts) (*place, error) {
 	if p.fsid, err = fsUUID(fd); err != nil {
 		return nil, problem(err, "cannot read the btrfs at %s", dir)
 	}
-	m, err := table.of(fd)
+	m, err := table.Of(fd)
 	if err != nil {
 		return nil, err
 	}

@@ -319,3 +319,65 @@ func TestImmutable(t *testing.T) {
 	_, err := s.Destroy(context.Background(), "new", false)
 	must(t, err)
 }
+
+// TestReadOnlySubvolumeInside: a read-only subvolume that somebody made in one does
+// not keep it from going.
+func TestReadOnlySubvolumeInside(t *testing.T) {
+	t.Parallel()
+	beroot, web := machines(t, newBtrfs(t))
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	clone(t, s, "web", "new")
+	for _, path := range []string{"srv", "srv/inner"} {
+		at := filepath.Join(beroot, "@be-new", path)
+		run(t, "btrfs", "-q", "subvolume", "create", at)
+		write(t, filepath.Join(at, "dir/file"), "x")
+	}
+	for _, path := range []string{"srv/inner", "srv"} {
+		run(t, "btrfs", "property", "set", filepath.Join(beroot, "@be-new", path), "ro", "true")
+	}
+	// A copy of it is a directory that can be written.
+	clone(t, s, "new", "copy")
+	write(t, filepath.Join(beroot, "@be-copy/srv/inner/dir/more"), "x")
+	for _, name := range []string{"new", "copy"} {
+		_, err := s.Destroy(context.Background(), name, false)
+		must(t, err)
+	}
+	if left := list(t, s); len(left) != 1 {
+		t.Errorf("left are %v", left)
+	}
+	if names, _ := filepath.Glob(filepath.Join(beroot, "@*")); len(names) > 0 {
+		t.Errorf("left are %q", names)
+	}
+}
+
+// TestSnapshotOfAll: what somebody's snapshot of the whole holds too does not come
+// back.
+func TestSnapshotOfAll(t *testing.T) {
+	t.Parallel()
+	d := newBtrfs(t)
+	whole := d.top
+	d.top = filepath.Join(whole, "all")
+	run(t, "btrfs", "-q", "subvolume", "create", d.top)
+	beroot, web := machines(t, d)
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	clone(t, s, "web", "new")
+	junk(t, filepath.Join(beroot, "@be-new/big"), 4)
+	frees := func(when string, least, most int64) {
+		t.Helper()
+		f, err := s.Frees(context.Background(), []string{"new"})
+		must(t, err)
+		spaces, err := s.Spaces(context.Background())
+		must(t, err)
+		if f.AtLeast || f.Bytes < least || f.Bytes > most || spaces["new"] != f.Bytes {
+			t.Errorf("%s new would free %+v, and holds %d", when, f, spaces["new"])
+		}
+	}
+	frees("alone", 4<<20, 5<<20)
+	run(t, "btrfs", "-q", "subvolume", "snapshot", "-r", d.top, filepath.Join(whole, "yesterday"))
+	frees("with a snapshot of all", 0, 1<<20)
+	junk(t, filepath.Join(beroot, "@be-new/more"), 2)
+	frees("written since", 2<<20, 3<<20)
+	run(t, "btrfs", "-q", "subvolume", "delete", "-c", filepath.Join(whole, "yesterday"))
+	run(t, "btrfs", "subvolume", "sync", whole)
+	frees("without it", 6<<20, 7<<20)
+}

@@ -119,7 +119,13 @@ func (s *Store) open() error {
 		if sv == nil {
 			return be.E(be.NoStore, "no btrfs boot environments at %s: its subvolume has been deleted", s.cfg.Root)
 		}
-		wantID, wantIno = sv.parent, sv.dir
+		at, err := s.dirPath(woods, sv.id, firstFree)
+		if err != nil {
+			return problem(err, "cannot find the subvolume mounted at %s", s.cfg.Root)
+		}
+		if snapperNumber(at) == "" {
+			wantID, wantIno = sv.parent, sv.dir
+		}
 	}
 	if wantID != 0 {
 		woods, err := s.scan()

@@ -325,7 +325,7 @@ func (t *Target) Pin(ctx context.Context, name string, pinned, dryRun bool) erro
 	}
 	k := s.State.Know(b.UUID)
 	k.Name, k.Pinned = name, pinned
-	if err := s.save(); err != nil {
+	if err := s.saveOnly(word + " " + name); err != nil {
 		return err
 	}
 	s.record(word, name, "")

@@ -302,7 +302,7 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 	if r := s.State.Restore; r != nil && r.Why != "" {
 		s.State.Restore = nil
 	}
-	if err := s.save(); err != nil {
+	if err := s.saveOnly("acknowledge"); err != nil {
 		return err
 	}
 	if err := s.dropFailbackSnapshots(ctx, ""); err != nil {

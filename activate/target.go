@@ -339,6 +339,15 @@ func (s *Session) save() error {
 	return nil
 }
 
+// saveOnly is save of a command that changes nothing else.
+func (s *Session) saveOnly(what string) error {
+	err := s.save()
+	if state.NoSpace(err) {
+		return be.E(be.Undone, "cannot %s: the file system of the state is full, and nothing was changed: %w", what, err)
+	}
+	return err
+}
+
 // record adds to the history; a history that cannot be written is a warning,
 // never a reason to stop.
 func (s *Session) record(what, name, detail string) {

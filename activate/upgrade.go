@@ -56,6 +56,9 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 			return noCommand(name)
 		}
 		if opts.DryRun {
+			if err := s.roomFor(ctx, "create "+name); err != nil {
+				return err
+			}
 			s.Report.Would("create " + name + " from the running one")
 			opts.would(s, name)
 			return nil

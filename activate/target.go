@@ -343,7 +343,7 @@ func (s *Session) save() error {
 func (s *Session) saveOnly(what string) error {
 	err := s.save()
 	if state.NoSpace(err) {
-		return be.E(be.Undone, "cannot %s: the file system of the state is full, and nothing was changed: %w", what, err)
+		return be.E(be.Undone, "cannot %s, and nothing was changed: %w", what, err)
 	}
 	return err
 }

@@ -92,7 +92,7 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	}
 	k := s.State.Know(b.UUID)
 	k.Name, k.Upgrade = name, &state.Upgrade{Began: time.Now().UTC()}
-	if err := s.save(); err != nil {
+	if err := s.saveOnly("upgrade " + name); err != nil {
 		return err
 	}
 	runErr, err := s.enter(ctx, name, func(dir string) error { return s.runUpgrade(ctx, dir, name, opts) })

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -380,4 +382,69 @@ func TestSnapshotOfAll(t *testing.T) {
 	run(t, "btrfs", "-q", "subvolume", "delete", "-c", filepath.Join(whole, "yesterday"))
 	run(t, "btrfs", "subvolume", "sync", whole)
 	frees("without it", 6<<20, 7<<20)
+}
+
+// TestFullInTheMiddle: others fill the disk while a copy is made.
+func TestFullInTheMiddle(t *testing.T) {
+	t.Parallel()
+	d := newExt4(t)
+	beroot, web := machines(t, d)
+	junk(t, filepath.Join(web, "big"), 4)
+	for i := range 300 {
+		write(t, filepath.Join(web, "etc", fmt.Sprint(i)), strings.Repeat("x", 3000))
+	}
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	_, err := s.Adopt(context.Background(), "web")
+	must(t, err)
+	filler := filepath.Join(d.top, "filler")
+	s.effect = func(when, what string) error {
+		if when == before && strings.HasPrefix(what, "copy ") {
+			f, err := os.Create(filler)
+			must(t, err)
+			defer f.Close()
+			// Root may take what is kept for it, too.
+			for size := int64(1 << 30); size >= 4096; size /= 2 {
+				for {
+					end, err := f.Seek(0, io.SeekEnd)
+					must(t, err)
+					if unix.Fallocate(int(f.Fd()), 0, end, size) != nil {
+						break
+					}
+				}
+			}
+		}
+		return nil
+	}
+	before, err := os.ReadDir(beroot)
+	must(t, err)
+	for what, f := range map[string]func() error{
+		"create": func() error {
+			_, err := s.Create(context.Background(), be.CreateOptions{Name: "new", From: "web", AutoSnapshot: "auto"})
+			return err
+		},
+		"snapshot": func() error { _, err := s.Snapshot(context.Background(), "web", "good"); return err },
+	} {
+		if err := f(); be.KindOf(err) != be.Undone || !strings.Contains(err.Error(), "full") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s on a disk that fills up: %v (kind %d)", what, err, be.KindOf(err))
+		}
+		fillers, _ := filepath.Glob(filler + "*")
+		for _, f := range fillers {
+			must(t, os.Remove(f))
+		}
+		if left := list(t, s); len(left) != 1 {
+			t.Errorf("%s left %v", what, left)
+		}
+		if snaps, err := s.Snapshots(context.Background(), "web"); err != nil || len(snaps) > 0 {
+			t.Errorf("%s left the snapshots %v, %v", what, snaps, err)
+		}
+		after, err := os.ReadDir(beroot)
+		must(t, err)
+		for _, e := range after {
+			if e.Name() != ".beadm-snapshots" && !slices.ContainsFunc(before, func(b os.DirEntry) bool { return b.Name() == e.Name() }) {
+				t.Errorf("%s left %s", what, e.Name())
+			}
+		}
+	}
+	s.effect = nil
+	clone(t, s, "web", "new")
 }

@@ -140,6 +140,16 @@ func newBareMachine(t *testing.T) *machine {
 // bareMachine is newBareMachine with a disk of that many bytes, by itself.
 func bareMachine(t *testing.T, size int64) *machine {
 	t.Helper()
+	m := emptyMachine(t, size)
+	sh(t, "btrfs", "-q", "subvolume", "create", filepath.Join(m.top, "@debian"))
+	m.mountRoot("@debian")
+	m.fill()
+	return m
+}
+
+// emptyMachine has nothing on its disk.
+func emptyMachine(t *testing.T, size int64) *machine {
+	t.Helper()
 	m := &machine{t: t, sums: map[[4]int64][sha256.Size]byte{}, beadm: program(t), top: t.TempDir(), root: t.TempDir(), loader: filepath.Join(t.TempDir(), "loader")}
 	check(t, os.Mkdir(m.loader, 0o755))
 	dir := diskDir(t)
@@ -160,9 +170,6 @@ func bareMachine(t *testing.T, size int64) *machine {
 	t.Cleanup(func() { exec.Command("losetup", "-d", m.device).Run() })
 	t.Cleanup(m.clear)
 	check(t, unix.Mount(m.device, m.top, "btrfs", 0, "subvolid=5"))
-	sh(t, "btrfs", "-q", "subvolume", "create", filepath.Join(m.top, "@debian"))
-	m.mountRoot("@debian")
-	m.fill()
 	return m
 }
 

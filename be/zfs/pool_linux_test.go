@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -62,6 +63,7 @@ func TestSuspended(t *testing.T) {
 		run(t, "dmsetup", "resume", "beadm-away")
 	}
 	const answers, fails = "0 262144 linear %s 0", "0 262144 error"
+	exec.Command("modprobe", "dm_mod").Run() // dmsetup says what is missing
 	run(t, "dmsetup", "create", "beadm-away", "--table", fmt.Sprintf(answers, loop))
 	defer run(t, "dmsetup", "remove", "--retry", "beadm-away")
 	at := filepath.Join(t.TempDir(), "full")

@@ -167,8 +167,10 @@ func (s *Session) moveBoot(ctx context.Context, mv *bootMove) error {
 // copyAndCommit is the part that is undone where it fails.
 func (s *Session) copyAndCommit(ctx context.Context, mv *bootMove, from, root *rooted.Root) (err error) {
 	s.Report.Step("copy /boot into the root file system")
-	if err := root.SweepTemp("/etc"); err != nil { // what a cut left of an fstab
-		return err
+	for _, dir := range []string{"/etc", bootPoint} { // what a cut left
+		if err := root.SweepTemp(dir); err != nil {
+			return err
+		}
 	}
 	aside, err := beginCopy(root)
 	defer func() {

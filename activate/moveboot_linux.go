@@ -225,6 +225,9 @@ func beginCopy(root *rooted.Root) (aside string, err error) {
 			if !errors.Is(err, fs.ErrExist) {
 				return "", err
 			}
+			if list, err := root.ReadDir(aside); err == nil && len(list) == 0 {
+				break // of one that was cut
+			}
 			aside = fmt.Sprintf("%s-%d", asideDir, i)
 		}
 		for _, name := range names {

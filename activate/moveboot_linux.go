@@ -198,10 +198,13 @@ func (s *Session) copyAndCommit(ctx context.Context, mv *bootMove, from, root *r
 	if err := s.writeFstab(mv); err != nil {
 		return err
 	}
-	if aside != "" {
-		s.Report.Note("what lay hidden in the directory /boot, below its file system, is kept in %s", aside)
+	list, _ := root.ReadDir(bootPoint)
+	for _, info := range list {
+		if at := bootPoint + "/" + info.Name; strings.HasPrefix(at, asideDir) {
+			s.Report.Note("what lay hidden in the directory /boot, below its file system, is kept in %s", rooted.Printable(at))
+		}
 	}
-	return nil
+	return nil // it is committed
 }
 
 // beginCopy makes the place for the copy, empty, and puts aside what lies in

@@ -238,7 +238,9 @@ func beginCopy(root *rooted.Root) (aside string, err error) {
 				return aside, err
 			}
 		}
-		if err := errors.Join(root.SyncDir(aside), root.SyncDir(bootPoint)); err != nil {
+		// All at once: of one directory btrfs could keep the new name alone, and
+		// the old one as well.
+		if err := root.SyncFS(); err != nil {
 			return aside, err
 		}
 	}

@@ -190,7 +190,7 @@ mkdir -p /var/spool/jobs; echo job-1 >/var/spool/jobs/1; echo line-1 >>/var/log/
 		t.Errorf("a service was not started again:\n%s", out)
 	}
 
-	v.Must(short, "echo 1 >/etc/app.conf; echo /etc/app.conf >/etc/beadm/synclist; echo 'notify = cat >>/root/heard' >>/etc/beadm/beadm.conf")
+	v.Must(short, "mkdir -p /etc/zfs; echo 1 >/etc/app.conf; echo /etc/app.conf >/etc/beadm/synclist; echo 'notify = cat >>/root/heard' >>/etc/beadm/beadm.conf")
 	// The loader's own package, and one that calls its tools: not a byte of
 	// what the machine starts from may change.
 	loader := "sync; dd if=/dev/vda bs=1M count=2 2>/dev/null | sha256sum; sha256sum /dev/vda2; [ ! -d /sys/firmware/efi ] || cat /sys/firmware/efi/efivars/* | sha256sum"
@@ -221,7 +221,8 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 	if out, code := v.Run(short, systemdSleep); code == 0 || !strings.Contains(out, "disabled by config") {
 		t.Errorf("hibernation while a trial is armed: exit %d: %s", code, out)
 	}
-	v.Must(short, `usermod -L erin; echo 'bob:bob-newer' | chpasswd; echo "mail three" >>/var/mail/alice; echo line-3 >>/var/log/app.log; echo of the administrator >/etc/app.conf`)
+	v.Must(short, `usermod -L erin; echo 'bob:bob-newer' | chpasswd; echo "mail three" >>/var/mail/alice; echo line-3 >>/var/log/app.log; echo of the administrator >/etc/app.conf
+mkdir -p /etc/zfs/zfs-list.cache; echo tank/mail >/etc/zfs/zfs-list.cache/tank`)
 	bob := v.Must(short, "grep ^bob: /etc/shadow")
 	mark := v.Mark()
 	v.Send("systemctl reboot")
@@ -234,6 +235,7 @@ echo "mail two" >>/var/mail/alice; echo line-2 >>/var/log/app.log`)
 	same(t, "mail", v.Must(short, "cat /var/mail/alice"), "mail one\nmail two\nmail three")
 	same(t, "log", v.Must(short, "cat /var/log/app.log"), "line-1\nline-2\nline-3")
 	same(t, "the job", v.Must(short, "cat /var/spool/jobs/1"), "job-1")
+	same(t, "the pool that was made meanwhile", v.Must(short, "cat /etc/zfs/zfs-list.cache/tank"), "tank/mail")
 	same(t, "bob's password", v.Must(short, "grep ^bob: /etc/shadow"), bob)
 	// Locked before and after the activation; the package wrote shadow meanwhile.
 	contains(t, "the locks", v.Must(short, "passwd -S alice; passwd -S erin; getent shadow beadm-demo"), "alice L", "erin L", "beadm-demo:")

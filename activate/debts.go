@@ -91,6 +91,11 @@ func (s *Session) carryOver(ctx context.Context, running be.BE, o state.Owed) er
 	if err := s.reconcileEnded(ctx, old.UUID, running.UUID, dir, s.Root, o.SecurityOnly); err != nil {
 		return err
 	}
+	if s.booting && o.From == s.State.Last && !o.SecurityOnly {
+		if err := takePools(dir, s.Root); err != nil {
+			s.Report.Warn("%v", err)
+		}
+	}
 	s.leftAtBoot(ctx, old, dir, running)
 	return nil
 }

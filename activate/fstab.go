@@ -23,7 +23,7 @@ func checkFstab(dir string, told func() (be.RootRef, error)) error {
 		return fmt.Errorf("its fstab cannot be read: %w", err)
 	}
 	for line := range strings.Lines(string(text)) {
-		if !isRootLine(strings.Fields(line)) {
+		if f := strings.Fields(line); !isRootLine(f) && !isZFSLine(f) {
 			continue
 		}
 		// It is not asked for in vain: that costs a run of zfs(8).
@@ -34,6 +34,29 @@ func checkFstab(dir string, told func() (be.RootRef, error)) error {
 		if err := sameRoot(line, ref); err != nil {
 			return fmt.Errorf("its fstab names another root: %w; correct that line, or take it out", err)
 		}
+		if err := ownDataset(line, ref); err != nil {
+			return fmt.Errorf("its fstab mounts what is another's: %w; correct that line, or take it out", err)
+		}
+	}
+	return nil
+}
+
+// isZFSLine says of a line of an fstab that it is one of ZFS, not of the root.
+func isZFSLine(f []string) bool {
+	return len(f) >= 3 && !strings.HasPrefix(f[0], "#") && f[2] == "zfs" && !isRootLine(f)
+}
+
+// ownDataset says why a line of an fstab would mount a part of another boot
+// environment than ref, as the line of a part with mountpoint=legacy does in a
+// clone of its boot environment.
+func ownDataset(line string, ref be.RootRef) error {
+	f := strings.Fields(line)
+	if ref.FS != "zfs" || !isZFSLine(f) {
+		return nil
+	}
+	source, own := fstabUnescape.Replace(f[0]), ref.Label+strings.TrimSuffix(ref.Prefix, "@")
+	if strings.HasPrefix(source, path.Dir(own)+"/") && source != own && !strings.HasPrefix(source, own+"/") {
+		return fmt.Errorf("%s is on %s, and this is %s", source, fstabUnescape.Replace(f[1]), own)
 	}
 	return nil
 }

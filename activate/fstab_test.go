@@ -63,3 +63,20 @@ func TestSameRoot(t *testing.T) {
 		}
 	}
 }
+
+func TestOwnDataset(t *testing.T) {
+	ref := be.RootRef{FS: "zfs", Label: "rpool", Prefix: "/ROOT/new@"}
+	for line, says := range map[string]string{
+		"rpool/ROOT/old/var /var zfs defaults 0 0":   "rpool/ROOT/old/var is on /var, and this is rpool/ROOT/new",
+		"rpool/ROOT/newer/var /var zfs defaults 0 0": "rpool/ROOT/newer/var is on /var",
+		"rpool/ROOT/new/var /var zfs defaults 0 0":   "",
+		"rpool/home /home zfs defaults 0 0":          "",
+		"#rpool/ROOT/old/var /var zfs defaults 0 0":  "",
+		"UUID=1 /boot ext4 defaults 0 0":             "",
+	} {
+		err := ownDataset(line+"\n", ref)
+		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}

@@ -213,6 +213,7 @@ func TestVMGuests(t *testing.T) {
 	v.Must(long, "systemctl is-active -q beadm-guests || { journalctl -b -u beadm-guests -o cat --no-pager; exit 1; }")
 	contains(t, "after the second boot", v.Must(short, "readlink /var/lib/machines/one; beadm -g one status"), ".beadm/one/@be-new\n", "newer")
 	numbered(t, v, "one")
+	v.Must(short, "sed -i 's/hold = 10m/hold = 2s/;s/within = .*/within = 150s/' /etc/beadm/beadm.conf")
 	say("the host was restarted in a trial")
 
 	// A host and its guests.

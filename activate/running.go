@@ -62,6 +62,7 @@ func (t *Target) Boot(ctx context.Context) (res BootResult, err error) {
 	if err := s.lock(); err != nil {
 		return res, trialError(claimsTrial, err)
 	}
+	s.booting = t.Root == "/"
 	seal, trouble := s.unseal(ctx, running)
 	defer seal()
 	// What a command left in the middle says what the trial's end means: a

@@ -89,6 +89,8 @@ type Session struct {
 	// the Joint that it is in.
 	asOf  time.Time
 	joint *Joint
+	// booting: this is the host's boot, before any pool but the root's is imported.
+	booting bool
 }
 
 // Look opens the target for reading. Before setup the State is empty and Dir

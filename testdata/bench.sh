@@ -12,7 +12,7 @@ status=0
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 export BEADM_BENCH=$results
-$GO test -tags bench -count=1 -run '^TestBench' ./cmd/beadm >&2 || status=1
+$GO test -tags bench -count=1 -timeout 60m -v -run "^TestBench" ./cmd/beadm >&2 || status=1
 if [ "${BEADM_BENCH_VM-}" = 0 ]; then
 	echo "SKIPPED: what is measured in the VM" >&2
 else

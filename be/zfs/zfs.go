@@ -102,6 +102,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, be.E(be.Usage, "%q is not the name of a dataset: give --beroot POOL/ROOT", cfg.BERoot)
 	}
 	s.pool, _, _ = strings.Cut(s.root, "/")
+	if err := checkPool(s.pool); err != nil {
+		return nil, err
+	}
 	if parent(now) == s.root {
 		s.now = now
 	}

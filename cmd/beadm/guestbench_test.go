@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,4 +119,10 @@ func TestBenchGuestInPlace(t *testing.T) {
 		return time.Duration(s.Seconds * float64(time.Second))
 	})
 	addTo(t, file, m)
+	t.Logf("seconds down per guest, medians of %d pairs\n%s%s", m.Pairs, bar("patched in place", m.BaselineSeconds, m.BaselineSeconds), bar("by beadm", m.Seconds, m.BaselineSeconds))
+}
+
+// bar is a line of a picture in which most is 50 wide.
+func bar(what string, seconds, most float64) string {
+	return fmt.Sprintf("    %-17s %s %.1f\n", what, strings.Repeat("#", max(1, int(50*seconds/most+0.5))), seconds)
 }

@@ -164,22 +164,36 @@ func tidyGuestUnit(c *cli.Context) error {
 		return err
 	}
 	// What cannot be read may be of some that are there.
-	if some, err := anyManaged(c, conf); some || err != nil {
+	kept, err := managedNames(c, conf)
+	if err != nil {
+		return nil
+	}
+	if err := nspawn.Tidy(c.Context, func(machine string) bool { return kept[machine] }); err != nil {
+		return err
+	}
+	if len(kept) > 0 {
 		return nil
 	}
 	if err := dropGuestUnit(); err != nil {
 		return err
 	}
 	// Another command may have had its init between.
-	if some, err := anyManaged(c, conf); some || err != nil {
+	if kept, err := managedNames(c, conf); len(kept) > 0 || err != nil {
 		return putGuestUnit(conf)
 	}
 	return nil
 }
 
-// anyManaged says whether a guest has boot environments, or was cut while it got
-// or lost them.
-func anyManaged(c *cli.Context, conf activate.Conf) (bool, error) {
+// managedNames are the guests that have boot environments, or were cut while they
+// got or lost them.
+func managedNames(c *cli.Context, conf activate.Conf) (map[string]bool, error) {
 	list, err := managedMachines(c, context.WithoutCancel(c.Context))
-	return len(list) > 0 || len(cutGuests(context.WithoutCancel(c.Context), conf)) > 0, err
+	names := map[string]bool{}
+	for _, m := range list {
+		names[m.Guest.Name] = true
+	}
+	for _, g := range cutGuests(context.WithoutCancel(c.Context), conf) {
+		names[g.Name] = true
+	}
+	return names, err
 }

@@ -103,6 +103,7 @@ func TestJSON(t *testing.T) {
 	m.comeUp()
 	value("recover")
 	value("history")
+	value("tree")
 	value("version")
 	value("share", "init", "-n")
 	if v := value("destroy", "-F", "newer"); v["frees_bytes"] == nil {

@@ -25,6 +25,7 @@ const builtinLinux = `
 /etc/systemd/system/beadm-guests.service MERGE
 /etc/systemd/system/multi-user.target.wants/beadm-guests.service MERGE
 /etc/systemd/system/systemd-nspawn@.service.d/beadm.conf MERGE
+/etc/systemd/system/systemd-nspawn@*.service.d/beadm-root.conf MERGE
 /etc/systemd/system/lxc.service.d/beadm.conf MERGE
 /etc/systemd/system/lxc@.service.d/beadm.conf MERGE
 /etc/machine-id OVERWRITE

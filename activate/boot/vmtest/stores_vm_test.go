@@ -12,33 +12,37 @@ import (
 )
 
 // The contract suite of Store on real OpenZFS: the package's own test binary,
-// run in guests, in two halves side by side. Short: of the places where an
+// run in guests side by side, with what takes a guest's root in. Short: of the places where an
 // operation fails or is cut it meets a few, others each time, and what takes
 // longest it leaves out; make test-long meets all.
 func TestVMZFSStoreContract(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "zfs.test")
-	cmd := exec.Command("go", "test", "-c", "-o", binary, "beadm/be/zfs")
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("cannot build the suite: %v: %s", err, out)
+	payload := map[string]string{}
+	for name, pkg := range map[string]string{"zfs.test": "beadm/be/zfs", "datasets.test": "beadm/activate/guest/datasets"} {
+		payload["/root/"+name] = filepath.Join(t.TempDir(), name)
+		cmd := exec.Command("go", "test", "-c", "-o", payload["/root/"+name], pkg)
+		cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("cannot build the suite: %v: %s", err, out)
+		}
 	}
 	limit, flags, left := 30*time.Minute, "-test.v -test.short", "|Streams|CloneOfAnother|Joint|SpaceOfSets"
 	if os.Getenv("BEADM_LONG") != "" {
 		limit, flags, left = 90*time.Minute, "-test.v", ""
 	}
 	const trouble = "Cuts|Failures|Cancelled"
-	for _, half := range []struct {
+	for _, part := range []struct {
 		name, tests string
 		least       int
 	}{
-		{"what is cut or fails", "-test.run 'TestContract/(" + trouble + ")$'", 14},
-		{"all other", "-test.skip 'TestContract/(" + trouble + left + ")$'", 20},
+		{"what is cut or fails", "./zfs.test " + flags + " -test.run 'TestContract/(" + trouble + ")$'", 14},
+		{"all other", "./zfs.test " + flags + " -test.skip 'TestContract/(" + trouble + left + ")$'", 20},
+		{"guests' places that are cut", "./datasets.test " + flags + " -test.run TestPlaceIsCut", 1},
 	} {
-		t.Run(half.name, func(t *testing.T) {
+		t.Run(part.name, func(t *testing.T) {
 			t.Parallel()
-			v := NewDisk(t, ZFS).Start(Options{Memory: 1536, Payload: map[string]string{"/root/zfs.test": binary}})
+			v := NewDisk(t, ZFS).Start(Options{Memory: 1536, Payload: payload})
 			v.Install()
-			out, code := v.Run(limit, "cd /root && TMPDIR=/root BEADM_ZFS_POOL=scratch ./zfs.test "+flags+" "+half.tests)
+			out, code := v.Run(limit, "cd /root && TMPDIR=/root BEADM_ZFS_POOL=scratch "+part.tests)
 			if code != 0 || !strings.Contains(out, "PASS") {
 				t.Errorf("ended with %d:\n%s", code, lastLines(out, 150))
 			}
@@ -51,7 +55,7 @@ func TestVMZFSStoreContract(t *testing.T) {
 					}
 				}
 			}
-			if ran < half.least || strings.Contains(out, "NOT RUN") {
+			if ran < part.least || strings.Contains(out, "NOT RUN") {
 				t.Errorf("the suite did not really run: %d passed", ran)
 			}
 		})

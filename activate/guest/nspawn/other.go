@@ -28,3 +28,6 @@ func (r *Runtime) Health(context.Context, guest.Guest) (guest.Health, error) {
 
 // Run is for Linux.
 func (r *Runtime) Run(context.Context, guest.Guest, guest.Command) error { return missing() }
+
+// Tidy has nothing to do.
+func Tidy(context.Context, func(machine string) bool) error { return nil }

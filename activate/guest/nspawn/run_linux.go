@@ -47,6 +47,9 @@ func (r *Runtime) Start(ctx context.Context, g guest.Guest) error {
 		return err
 	}
 	if r.cfg.Systemd {
+		if err := settleRoot(ctx, g); err != nil {
+			return err
+		}
 		// By its service, which says how it is started: systemd-nspawn@.service,
 		// and what the administrator added. Its instance is not escaped.
 		return systemctl(ctx, "start", "systemd-nspawn@"+g.Name+".service")

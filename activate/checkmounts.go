@@ -44,9 +44,13 @@ func (s *Session) checkMounts(ctx context.Context, mounted []*mountinfo.Info) (l
 			Remedy: "move it into the root file system"})
 	}
 	if s.State.Loader.Kind != "stub" && !inside("boot") {
+		remedy := "move /boot into the root file system"
+		if m := mountOf(mounted, filepath.Join(s.Root, "boot")); m != nil && slices.Contains(loaderFS, m.FSType) {
+			remedy = "beadm setup --move-boot gives each boot environment its own and has GRUB use that file system (-n says how)"
+		}
 		list = append(list, be.Finding{ID: "boot", Severity: be.FindingWarning,
 			Text:   "/boot is a file system of its own: a kernel that is installed there is every boot environment's",
-			Remedy: "move /boot into the root file system; until then, do not upgrade the kernel in a boot environment that does not run"})
+			Remedy: remedy + "; until then, do not upgrade the kernel in a boot environment that does not run"})
 	}
 	for _, m := range mounted {
 		rel, below := strings.CutPrefix(m.Mountpoint, strings.TrimSuffix(s.Root, "/")+"/")

@@ -117,6 +117,7 @@ type machine struct {
 	root   string // where the root that runs is mounted
 	loader string
 	boots  string // the subvolume that is mounted at root
+	apart  string // device of an ext4 for /boot, which the root's fstab mounts
 	// sums of what was read already. Nobody can set a file's ctime back.
 	sums map[[4]int64][sha256.Size]byte
 }
@@ -218,6 +219,9 @@ func (m *machine) mountRoot(subvol string) {
 		check(m.t, unix.Mount(m.device, m.root, "btrfs", 0, "subvol="+subvol))
 	}
 	m.boots = subvol
+	if m.apart != "" {
+		m.mountApart()
+	}
 }
 
 // clear takes away all mounts of the device, also what a failed test left.
@@ -250,7 +254,7 @@ func (m *machine) mounts() []string {
 	var at []string
 	for line := range strings.Lines(string(b)) {
 		before, after, _ := strings.Cut(line, " - ")
-		if f := strings.Fields(after); len(f) > 1 && f[1] == m.device {
+		if f := strings.Fields(after); len(f) > 1 && (f[1] == m.device || m.apart != "" && f[1] == m.apart) {
 			at = append(at, strings.Fields(before)[4])
 		}
 	}

@@ -109,9 +109,9 @@ func (f *File) addText(a, b *rooted.Root) {
 		if err != nil || !info.IsRegular() {
 			return
 		}
-		// What only root may read is not for a terminal that others see, nor for
-		// a ticket that the output is pasted into.
-		if info.Mode&0o044 == 0 {
+		// What not everybody may read is not for a terminal that others see, nor
+		// for a ticket that the output is pasted into.
+		if info.Mode&0o004 == 0 {
 			return
 		}
 		if texts[i], err = root.ReadFileLimit(f.raw, mostShown); err != nil {

@@ -55,7 +55,7 @@ func TestFiles(t *testing.T) {
 		"etc/link": "->" + secret + "2", "usr/bin/x": "->/usr/bin/z", "usr/share/new/doc": "12345", "var/share/mail/alice": "2", "run/x": "1",
 	})
 	for _, root := range []string{a, b} {
-		if err := os.Chmod(filepath.Join(root, "etc/private"), 0o600); err != nil {
+		if err := os.Chmod(filepath.Join(root, "etc/private"), 0o640); err != nil {
 			t.Fatal(err)
 		}
 	}

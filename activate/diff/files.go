@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -19,6 +20,9 @@ var passed = []string{"/proc", "/sys", "/dev", "/run", "/tmp", "/var/run", "/var
 // subvolumeTop is the inode number of a btrfs subvolume's top: one that is nested
 // is in no clone.
 const subvolumeTop = 256
+
+// mostFound keeps what a guest made from filling the host's memory.
+const mostFound = 1_000_000
 
 // compareFiles returns what differs, by path. It needs memory for that, not for
 // what it passes.
@@ -89,6 +93,9 @@ func (f *finder) look(p string, info rooted.Info) error {
 	if info.IsDir() && change == f.alone {
 		one.Path, one.Files = path.Join(one.Path)+"/", 0
 		f.under, f.at = p, len(f.found)
+	}
+	if len(f.found) == mostFound {
+		return fmt.Errorf("more than %d files differ", mostFound)
 	}
 	f.found = append(f.found, one)
 	return nil

@@ -22,6 +22,33 @@ func TestKernelArgs(t *testing.T) {
 	}
 }
 
+// The subvolume is the entry's; what else the root is mounted with is everybody's,
+// in the one rootflags= that counts.
+func TestRootflags(t *testing.T) {
+	of := []string{"root=UUID=1", "rootflags=subvol=@be-new"}
+	for in, want := range map[string]string{
+		"root=UUID=1 ro rootflags=subvol=root rhgb quiet":                            "root=UUID=1 rootflags=subvol=@be-new rhgb quiet",
+		"root=UUID=1 ro rootflags=subvol=root,compress=zstd:1 rhgb quiet":            "root=UUID=1 rootflags=subvol=@be-new,compress=zstd:1 rhgb quiet",
+		"root=UUID=1 rootflags=rw,degraded,subvolid=257 quiet":                       "root=UUID=1 rootflags=subvol=@be-new,rw,degraded quiet",
+		"root=UUID=1 rootflags=subvol=@,usebackuproot,rescue=all,nologreplay,ro a=b": "root=UUID=1 rootflags=subvol=@be-new a=b",
+		"root=UUID=1 splash=silent":                                                  "root=UUID=1 rootflags=subvol=@be-new splash=silent",
+	} {
+		args, _ := kernelArgs([]byte(in))
+		root, rest := withRootflags(of, args)
+		if got := strings.Join(append(root, rest...), " "); got != want {
+			t.Errorf("of %q comes %q, not %q", in, got, want)
+		}
+	}
+	// Of ext4 and others, too, and once.
+	args, _ := kernelArgs([]byte("root=/dev/vg/root rootflags=nouuid,logbufs=8 quiet"))
+	if root, _ := withRootflags([]string{"root=/dev/vg/be_new", "rootflags=nouuid"}, args); strings.Join(root, " ") != "root=/dev/vg/be_new rootflags=nouuid,logbufs=8" {
+		t.Errorf("of xfs comes %q", root)
+	}
+	if of[1] != "rootflags=subvol=@be-new" {
+		t.Errorf("the root's own arguments are %q", of)
+	}
+}
+
 // What was given for the present boot is in no entry, and said.
 func TestKernelArgsOfOneBoot(t *testing.T) {
 	for in, want := range map[string][2]string{

@@ -60,6 +60,15 @@ func (s *Session) checkState(all []be.BE) (list []be.Finding) {
 		list = append(list, be.Finding{ID: "setup", Severity: be.FindingError, Text: "beadm is not set up: nothing can be activated", Remedy: "run beadm setup"})
 	}
 	if s.Dir != nil {
+		if foreign, err := s.isForeign(); err != nil || foreign {
+			f := be.Finding{ID: "foreign", Severity: be.FindingWarning, Text: s.Store.Location() + " was set up by another host", Remedy: "--foreign changes it from here"}
+			if err != nil {
+				f.Text, f.Remedy = err.Error(), ""
+			}
+			list = append(list, f)
+		}
+	}
+	if s.Dir != nil {
 		if rec, err := journal.Open(s.Dir); err != nil || rec != nil {
 			list = append(list, be.Finding{ID: "open", Severity: be.FindingWarning, Text: "an operation was cut and is still open", Remedy: "run beadm recover"})
 		}

@@ -44,9 +44,17 @@ func (s *Session) checkMounts(ctx context.Context, mounted []*mountinfo.Info) (l
 			Remedy: "move it into the root file system"})
 	}
 	if s.State.Loader.Kind != "stub" && !inside("boot") {
+		remedy := "move /boot into the root file system"
+		switch m := mountOf(mounted, filepath.Join(s.Root, "boot")); {
+		case m == nil:
+		case slices.Contains(loaderFS, m.FSType):
+			remedy = "beadm setup --move-boot gives each boot environment its own and has GRUB use that file system (-n says how)"
+		case m.FSType == "zfs":
+			remedy += ", or, where it is POOL/BOOT/NAME of another ZFS pool, run beadm setup again"
+		}
 		list = append(list, be.Finding{ID: "boot", Severity: be.FindingWarning,
 			Text:   "/boot is a file system of its own: a kernel that is installed there is every boot environment's",
-			Remedy: "move /boot into the root file system, or, where it is POOL/BOOT/NAME of another ZFS pool, run beadm setup again; until then, do not upgrade the kernel in a boot environment that does not run"})
+			Remedy: remedy + "; until then, do not upgrade the kernel in a boot environment that does not run"})
 	}
 	for _, m := range mounted {
 		rel, below := strings.CutPrefix(m.Mountpoint, strings.TrimSuffix(s.Root, "/")+"/")

@@ -27,3 +27,11 @@ func (l committedLoader) SetDefault(ctx context.Context, id string) error {
 	}
 	return l.Loader.SetDefault(ctx, id)
 }
+
+// Fits implements boot.Fitter for a loader that does; another has room.
+func (l committedLoader) Fits(ctx context.Context, e boot.Entry) error {
+	if f, ok := l.Loader.(boot.Fitter); ok {
+		return f.Fits(ctx, e)
+	}
+	return nil
+}

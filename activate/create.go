@@ -69,9 +69,12 @@ type createArgs struct {
 }
 
 func (s *Session) create(ctx context.Context, name string, opts CreateOptions) (be.BE, error) {
-	if _, err := s.find(ctx, name); err == nil {
+	switch b, err := s.find(ctx, name); {
+	case err == nil && b.Incomplete:
+		return be.BE{}, be.E(be.InUse, "the boot environment %s exists already, and is incomplete: beadm recover or beadm destroy ends that", name)
+	case err == nil:
 		return be.BE{}, be.E(be.InUse, "the boot environment %s exists already: choose another name", name)
-	} else if be.KindOf(err) != be.NotFound {
+	case be.KindOf(err) != be.NotFound:
 		return be.BE{}, err
 	}
 	args := createArgs{Name: name, Token: be.NewToken(), Desc: opts.Description, Props: opts.Properties, UUID: cmp.Or(opts.uuid, be.NewUUID())}

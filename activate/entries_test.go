@@ -150,3 +150,29 @@ func TestADamagedDefaultIsMended(t *testing.T) {
 		t.Errorf("stale are %+v %v", list, err)
 	}
 }
+
+// Fits implements boot.Fitter.
+func (l *shortOfRoom) Fits(_ context.Context, e boot.Entry) error {
+	if !slices.Contains(l.room, e.ID) {
+		return be.E(be.Unbootable, "no room for %s", e.Title)
+	}
+	return nil
+}
+
+// TestFitsIsAsked: what a session's loader is wrapped in keeps nobody from
+// hearing that there is no room.
+func TestFitsIsAsked(t *testing.T) {
+	e := boot.Entry{ID: uuidOf("1").ID(), Title: "new"}
+	var l boot.Loader = committedLoader{&shortOfRoom{}}
+	f, ok := l.(boot.Fitter)
+	if !ok {
+		t.Fatal("the loader of a session cannot be asked")
+	}
+	if err := f.Fits(t.Context(), e); err == nil || !strings.Contains(err.Error(), "no room for new") {
+		t.Errorf("without room: %v", err)
+	}
+	l = committedLoader{&shortOfRoom{room: []string{e.ID}}}
+	if err := l.(boot.Fitter).Fits(t.Context(), e); err != nil {
+		t.Errorf("with room: %v", err)
+	}
+}

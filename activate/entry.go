@@ -60,6 +60,7 @@ func (s *Session) entry(ctx context.Context, b be.BE, dir string) (boot.Entry, e
 		}
 	}
 	args, _ := lasting(s.State.Loader.Args) // an older beadm kept them all
+	e.Root.Args, args = withRootflags(ref.Args, args)
 	e.Args = append(args, "init="+initPath)
 	e.TrialArgs = boot.TrialArgs(s.Conf.Panic)
 	return e, nil

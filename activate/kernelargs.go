@@ -1,6 +1,7 @@
 package activate
 
 import (
+	"slices"
 	"strings"
 
 	"beadm/activate/boot"
@@ -26,8 +27,13 @@ func kernelArgs(cmdline []byte) (keep, dropped []string) {
 		// What a loader adds for a trial it adds behind that. The same before
 		// it are the administrator's.
 		inTrial = inTrial || name == boot.ArgTrial
+		if name == "rootflags" {
+			if arg = ownRootflags(arg); arg == "" {
+				continue
+			}
+		}
 		switch name {
-		case "BOOT_IMAGE", "root", "rootflags", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial, boot.ArgPassed, boot.ArgLoader:
+		case "BOOT_IMAGE", "root", "rootfstype", "init", "initrd", "ro", "resume", "noresume", boot.ArgBE, boot.ArgTrial, boot.ArgPassed, boot.ArgLoader:
 			continue
 		}
 		trial := false
@@ -40,6 +46,49 @@ func kernelArgs(cmdline []byte) (keep, dropped []string) {
 		}
 	}
 	return lasting(args)
+}
+
+// ownRootflags is a rootflags= without the options that choose a subvolume, and
+// those by which btrfs(5) is mounted to repair it; empty if none is left.
+func ownRootflags(arg string) string {
+	var keep []string
+	for _, o := range strings.Split(strings.TrimPrefix(arg, "rootflags="), ",") {
+		name, _, _ := strings.Cut(o, "=")
+		switch name {
+		case "", "subvol", "subvolid", "ro", "rescue", "recovery", "usebackuproot", "nologreplay", "norecovery", "clear_cache", "skip_balance":
+			continue
+		}
+		keep = append(keep, o)
+	}
+	if len(keep) == 0 {
+		return ""
+	}
+	return "rootflags=" + strings.Join(keep, ",")
+}
+
+// withRootflags makes one argument of the rootflags= of a root and those of args:
+// of several only the last counts.
+func withRootflags(root, args []string) (newRoot, rest []string) {
+	var flags []string
+	without := func(list []string) (others []string) {
+		for _, arg := range list {
+			if f, is := strings.CutPrefix(arg, "rootflags="); is {
+				for _, o := range strings.Split(f, ",") {
+					if !slices.Contains(flags, o) {
+						flags = append(flags, o)
+					}
+				}
+			} else {
+				others = append(others, arg)
+			}
+		}
+		return others
+	}
+	newRoot, rest = without(root), without(args)
+	if len(flags) > 0 {
+		newRoot = append(newRoot, "rootflags="+strings.Join(flags, ","))
+	}
+	return newRoot, rest
 }
 
 // lasting parts kernel arguments into those that are of every boot and those

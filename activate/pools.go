@@ -67,8 +67,11 @@ func takePoolFile(last, now *rooted.Root, name string) error {
 	there, err := now.Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if _, err := now.Stat(path.Dir(name)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := now.Stat("/etc/zfs"); errors.Is(err, fs.ErrNotExist) {
 			return nil // a boot environment without ZFS
+		}
+		if err := now.Mkdir(path.Dir(name), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
 		}
 	case err != nil:
 		return err

@@ -25,7 +25,6 @@ func TestTakePools(t *testing.T) {
 	write(last, "etc/zfs/zfs-list.cache/tank", "tank/mail", 0o644)
 	write(last, "etc/zfs/zfs-list.cache/mine", "theirs", 0o644)
 	write(now, "etc/zfs/zfs-list.cache/rpool", "rpool/ROOT", 0o644)
-	write(last, "boot/zfs/zpool.cache", "rpool", 0o644)
 	write(out, "secret", "s", 0o600)
 	if err := os.Symlink(filepath.Join(out, "secret"), filepath.Join(now, "etc/zfs/zfs-list.cache/mine")); err != nil {
 		t.Fatal(err)
@@ -48,13 +47,25 @@ func TestTakePools(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(now, "etc/zfs/zpool.cache")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v: it is looser than it was", info.Mode(), err)
 	}
-	for _, name := range []string{"boot/zfs", "etc/zfs/zfs-list.cache/link"} {
+	for _, name := range []string{"boot", "etc/zfs/zfs-list.cache/link"} {
 		if _, err := os.Lstat(filepath.Join(now, name)); err == nil {
 			t.Errorf("%s was made", name)
 		}
 	}
 	if got, _ := os.ReadFile(filepath.Join(out, "secret")); string(got) != "s" {
 		t.Errorf("a link was followed: %q", got)
+	}
+
+	// One whose first pool came behind the clone.
+	first := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(first, "etc/zfs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := takePools(last, first); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(first, "etc/zfs/zfs-list.cache/tank")); string(got) != "tank/mail" {
+		t.Errorf("%q %v", got, err)
 	}
 
 	// Systems without ZFS.

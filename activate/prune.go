@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"beadm/be"
@@ -17,8 +18,8 @@ type PruneOptions struct {
 	Older     time.Duration // only those made longer ago; 0: any
 	UntilFree int64         // bytes; it ends as soon as so many can be written; 0: no end
 	DryRun    bool
-	// Ask is asked before the first is destroyed; its error ends the command.
-	// frees is of all of them, where UntilFree does not end it earlier.
+	// Ask, if not nil, is asked before the first is destroyed; its error ends the
+	// command. frees is of all of them, where UntilFree does not end it earlier.
 	Ask func(names []string, frees be.Frees) error
 
 	taken map[be.UUID]string // what the host takes along, and which of its own does
@@ -42,57 +43,106 @@ type Pruned struct {
 // Prune destroys boot environments that nobody needs: never one that runs, boots
 // next, is the default or the previous one, part of a trial, failed and not
 // acknowledged, pinned, mounted, incomplete or owing, and never the last that was
-// ever confirmed. One that cannot be destroyed ends it.
+// ever confirmed. One that cannot be destroyed ends it. While it asks, others may
+// work on the target; it refuses to go on if others than those asked about would go.
 func (t *Target) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
-	p := Pruned{Destroyed: []string{}, Kept: []Kept{}}
+	var asked *toPrune
+	if opts.Ask != nil && !opts.DryRun {
+		c, err := t.wouldPrune(ctx, opts)
+		if err != nil || len(c.doomed) == 0 {
+			return c.Pruned, err
+		}
+		if err := opts.Ask(c.names(), c.frees); err != nil {
+			return c.Pruned, err
+		}
+		asked = &c
+	}
 	s, err := t.write(ctx, opts.DryRun)
 	if err != nil {
-		return p, err
+		return nothingPruned(), err
 	}
 	defer s.Close()
+	c, err := s.toPrune(ctx, &opts, asked)
+	if err != nil || len(c.doomed) == 0 {
+		return c.Pruned, err
+	}
+	return s.prune(ctx, opts, c)
+}
+
+// wouldPrune is what would go, of a target that nobody holds any more.
+func (t *Target) wouldPrune(ctx context.Context, opts PruneOptions) (toPrune, error) {
+	s, err := t.write(ctx, false)
+	if err != nil {
+		return toPrune{Pruned: nothingPruned()}, err
+	}
+	defer s.Close()
+	return s.toPrune(ctx, &opts, nil)
+}
+
+func nothingPruned() Pruned { return Pruned{Destroyed: []string{}, Kept: []Kept{}} }
+
+// toPrune is what is to go, and what is known of that.
+type toPrune struct {
+	Pruned
+	doomed []be.BE
+	free   int64 // bytes that can be written, where it matters
+	frees  be.Frees
+}
+
+func (c toPrune) names() (names []string) {
+	for _, b := range c.doomed {
+		names = append(names, b.Name)
+	}
+	return names
+}
+
+// toPrune chooses, and measures unless that was done before somebody was asked.
+func (s *Session) toPrune(ctx context.Context, opts *PruneOptions, asked *toPrune) (toPrune, error) {
+	c := toPrune{Pruned: nothingPruned(), frees: be.Frees{AtLeast: true}}
 	if err := Allow(s.State, "prune"); err != nil {
-		return p, err
+		return c, err
 	}
 	all, err := s.Store.List(ctx)
 	if err != nil {
-		return p, err
+		return c, err
 	}
-	var doomed []be.BE
 	ls, err := s.Loader.State(ctx)
 	if err != nil {
-		return p, err // nobody knows what boots next
+		return c, err // nobody knows what boots next
 	}
 	if opts.taken, err = s.takenAlong(ctx); err != nil {
-		return p, fmt.Errorf("cannot prune: %w", err)
+		return c, fmt.Errorf("cannot prune: %w", err)
 	}
-	doomed, p.Kept = choose(s.State, []string{ls.Default, ls.Trial}, all, opts, time.Now())
-	free := int64(0)
+	c.doomed, c.Kept = choose(s.State, []string{ls.Default, ls.Trial}, all, *opts, time.Now())
 	if opts.UntilFree > 0 {
-		if free, err = s.room(ctx); err != nil {
-			return p, err
+		if c.free, err = s.room(ctx); err != nil {
+			return c, err
 		}
-		if free >= opts.UntilFree {
-			return p, nil
-		}
-	}
-	if len(doomed) == 0 {
-		return p, opts.enough(free)
-	}
-	var names []string
-	for _, b := range doomed {
-		names = append(names, b.Name)
-	}
-	frees := be.Frees{AtLeast: true}
-	if opts.UntilFree == 0 {
-		if frees, err = s.frees(ctx, names...); err != nil {
-			return p, err
+		if c.free >= opts.UntilFree {
+			c.doomed = nil
+			return c, nil
 		}
 	}
-	if !opts.DryRun && opts.Ask != nil {
-		if err := opts.Ask(names, frees); err != nil {
-			return p, err
+	if len(c.doomed) == 0 {
+		return c, opts.enough(c.free)
+	}
+	if asked != nil {
+		same := func(a, b be.BE) bool { return a.UUID == b.UUID && a.Name == b.Name }
+		if !slices.EqualFunc(c.doomed, asked.doomed, same) {
+			return c, be.E(be.Decision, "nothing was pruned: while you were asked, what would go became %s; run it again", strings.Join(c.names(), ", "))
+		}
+		c.frees = asked.frees
+	} else if opts.UntilFree == 0 {
+		if c.frees, err = s.frees(ctx, c.names()...); err != nil {
+			return c, err
 		}
 	}
+	return c, nil
+}
+
+// prune destroys what was chosen.
+func (s *Session) prune(ctx context.Context, opts PruneOptions, c toPrune) (p Pruned, err error) {
+	p, free, frees, doomed := c.Pruned, c.free, c.frees, c.doomed
 	before := free
 	for i, b := range doomed {
 		if opts.UntilFree > 0 && free >= opts.UntilFree {
@@ -275,7 +325,7 @@ func (t *Target) Pin(ctx context.Context, name string, pinned, dryRun bool) erro
 	}
 	k := s.State.Know(b.UUID)
 	k.Name, k.Pinned = name, pinned
-	if err := s.save(); err != nil {
+	if err := s.saveOnly(word + " " + name); err != nil {
 		return err
 	}
 	s.record(word, name, "")

@@ -26,7 +26,11 @@ type SetupOptions struct {
 	// as they were.
 	Mirrors []state.LoaderConfig
 	Binary  string // the program to put into the boot environment; empty: the running one
-	DryRun  bool
+	// MoveBoot has a /boot that is a file system of its own become the loader's,
+	// at /boot/beadm, and what is there a directory of each boot environment.
+	// Loader is on that file system (BootFS).
+	MoveBoot bool
+	DryRun   bool
 }
 
 // Setup makes a host ready: the state file system, our init in the running
@@ -36,6 +40,12 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	running, err := t.running(ctx)
 	if err != nil {
 		return err
+	}
+	var move *bootMove
+	if opts.MoveBoot {
+		if move, err = (&Session{Target: t}).planBootMove(ctx); err != nil {
+			return err
+		}
 	}
 	if opts.DryRun {
 		s, err := t.Look(ctx)
@@ -56,7 +66,16 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 			if err := s.mayMove(ctx, opts.Loader, opts.Mirrors); err != nil {
 				return err
 			}
+			if err := s.mayMoveBoot(ctx, move); err != nil {
+				return err
+			}
 		}
+		if move != nil {
+			if err := s.wouldInherit(ctx, opts.Loader, running); err != nil {
+				return err
+			}
+		}
+		move.would(t.Report)
 		def := running.Name
 		if d, err := s.byUUID(ctx, s.State.Default); err == nil {
 			def = d.Name
@@ -96,6 +115,9 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 		return err
 	}
 	if err := s.mayMove(ctx, opts.Loader, opts.Mirrors); err != nil {
+		return err
+	}
+	if err := s.mayMoveBoot(ctx, move); err != nil {
 		return err
 	}
 	if running, err = t.Store.Adopt(ctx, running.Name); err != nil {
@@ -143,6 +165,19 @@ func (t *Target) Setup(ctx context.Context, opts SetupOptions) error {
 	entry, err := s.entry(ctx, running, t.Root)
 	if err != nil {
 		return err
+	}
+	if move != nil {
+		if err := s.mayInherit(ctx, entry); err != nil {
+			return err
+		}
+		if err := s.moveBoot(ctx, move); err != nil {
+			return err
+		}
+	}
+	if opts.MoveBoot {
+		if err := s.inherit(ctx); err != nil {
+			return err
+		}
 	}
 	if err := t.Store.Flush(ctx); err != nil {
 		return err

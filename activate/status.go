@@ -29,6 +29,7 @@ type Status struct {
 	Left     *state.Left     `json:"left,omitempty"`           // what the last switch left behind unasked
 	Open     string          `json:"open_operation,omitempty"` // recover ends it
 	Setup    bool            `json:"setup"`
+	Foreign  bool            `json:"foreign,omitempty"` // another host set it up
 	Loader   string          `json:"loader,omitempty"`
 	// Loaders are the places of a loader that is on several disks.
 	Loaders []LoaderStatus     `json:"loaders,omitempty"`
@@ -94,6 +95,9 @@ func (t *Target) Status(ctx context.Context) (Status, error) {
 	}
 	if s.Dir == nil {
 		return out, nil
+	}
+	if out.Foreign, err = s.isForeign(); err != nil {
+		return out, err
 	}
 	if s.State.Default != "" {
 		out.Default = s.nameOf(ctx, s.State.Default)
@@ -298,7 +302,7 @@ func (t *Target) Acknowledge(ctx context.Context, dryRun bool) error {
 	if r := s.State.Restore; r != nil && r.Why != "" {
 		s.State.Restore = nil
 	}
-	if err := s.save(); err != nil {
+	if err := s.saveOnly("acknowledge"); err != nil {
 		return err
 	}
 	if err := s.dropFailbackSnapshots(ctx, ""); err != nil {

@@ -341,6 +341,15 @@ func (s *Session) save() error {
 	return nil
 }
 
+// saveOnly is save of a command that changes nothing else.
+func (s *Session) saveOnly(what string) error {
+	err := s.save()
+	if state.NoSpace(err) {
+		return be.E(be.Undone, "cannot %s, and nothing was changed: %w", what, err)
+	}
+	return err
+}
+
 // record adds to the history; a history that cannot be written is a warning,
 // never a reason to stop.
 func (s *Session) record(what, name, detail string) {
@@ -422,20 +431,26 @@ func (s *Session) checkIdentity() error {
 	if s.AnyHost {
 		return nil
 	}
+	foreign, err := s.isForeign()
+	if err == nil && foreign {
+		err = be.E(be.Denied, "the store %s was set up by another host: give --foreign if it is to be changed from here", s.Store.Location())
+	}
+	return err
+}
+
+// isForeign says that the state was made by another host than that of the root.
+func (s *Session) isForeign() (bool, error) {
 	theirs, err := os.ReadFile(s.Dir.Path("identity"))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read the identity of the store: %w", err)
+		return false, fmt.Errorf("cannot read the identity of the store: %w", err)
 	}
 	// As in a chroot: a guest may have put anything there.
 	ours, err := readInRoot(s.Root, "/"+identityFile)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("cannot read the identity of this host: %w", err)
+		return false, fmt.Errorf("cannot read the identity of this host: %w", err)
 	}
-	if string(ours) != string(theirs) {
-		return be.E(be.Denied, "the store %s was set up by another host: give --foreign if it is to be changed from here", s.Store.Location())
-	}
-	return nil
+	return string(ours) != string(theirs), nil
 }

@@ -56,6 +56,9 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 			return noCommand(name)
 		}
 		if opts.DryRun {
+			if err := s.roomFor(ctx, "create "+name); err != nil {
+				return err
+			}
 			s.Report.Would("create " + name + " from the running one")
 			opts.would(s, name)
 			return nil
@@ -89,7 +92,7 @@ func (t *Target) Upgrade(ctx context.Context, name string, opts UpgradeOptions) 
 	}
 	k := s.State.Know(b.UUID)
 	k.Name, k.Upgrade = name, &state.Upgrade{Began: time.Now().UTC()}
-	if err := s.save(); err != nil {
+	if err := s.saveOnly("upgrade " + name); err != nil {
 		return err
 	}
 	runErr, err := s.enter(ctx, name, func(dir string) error { return s.runUpgrade(ctx, dir, name, opts) })

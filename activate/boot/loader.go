@@ -97,6 +97,18 @@ type Loader interface {
 	Tidy(ctx context.Context) error
 }
 
+// Heir is a Loader that can have the file system that was /boot for its own:
+// its own tools have left a configuration there, and the kernels that names.
+type Heir interface {
+	// MayInherit says, as an error, why Install of def would be refused there. It
+	// changes nothing.
+	MayInherit(ctx context.Context, def Entry) error
+
+	// Inherit has that configuration call ours first. As long as ours is not
+	// there it does what it did.
+	Inherit(ctx context.Context) error
+}
+
 // Fitter is a Loader that copies kernels. Fits says, as the error that Put would
 // be refused with, that there is no room for those of e; it changes nothing.
 type Fitter interface {

@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"strings"
 
+	"beadm/activate/trees"
 	"beadm/be/rooted"
 )
 
@@ -13,7 +14,7 @@ const dpkgDir = "/var/lib/dpkg"
 // readDpkg reads Debian's database (dpkg(1): its files info/*.list,
 // info/*.md5sums, diversions, status).
 func (p *packages) readDpkg(context.Context) error {
-	if _, err := p.db.Stat(dpkgDir + "/info"); gone(err) {
+	if _, err := p.db.Stat(dpkgDir + "/info"); trees.Gone(err) {
 		return nil
 	}
 	err := p.db.Scan(dpkgDir+"/info", nil, func(path string, info rooted.Info) error {

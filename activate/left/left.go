@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"beadm/activate/trees"
 	"beadm/be/rooted"
 	"beadm/sync/synclist"
 )
@@ -41,23 +42,23 @@ type Look struct {
 }
 
 // Shared is where the data lives that is in no boot environment.
-const Shared = "/var/share"
+const Shared = trees.Shared
 
 // Places returns what would be left behind: data first, then the rest, the
 // biggest first. It needs memory for what it finds, not for what it passes. If
 // it is stopped by an error, ctx's included, it returns what it had found.
 func (l Look) Places(ctx context.Context) ([]Place, error) {
-	old, err := openOwn(l.Old, l.Own)
+	old, err := trees.OpenOwn(l.Old, l.Own)
 	if err != nil {
 		return nil, fmt.Errorf("cannot look for what would be left behind: %w", err)
 	}
 	defer old.Close()
-	other, err := openOwn(l.New, l.NewOwn)
+	other, err := trees.OpenOwn(l.New, l.NewOwn)
 	if err != nil {
 		return nil, fmt.Errorf("cannot look for what would be left behind: %w", err)
 	}
 	defer other.Close()
-	w := walk{ctx: ctx, old: old, new: other, since: l.Since, list: l.List, aliases: aliases(old, l.List), found: found{}}
+	w := walk{ctx: ctx, old: old, new: other, pair: trees.Pair{A: old, B: other}, since: l.Since, list: l.List, aliases: aliases(old, l.List), found: found{}}
 	if err = old.Scan("/", w.deep, w.look); err != nil {
 		err = fmt.Errorf("cannot look for what would be left behind: %w", err)
 	}

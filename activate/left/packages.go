@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"beadm/activate/trees"
 	"beadm/be/rooted"
 )
 
@@ -66,7 +67,7 @@ func (p *packages) unchanged(path string, sum digest) (bool, error) {
 	}
 	f, err := p.root.OpenNoFollow(path)
 	if err != nil {
-		return false, ignoreGone(err)
+		return false, trees.IgnoreGone(err)
 	}
 	defer f.Close()
 	h := sum.new()

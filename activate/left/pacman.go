@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"strings"
 
+	"beadm/activate/trees"
 	"beadm/be/rooted"
 )
 
@@ -14,7 +15,7 @@ const pacmanDir = "/var/lib/pacman/local"
 // package a file "files" with the sections %FILES% and %BACKUP%, the second
 // with a tab and an MD5).
 func (p *packages) readPacman(context.Context) error {
-	if _, err := p.db.Stat(pacmanDir); gone(err) {
+	if _, err := p.db.Stat(pacmanDir); trees.Gone(err) {
 		return nil
 	}
 	return p.db.Scan(pacmanDir, nil, func(path string, info rooted.Info) error {

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"beadm/activate/trees"
 )
 
 // rpmProgram is the running system's own.
@@ -36,7 +38,7 @@ func (p *packages) readRPM(ctx context.Context) error {
 	if !isSystem(p.db.Dir()) {
 		return nil
 	}
-	if _, err := p.db.Stat(rpmProgram); gone(err) {
+	if _, err := p.db.Stat(rpmProgram); trees.Gone(err) {
 		return nil
 	}
 	return p.askRPM(ctx, rpmProgram)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"beadm/activate/trees"
 	"beadm/be/rooted"
 	"beadm/sync/synclist"
 )
@@ -22,9 +23,9 @@ type walk struct {
 	found    found
 	// absent is the directory, above what is looked at, that the other root
 	// does not have: a file that was moved there with it looks untouched.
-	absent  string
-	linked  map[inode]bool // files with several names that were found
-	buffers [2][]byte      // for comparing
+	absent string
+	linked map[inode]bool // files with several names that were found
+	pair   trees.Pair
 }
 
 type inode struct{ dev, ino uint64 }
@@ -49,7 +50,7 @@ func (w *walk) look(p string, info rooted.Info) error {
 				// seen there, and what it hid before is nobody's loss.
 				return nil
 			}
-			if gone(err) {
+			if trees.Gone(err) {
 				err, there.Mode = nil, 0
 			}
 			if err != nil {
@@ -75,7 +76,7 @@ func (w *walk) look(p string, info rooted.Info) error {
 			return nil // update-alternatives(1) makes them for packages
 		}
 	}
-	if same, err := w.same(p, info); same || err != nil {
+	if how, err := w.pair.Compare(w.ctx, p, info); how == trees.Same || err != nil {
 		return err
 	}
 	if owned, err := w.owned(p); owned || err != nil {

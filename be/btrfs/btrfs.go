@@ -9,6 +9,10 @@
 //	@beadm-snapshots/UUID/SNAP  read-only snapshots of the BE with that UUID
 //	@beadm, @varshare           the volumes
 //
+// An adopted one that is a snapshot of snapper's, as openSUSE's installer makes
+// the root, stays where snapper has it; the BE root is then the top level, and
+// says in an attribute of its own which those are.
+//
 // A boot environment becomes one by a rename, after everything else is in
 // place, and ceases to be one by a rename, before anything of it goes. So
 // whatever has a proper name is whole.
@@ -26,7 +30,8 @@ package btrfs
 type Config struct {
 	// BERoot is the directory that holds the boot environments: a directory
 	// on a btrfs, or btrfs:FSUUID:/PATH for one that need not be mounted.
-	// Empty: the directory that holds the subvolume mounted at Root.
+	// Empty: the directory that holds the subvolume mounted at Root, and the top
+	// level if that is a snapshot of snapper's.
 	BERoot string
 
 	// Root is the target's root directory; empty means "/". What is mounted
@@ -58,4 +63,5 @@ const (
 	policyAttr      = "trusted.beadm.policy"
 	snapshotAttr    = "trusted.beadm.snapshot" // "SUBVOLUME-UUID" or "SUBVOLUME-UUID auto"
 	openAttr        = "trusted.beadm.open"     // "SUBVOLUME-UUID" of a read-only one that is writable for now
+	outsideAttr     = "trusted.beadm.outside"  // of the BE root: "SUBVOLUME-UUID ..." of those that are not in it
 )

@@ -53,6 +53,12 @@ func (s *Store) adopt(e entry) error {
 		return err
 	}
 	defer unix.Close(fd)
+	// Before the mark: a mark outside counts for nothing that is not noted.
+	if strings.Contains(e.name, "/") {
+		if err := s.noteOutside(e.subvolume.uuid); err != nil {
+			return err
+		}
+	}
 	return s.writable(fd, e.readOnly, func() error {
 		// A copied description is another one's; it goes before the mark
 		// makes it this one's.
@@ -341,7 +347,8 @@ func parseProperties(list []string) (properties, error) {
 	return p, nil
 }
 
-// Rename changes the name, and the fstab inside that names the subvolume. Who
+// Rename changes the name, and the fstab inside that names the subvolume; one that
+// is outside the BE root comes into it. Who
 // else names its path, loader entries first, is the caller's to change.
 func (s *Store) Rename(ctx context.Context, from, to string) error {
 	return problem(s.rename(from, to), "cannot rename boot environment %s to %s", from, to)
@@ -376,12 +383,6 @@ func (s *Store) rename(from, to string) error {
 	if err := s.adopt(e); err != nil {
 		return err
 	}
-	dir := s.beroot.fd()
-	move := func(a, b string) error {
-		return s.do(func() error {
-			return unix.Renameat2(dir, a, dir, b, unix.RENAME_NOREPLACE)
-		}, "rename %s to %s", a, b)
-	}
 	name := func(path string) error {
 		return s.writable(fd, e.readOnly, func() error { return s.nameRoot(fd, path) })
 	}
@@ -393,15 +394,15 @@ func (s *Store) rename(from, to string) error {
 		// What a cut may have left undone.
 		return errors.Join(name(s.beroot.join(final)), s.sync())
 	}
-	if err := move(e.name, final); err != nil {
-		return errors.Join(err, undoRename(dir, final, e.name))
+	if err := s.move(e.name, final); err != nil {
+		return errors.Join(err, s.moveBack(final, e.name))
 	}
 	err = name(s.beroot.join(final))
 	if err == nil {
 		err = s.sync()
 	}
 	if err != nil {
-		return errors.Join(err, name(s.beroot.join(e.name)), undoRename(dir, final, e.name))
+		return errors.Join(err, name(s.beroot.join(e.name)), s.moveBack(final, e.name))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // Destroy takes the proper name away first: from then on it is Incomplete,
@@ -31,7 +32,7 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 	if err != nil {
 		return report, err
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return report, err
 	}
@@ -86,18 +87,15 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (be.Destr
 }
 
 func (s *Store) remove(ctx context.Context, e entry) error {
-	dir := s.beroot.fd()
 	if !e.partial {
 		partial := partialPrefix + e.be
-		err := s.do(func() error {
-			return unix.Renameat2(dir, e.name, dir, partial, unix.RENAME_NOREPLACE)
-		}, "rename %s to %s", e.name, partial)
+		err := s.move(e.name, partial)
 		switch {
 		case err == nil:
 			// Committed before anything of it goes: after a power cut it must
 			// not be offered whole.
 			if err := s.sync(); err != nil {
-				return errors.Join(err, undoRename(dir, partial, e.name))
+				return errors.Join(err, s.moveBack(partial, e.name))
 			}
 			e.name, e.partial = partial, true
 		case errors.Is(err, unix.ENOSPC) && !s.hasChildren(e.id):
@@ -131,7 +129,12 @@ func (s *Store) remove(ctx context.Context, e entry) error {
 	}
 	// The clone before its origin: the origin is found through the clone.
 	// One that a power cut leaves behind is swept by the next Create.
-	if err := s.deleteTree(dir, e.name); err != nil {
+	dir, base, err := s.holder(e.name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	if err := s.deleteTree(dir, base); err != nil {
 		return err
 	}
 	if origin != nil {
@@ -162,7 +165,7 @@ func (s *Store) hasChildren(id uint64) bool {
 }
 
 // mayGo says why a boot environment cannot be destroyed.
-func (s *Store) mayGo(woods *forest, e entry, table *mounts) error {
+func (s *Store) mayGo(woods *forest, e entry, table mounttable.Table) error {
 	if e.id == s.nowID {
 		return be.E(be.InUse, "it is running")
 	}
@@ -232,7 +235,7 @@ func (s *Store) isEmpty(woods *forest, sv *subvolume) (bool, error) {
 	return len(names) == 0, nil
 }
 
-func (s *Store) notMounted(table *mounts, path string) error {
+func (s *Store) notMounted(table mounttable.Table, path string) error {
 	if m := s.mountsWithin(table, path); len(m) > 0 {
 		return be.E(be.InUse, "it is mounted at %s; unmount it first", m[0].Mountpoint)
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/refs"
 )
 
 // Frees reads the trees of what would go, takes away what related subvolumes
@@ -100,7 +101,7 @@ func (s *Store) alone(ctx context.Context, extents map[uint64]uint64, in func(ro
 	}
 	slices.SortFunc(list, func(a, b extent) int { return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.at, b.at)) })
 	var frees be.Frees
-	of := new(owners)
+	of := new(refs.Owners)
 	for _, e := range list {
 		if err := ctx.Err(); errors.Is(err, context.DeadlineExceeded) {
 			frees.AtLeast = true
@@ -108,7 +109,7 @@ func (s *Store) alone(ctx context.Context, extents map[uint64]uint64, in func(ro
 		} else if err != nil {
 			return frees, err
 		}
-		yes, known, err := of.only(s.fd(), e.at, in)
+		yes, known, err := of.Only(s.fd(), e.at, in)
 		switch {
 		case errors.Is(err, unix.ENOENT):
 		case err != nil:

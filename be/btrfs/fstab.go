@@ -21,7 +21,8 @@ func fstabMounts(text string) []string {
 }
 
 // rewriteFstab makes the line of the root directory name the subvolume at
-// subvol, if it names one at all, and leaves every other byte as it is.
+// subvol, and leaves every other byte as it is. Where the line names none, that
+// would be the default subvolume (openSUSE), which is another's.
 func rewriteFstab(text, subvol string) string {
 	lines := strings.SplitAfter(text, "\n")
 	for i, line := range lines {
@@ -47,8 +48,8 @@ func rewriteFstab(text, subvol string) string {
 	return strings.Join(lines, "")
 }
 
-// subvolOptions replaces subvol= in mount options; subvolid= goes, because a
-// number names the old subvolume for ever and both together must agree.
+// subvolOptions replaces subvol= in mount options, or adds it; subvolid= goes,
+// because a number names the old subvolume for ever and both together must agree.
 func subvolOptions(options, subvol string) string {
 	var list []string
 	named := false
@@ -71,6 +72,9 @@ func subvolOptions(options, subvol string) string {
 		default:
 			list = append(list, o)
 		}
+	}
+	if !named {
+		list = append(list, "subvol="+escapeFstab(subvol))
 	}
 	return strings.Join(list, ",")
 }

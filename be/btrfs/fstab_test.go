@@ -8,7 +8,7 @@ func TestFstabNamesItsOwnRoot(t *testing.T) {
 		{"with a slash", "UUID=1 / btrfs subvol=/@ 0 1\n", "UUID=1 / btrfs subvol=/@be-new 0 1\n"},
 		{"both kinds", "UUID=1 / btrfs subvolid=256,subvol=/@,ssd 0 1\n", "UUID=1 / btrfs subvol=/@be-new,ssd 0 1\n"},
 		{"by number alone", "UUID=1 / btrfs ssd,subvolid=256\n", "UUID=1 / btrfs ssd,subvol=@be-new\n"},
-		{"no subvolume named", "UUID=1 / btrfs defaults 0 1\n", "UUID=1 / btrfs defaults 0 1\n"},
+		{"no subvolume named, as openSUSE writes it", "UUID=1  /    btrfs  defaults      0  0\n", "UUID=1  /    btrfs  defaults,subvol=@be-new      0  0\n"},
 		{"another file system", "UUID=1 / ext4 subvol=@ 0 1\n", "UUID=1 / ext4 subvol=@ 0 1\n"},
 		{"another mount point", "UUID=1 /home btrfs subvol=@home 0 1\n", "UUID=1 /home btrfs subvol=@home 0 1\n"},
 		{"a comment", "# UUID=1 / btrfs subvol=@ 0 1\n", "# UUID=1 / btrfs subvol=@ 0 1\n"},
@@ -62,6 +62,24 @@ func TestShownName(t *testing.T) {
 	} {
 		if got := shownName(subvol); got != want {
 			t.Errorf("shownName(%q) is %q, want %q", subvol, got, want)
+		}
+	}
+}
+
+func TestSnapperNumber(t *testing.T) {
+	for path, want := range map[string]string{
+		"@/.snapshots/1/snapshot":  "1",
+		".snapshots/42/snapshot":   "42",
+		"@snapshots/7/snapshot":    "7",
+		"1/snapshot":               "",
+		"snapshot":                 "",
+		"@/.snapshots/1a/snapshot": "",
+		"@/.snapshots/1/snapshots": "",
+		"@/.snapshots/snapshot":    "",
+		"@rootfs":                  "",
+	} {
+		if got := snapperNumber(path); got != want {
+			t.Errorf("snapperNumber(%q) is %q, want %q", path, got, want)
 		}
 	}
 }

@@ -23,7 +23,6 @@ const (
 	iocSetFlags     = 1<<30 | 8<<16 | 0x94<<8 | 26
 	iocFSInfo       = 2<<30 | 1024<<16 | 0x94<<8 | 31
 	iocGetFeatures  = 2<<30 | 24<<16 | 0x94<<8 | 57
-	iocLogicalInoV2 = 3<<30 | 56<<16 | 0x94<<8 | 59
 )
 
 const flagReadOnly = 1 << 1

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -476,5 +477,94 @@ func TestFull(t *testing.T) {
 	}
 	if list, err := s.Snapshots(ctx, "rootfs"); err != nil || len(list) != 0 {
 		t.Errorf("left are the snapshots %+v, %v", list, err)
+	}
+}
+
+// TestFullAtEachStep: wherever the file system turns out to be full, it is said in one
+// sentence, and all is as it was.
+func TestFullAtEachStep(t *testing.T) {
+	_, top, root := system(t, "@rootfs")
+	write(t, root+"/etc/fstab", "UUID=1 / btrfs subvol=@rootfs 0 0\n")
+	run(t, "btrfs", "-q", "subvolume", "create", root+"/srv")
+	s := openStore(t, Config{Root: root})
+	_, err := s.Adopt(ctx, "rootfs")
+	check(t, err)
+	create(t, s, "old", "rootfs")
+	check(t, s.CreateVolume(ctx, be.ShareVolume))
+	// All subvolumes, all boot environments, snapshots and fstabs.
+	world := func() string {
+		t.Helper()
+		text := run(t, "btrfs", "subvolume", "list", "-o", top) + listNames(t, s)
+		for _, name := range []string{"rootfs", "old"} {
+			list, err := s.Snapshots(ctx, name)
+			check(t, err)
+			for _, sn := range list {
+				text += " " + name + "@" + sn.Name
+			}
+		}
+		paths, _ := filepath.Glob(top + "/@*/etc/fstab")
+		for _, p := range paths {
+			b, err := os.ReadFile(p)
+			check(t, err)
+			text += "\n" + p + " " + string(b)
+		}
+		// The top level's generation changes with every commit.
+		return regexp.MustCompile(`gen [0-9]+`).ReplaceAllString(text, "gen")
+	}
+	for what, f := range map[string]func() error{
+		"create": func() error {
+			_, err := s.Create(ctx, be.CreateOptions{Name: "new", From: "old", AutoSnapshot: "auto"})
+			return err
+		},
+		"create empty": func() error { _, err := s.Create(ctx, be.CreateOptions{Name: "new"}); return err },
+		"fill": func() error {
+			_, err := s.CreateFilled(ctx, be.CreateOptions{Name: "new"}, func(_ context.Context, f be.Filling) error {
+				return os.WriteFile(f.Dir+"/file", []byte("x"), 0o600)
+			})
+			return err
+		},
+		"snapshot":        func() error { _, err := s.Snapshot(ctx, "old", "good"); return err },
+		"volume snapshot": func() error { _, err := s.SnapshotVolume(ctx, be.ShareVolume, "good"); return err },
+		"rename":          func() error { return s.Rename(ctx, "old", "older") },
+		"state volume":    func() error { return s.CreateVolume(ctx, be.StateVolume) },
+	} {
+		was := world()
+		for n := 1; ; n++ {
+			seen, at := 0, ""
+			s.effect = func(when, effect string) error {
+				if when != before {
+					return nil
+				}
+				if seen++; seen == n {
+					at = effect
+					return unix.ENOSPC
+				}
+				return nil
+			}
+			err := f()
+			s.effect = nil
+			if at == "" {
+				if err != nil || n == 1 {
+					t.Errorf("%s with room for all: %v, in %d steps", what, err, n-1)
+				}
+				break
+			}
+			if be.KindOf(err) != be.Undone || !strings.Contains(err.Error(), "the file system is full") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s, full at %q: %v (kind %d)", what, at, err, be.KindOf(err))
+			}
+			if now := world(); now != was {
+				t.Fatalf("%s, full at %q, left\n%s\nnot\n%s", what, at, now, was)
+			}
+		}
+		// It was done in the end.
+		switch what {
+		case "create", "create empty", "fill":
+			_, err = s.Destroy(ctx, "new", false)
+		case "snapshot":
+			err = s.DestroySnapshot(ctx, "old", "good")
+		case "rename":
+			err = s.Rename(ctx, "older", "old")
+		}
+		check(t, err)
 	}
 }

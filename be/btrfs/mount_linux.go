@@ -3,14 +3,12 @@ package btrfs
 import (
 	"context"
 	"errors"
-	"io"
 
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
-
-func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
 // Mount mounts the subvolume; what is nested in it is in its place already.
 func (s *Store) Mount(ctx context.Context, name, dir string, readOnly bool) error {
@@ -25,14 +23,14 @@ func (s *Store) mountBE(name, dir string, readOnly bool) error {
 	if e.id == s.nowID {
 		return be.E(be.InUse, "it is running: it is mounted at %s", s.cfg.Root)
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}
 	if m := s.mountsOf(table, s.beroot.join(e.name)); len(m) > 0 {
 		return be.E(be.InUse, "it is mounted at %s already", m[0].Mountpoint)
 	}
-	if err := checkEmpty(dir); err != nil {
+	if err := mounttable.CheckEmpty(dir); err != nil {
 		return err
 	}
 	if !readOnly {
@@ -60,7 +58,7 @@ func (s *Store) unmountBE(name string, force bool) error {
 	if e.id == s.nowID {
 		return be.E(be.InUse, "it is running")
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}
@@ -118,7 +116,7 @@ func (s *Store) mountSnapshot(in base, owner, name, snap, dir string) error {
 	if !whole {
 		return snapshotProblem(unix.ENOENT, name, snap)
 	}
-	if err := checkEmpty(dir); err != nil {
+	if err := mounttable.CheckEmpty(dir); err != nil {
 		return err
 	}
 	return s.mount(woods.byID[id], dir, true)

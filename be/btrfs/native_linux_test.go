@@ -91,21 +91,27 @@ func openStore(t *testing.T, cfg Config) *Store {
 
 // newEnv is a system as Debian's installer leaves it, with two nested
 // subvolumes of its own and one inside another.
-func newEnv(t *testing.T) *storetest.Env {
+func newEnv(t *testing.T) *storetest.Env { return envAt(t, "rootfs", "@rootfs") }
+
+// envAt is one whose root is that subvolume, which is shown by that name.
+func envAt(t *testing.T, shown, subvol string) *storetest.Env {
 	device, top := newDisk(t)
-	run(t, "btrfs", "-q", "subvolume", "create", top+"/@rootfs")
-	write(t, top+"/@rootfs/etc/fstab", "UUID=x / btrfs rw,noatime,subvolid=256,subvol=/@rootfs 0 0\n")
+	if err := os.MkdirAll(filepath.Dir(filepath.Join(top, subvol)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "btrfs", "-q", "subvolume", "create", filepath.Join(top, subvol))
+	write(t, filepath.Join(top, subvol, "etc/fstab"), "UUID=x / btrfs rw,noatime,subvolid=256,subvol=/"+subvol+" 0 0\n")
 	subs := []string{"var/lib/data", "var/lib/data/deep/inner", "srv"}
 	for _, sub := range subs {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(top, "@rootfs", sub)), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(top, subvol, sub)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		run(t, "btrfs", "-q", "subvolume", "create", filepath.Join(top, "@rootfs", sub))
+		run(t, "btrfs", "-q", "subvolume", "create", filepath.Join(top, subvol, sub))
 	}
-	root := mountAt(t, device, "subvol=@rootfs")
+	root := mountAt(t, device, "subvol="+subvol)
 	at := func(name, path string) string {
-		if name == "rootfs" {
-			return filepath.Join(top, "@rootfs", path)
+		if name == shown {
+			return filepath.Join(top, subvol, path)
 		}
 		return filepath.Join(top, "@be-"+name, path)
 	}
@@ -113,7 +119,7 @@ func newEnv(t *testing.T) *storetest.Env {
 		Open:         func(t *testing.T) be.Store { return openStore(t, Config{Root: root}) },
 		OpenAt:       func(t *testing.T, loc string) be.Store { return openStore(t, Config{Root: root, BERoot: loc}) },
 		Root:         root,
-		Running:      "rootfs",
+		Running:      shown,
 		MountSource:  device,
 		Subordinates: subs,
 		SetMark: func(t *testing.T, name, path, value string) {
@@ -175,3 +181,10 @@ func write(t *testing.T, path, text string) {
 }
 
 func TestContract(t *testing.T) { storetest.Run(t, storetest.Fixture{New: newEnv}) }
+
+// TestContractOnSnapper: the same where what runs is a snapshot of snapper's.
+func TestContractOnSnapper(t *testing.T) {
+	storetest.Run(t, storetest.Fixture{New: func(t *testing.T) *storetest.Env {
+		return envAt(t, "snapper-1", "snapshots/1/snapshot")
+	}})
+}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // entry is a boot environment found on disk.
@@ -101,6 +102,22 @@ func (s *Store) entries(woods *forest) ([]entry, error) {
 			}
 		}
 	}
+	outside, err := s.outside(woods)
+	if err != nil {
+		return nil, problem(err, "cannot see which boot environments are outside %s", s.Location())
+	}
+	for _, sv := range outside {
+		uuid, open, err := s.marksOf(sv)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if uuid != "" || sv.id == s.nowID {
+			adopted = append(adopted, entry{subvolume: sv, be: outsideName(sv.name), uuid: uuid, open: open})
+		}
+	}
 	for _, e := range adopted {
 		for taken(list, e.be) {
 			e.be += ".orig"
@@ -146,7 +163,8 @@ func (s *Store) findIn(woods *forest, name string) (entry, error) {
 	return entry{}, be.E(be.NotFound, "there is no boot environment %s in %s: see beadm list", name, s.Location())
 }
 
-// openEntry opens the root directory of a subvolume in the BE root.
+// openEntry opens the root directory of a subvolume in the BE root, or of one
+// outside by its path.
 func (s *Store) openEntry(name string) (int, error) {
 	return beneath(s.beroot.fd(), name)
 }
@@ -202,7 +220,7 @@ func (s *Store) list() ([]be.BE, *forest, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -229,7 +247,7 @@ func (s *Store) list() ([]be.BE, *forest, error) {
 // errGone: it was deleted since the scan.
 var errGone = errors.New("it is gone")
 
-func (s *Store) describe(woods *forest, e entry, table *mounts) (be.BE, error) {
+func (s *Store) describe(woods *forest, e entry, table mounttable.Table) (be.BE, error) {
 	b := be.BE{
 		Name: e.be, UUID: e.uuid, Policy: "static", Space: be.SpaceUnknown,
 		Location: "/" + s.beroot.join(e.name), Created: e.created,

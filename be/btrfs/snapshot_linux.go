@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 func snapshotProblem(err error, name, snap string) error {
@@ -299,7 +300,7 @@ func (s *Store) existing(in base, owner, name, snap string) error {
 	if err := be.CheckSnapshotName(snap); err != nil {
 		return err
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // Store is the boot environments below one directory of a btrfs. Close it.
@@ -61,7 +62,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}
@@ -118,7 +119,13 @@ func (s *Store) open() error {
 		if sv == nil {
 			return be.E(be.NoStore, "no btrfs boot environments at %s: its subvolume has been deleted", s.cfg.Root)
 		}
-		wantID, wantIno = sv.parent, sv.dir
+		at, err := s.dirPath(woods, sv.id, firstFree)
+		if err != nil {
+			return problem(err, "cannot find the subvolume mounted at %s", s.cfg.Root)
+		}
+		if snapperNumber(at) == "" {
+			wantID, wantIno = sv.parent, sv.dir
+		}
 	}
 	if wantID != 0 {
 		woods, err := s.scan()
@@ -367,7 +374,7 @@ type place struct {
 }
 
 // locate is nil if dir is not on a btrfs.
-func locate(dir string, table *mounts) (*place, error) {
+func locate(dir string, table mounttable.Table) (*place, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, be.E(be.NoStore, "no boot environments at %s: %w", dir, err)
@@ -391,7 +398,7 @@ func locate(dir string, table *mounts) (*place, error) {
 	if p.fsid, err = fsUUID(fd); err != nil {
 		return nil, problem(err, "cannot read the btrfs at %s", dir)
 	}
-	m, err := table.of(fd)
+	m, err := table.Of(fd)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,8 @@ package btrfs
 import (
 	"errors"
 	"testing"
+
+	"beadm/be/mounttable"
 )
 
 // One that is destroyed while another command lists is not listed, and no
@@ -32,7 +34,7 @@ func TestListBesideDestroy(t *testing.T) {
 	if taken(list, "goes") || !taken(list, "stays") {
 		t.Errorf("what is listed: %v", list)
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		t.Fatal(err)
 	}

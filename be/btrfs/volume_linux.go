@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // volume is where a volume is, and what the permissions of its root are.
@@ -89,12 +90,12 @@ func (s *Store) VolumeAt(ctx context.Context, dir string) (be.Volume, bool, erro
 		return "", false, nil // the top level, of which there is no snapshot that does not hold itself
 	}
 	path, err := s.dirPath(woods, id, firstFree)
-	table, tableErr := readMounts()
+	table, tableErr := mounttable.Read()
 	if err := errors.Join(err, tableErr); err != nil {
 		return "", false, problem(err, "cannot look at %s", dir)
 	}
 	// One that lies in another, and is not mounted itself, is none.
-	if m, err := table.of(fd); err != nil || m.Root != "/"+path {
+	if m, err := table.Of(fd); err != nil || m.Root != "/"+path {
 		return "", false, problem(err, "cannot look at %s", dir)
 	}
 	return be.Volume(elsewherePrefix + sv.uuid), false, nil
@@ -215,7 +216,7 @@ func (s *Store) destroyVolume(vol volume) error {
 	if err != nil {
 		return err
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"sort"
 	"time"
 
@@ -41,6 +42,10 @@ type Options struct {
 	// Link, if not nil, says what the copy of the symbolic link at path
 	// (relative to the top of the tree) points to.
 	Link func(path, target string) string
+
+	// Skip, if not nil, leaves out what it says is at path (as for Link): the copy
+	// has none of it.
+	Skip func(path string) bool
 
 	// Links, if not nil, is shared by Copiers of several trees, used one after
 	// the other: a file that has names in more than one has them in the copies,
@@ -188,6 +193,9 @@ func (c *Copier) dir(ctx context.Context, src, dst int, path []string) error {
 	names, err := readNames(src)
 	if err != nil {
 		return c.fail("read", path, err)
+	}
+	if c.o.Skip != nil {
+		names = slices.DeleteFunc(names, func(name string) bool { return c.o.Skip(join(append(path[:len(path):len(path)], name))) })
 	}
 	have, err := readNames(dst)
 	if err != nil {

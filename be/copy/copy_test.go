@@ -313,3 +313,28 @@ func TestLinksAreRewritten(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestSkip: what is left out is not in the copy, whatever it is, and what was
+// there of it before is deleted.
+func TestSkip(t *testing.T) {
+	src, dst := t.TempDir(), t.TempDir()
+	sh(t, src, "mkdir -p a/b c; echo 1 >a/b/x; echo 2 >a/y; echo 3 >c/x; echo 4 >b")
+	sh(t, dst, "mkdir -p a/b; echo old >a/b/x")
+	o := Options{Skip: func(path string) bool { return path == "a/b" || path == "c" }}
+	if _, err := Tree(context.Background(), open(t, src), open(t, dst), o); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, pattern := range []string{"*", "*/*"} {
+		found, err := filepath.Glob(filepath.Join(dst, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			names = append(names, strings.TrimPrefix(f, dst+"/"))
+		}
+	}
+	if got := strings.Join(names, " "); got != "a b a/y" {
+		t.Errorf("the copy holds %q", got)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,10 +59,14 @@ func guard(dirfd int, name string, flags uint32) error {
 }
 
 // Unguard takes from the open directory, and from all that is in it, what keeps
-// it from being deleted: the flags immutable and append-only.
+// it from being deleted: the flags immutable and append-only, and that a btrfs
+// subvolume is read-only.
 func Unguard(dir *os.File) error { return unguard(int(dir.Fd()), 0) }
 
 func unguard(fd, depth int) error {
+	if err := openSubvolume(fd); err != nil {
+		return err
+	}
 	if err := setFlags(fd, 0, flagsOfGuard); err != nil || depth > maxDepth {
 		return err
 	}
@@ -83,6 +88,39 @@ func unguard(fd, depth int) error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// Of btrfs (linux/btrfs.h).
+const (
+	btrfsMagic     = 0x9123683e
+	subvolumeTop   = 256        // inode of a subvolume's own directory
+	iocSubvolFlags = 0x80089419 // BTRFS_IOC_SUBVOL_GETFLAGS
+	iocSubvolSet   = 0x4008941a // BTRFS_IOC_SUBVOL_SETFLAGS
+	subvolReadOnly = 1 << 1
+)
+
+// openSubvolume makes a read-only btrfs subvolume writable, by its own directory.
+func openSubvolume(fd int) error {
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	if err := errors.Join(unix.Fstat(fd, &st), unix.Fstatfs(fd, &fs)); err != nil {
+		return err
+	}
+	if st.Ino != subvolumeTop || uint32(fs.Type) != btrfsMagic {
+		return nil
+	}
+	var flags uint64
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), iocSubvolFlags, uintptr(unsafe.Pointer(&flags))); e != 0 {
+		return e
+	}
+	if flags&subvolReadOnly == 0 {
+		return nil
+	}
+	flags &^= subvolReadOnly
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), iocSubvolSet, uintptr(unsafe.Pointer(&flags))); e != 0 {
+		return e
 	}
 	return nil
 }

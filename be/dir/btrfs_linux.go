@@ -11,6 +11,8 @@ import (
 const (
 	btrfsMagic      = 0x9123683e
 	iocTreeSearch   = 0xc0709411 // BTRFS_IOC_TREE_SEARCH_V2
+	iocInoLookup    = 0xd0009412 // BTRFS_IOC_INO_LOOKUP
+	firstFree       = 256        // inode of a subvolume's own directory
 	searchKey       = 112
 	searchHead      = 32
 	extentDataKey   = 108
@@ -56,4 +58,25 @@ func (w *weigher) extentsOnBtrfs(fd int, ino uint64) error {
 			w.shared = append(w.shared, extent{start, start + le.Uint64(item[fileExtentStart+8:])})
 		}
 	}
+}
+
+// noteRoot notes in which subvolume a directory is: the first, and one that is a
+// subvolume's own.
+func (w *weigher) noteRoot(fd, depth int) error {
+	if depth > 0 {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Ino != firstFree {
+			return err
+		}
+	}
+	var a struct {
+		root, inode uint64
+		name        [4080]byte
+	}
+	a.inode = firstFree
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), iocInoLookup, uintptr(unsafe.Pointer(&a))); e != 0 {
+		return e
+	}
+	w.roots[a.root] = true
+	return nil
 }

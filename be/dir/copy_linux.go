@@ -121,7 +121,8 @@ func (s *Store) removeTree(path string) error {
 		}
 		defer r.Close()
 		err = r.RemoveAll(path)
-		if errors.Is(err, unix.EPERM) { // it holds what is immutable
+		// It holds what is immutable, or a read-only subvolume.
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS) {
 			if err = copier.Unguard(top); err == nil {
 				err = r.RemoveAll(path)
 			}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // Adopt marks a boot environment as ours. Any directory in the BE root whose
@@ -238,11 +239,11 @@ func (s *Store) inUse(e entry) (bool, error) {
 	if e.inode == s.now {
 		return true, nil
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return false, err
 	}
-	return len(table.of(s.in, e.name)) > 0 || processIn(e.inode) != 0, nil
+	return len(s.in.mountsOf(table, e.name)) > 0 || processIn(e.inode) != 0, nil
 }
 
 // Rename changes the name. The directory that is called what --root says keeps

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // Destroy takes the proper name away first: from then on it is Incomplete, and
@@ -31,7 +32,7 @@ func (s *Store) destroy(ctx context.Context, name string, dryRun bool) (report b
 	if len(mine) == 0 {
 		return report, s.missing(name)
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return report, err
 	}
@@ -147,7 +148,7 @@ func (s *Store) remove(ctx context.Context, e entry) error {
 }
 
 // mayGo says why a boot environment cannot be destroyed.
-func (s *Store) mayGo(e entry, table mounts) error {
+func (s *Store) mayGo(e entry, table mounttable.Table) error {
 	if e.inode == s.now {
 		return be.E(be.InUse, "it is running")
 	}
@@ -162,11 +163,11 @@ func (s *Store) mayGo(e entry, table mounts) error {
 
 // free says where something of what is at path in the BE root is mounted, or
 // something in it.
-func (s *Store) free(table mounts, path string) error {
-	if m := table.within(s.in, path); len(m) > 0 {
+func (s *Store) free(table mounttable.Table, path string) error {
+	if m := s.in.mountsWithin(table, path); len(m) > 0 {
 		return be.E(be.InUse, "it is mounted at %s; unmount it first", m[0].Mountpoint)
 	}
-	if m := table.below(filepath.Join(s.path, path)); len(m) > 0 {
+	if m := table.Below(filepath.Join(s.path, path)); len(m) > 0 {
 		return be.E(be.InUse, "something is mounted in it, at %s; unmount that first", m[0].Mountpoint)
 	}
 	return nil

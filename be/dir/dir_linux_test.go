@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -318,4 +320,131 @@ func TestImmutable(t *testing.T) {
 	}
 	_, err := s.Destroy(context.Background(), "new", false)
 	must(t, err)
+}
+
+// TestReadOnlySubvolumeInside: a read-only subvolume that somebody made in one does
+// not keep it from going.
+func TestReadOnlySubvolumeInside(t *testing.T) {
+	t.Parallel()
+	beroot, web := machines(t, newBtrfs(t))
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	clone(t, s, "web", "new")
+	for _, path := range []string{"srv", "srv/inner"} {
+		at := filepath.Join(beroot, "@be-new", path)
+		run(t, "btrfs", "-q", "subvolume", "create", at)
+		write(t, filepath.Join(at, "dir/file"), "x")
+	}
+	for _, path := range []string{"srv/inner", "srv"} {
+		run(t, "btrfs", "property", "set", filepath.Join(beroot, "@be-new", path), "ro", "true")
+	}
+	// A copy of it is a directory that can be written.
+	clone(t, s, "new", "copy")
+	write(t, filepath.Join(beroot, "@be-copy/srv/inner/dir/more"), "x")
+	for _, name := range []string{"new", "copy"} {
+		_, err := s.Destroy(context.Background(), name, false)
+		must(t, err)
+	}
+	if left := list(t, s); len(left) != 1 {
+		t.Errorf("left are %v", left)
+	}
+	if names, _ := filepath.Glob(filepath.Join(beroot, "@*")); len(names) > 0 {
+		t.Errorf("left are %q", names)
+	}
+}
+
+// TestSnapshotOfAll: what somebody's snapshot of the whole holds too does not come
+// back.
+func TestSnapshotOfAll(t *testing.T) {
+	t.Parallel()
+	d := newBtrfs(t)
+	whole := d.top
+	d.top = filepath.Join(whole, "all")
+	run(t, "btrfs", "-q", "subvolume", "create", d.top)
+	beroot, web := machines(t, d)
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	clone(t, s, "web", "new")
+	junk(t, filepath.Join(beroot, "@be-new/big"), 4)
+	frees := func(when string, least, most int64) {
+		t.Helper()
+		f, err := s.Frees(context.Background(), []string{"new"})
+		must(t, err)
+		spaces, err := s.Spaces(context.Background())
+		must(t, err)
+		if f.AtLeast || f.Bytes < least || f.Bytes > most || spaces["new"] != f.Bytes {
+			t.Errorf("%s new would free %+v, and holds %d", when, f, spaces["new"])
+		}
+	}
+	frees("alone", 4<<20, 5<<20)
+	run(t, "btrfs", "-q", "subvolume", "snapshot", "-r", d.top, filepath.Join(whole, "yesterday"))
+	frees("with a snapshot of all", 0, 1<<20)
+	junk(t, filepath.Join(beroot, "@be-new/more"), 2)
+	frees("written since", 2<<20, 3<<20)
+	run(t, "btrfs", "-q", "subvolume", "delete", "-c", filepath.Join(whole, "yesterday"))
+	run(t, "btrfs", "subvolume", "sync", whole)
+	frees("without it", 6<<20, 7<<20)
+}
+
+// TestFullInTheMiddle: others fill the disk while a copy is made.
+func TestFullInTheMiddle(t *testing.T) {
+	t.Parallel()
+	d := newExt4(t)
+	beroot, web := machines(t, d)
+	junk(t, filepath.Join(web, "big"), 4)
+	for i := range 300 {
+		write(t, filepath.Join(web, "etc", fmt.Sprint(i)), strings.Repeat("x", 3000))
+	}
+	s := openStore(t, Config{BERoot: beroot, Root: web})
+	_, err := s.Adopt(context.Background(), "web")
+	must(t, err)
+	filler := filepath.Join(d.top, "filler")
+	s.effect = func(when, what string) error {
+		if when == before && strings.HasPrefix(what, "copy ") {
+			f, err := os.Create(filler)
+			must(t, err)
+			defer f.Close()
+			// Root may take what is kept for it, too.
+			for size := int64(1 << 30); size >= 4096; size /= 2 {
+				for {
+					end, err := f.Seek(0, io.SeekEnd)
+					must(t, err)
+					if unix.Fallocate(int(f.Fd()), 0, end, size) != nil {
+						break
+					}
+				}
+			}
+		}
+		return nil
+	}
+	before, err := os.ReadDir(beroot)
+	must(t, err)
+	for what, f := range map[string]func() error{
+		"create": func() error {
+			_, err := s.Create(context.Background(), be.CreateOptions{Name: "new", From: "web", AutoSnapshot: "auto"})
+			return err
+		},
+		"snapshot": func() error { _, err := s.Snapshot(context.Background(), "web", "good"); return err },
+	} {
+		if err := f(); be.KindOf(err) != be.Undone || !strings.Contains(err.Error(), "full") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s on a disk that fills up: %v (kind %d)", what, err, be.KindOf(err))
+		}
+		fillers, _ := filepath.Glob(filler + "*")
+		for _, f := range fillers {
+			must(t, os.Remove(f))
+		}
+		if left := list(t, s); len(left) != 1 {
+			t.Errorf("%s left %v", what, left)
+		}
+		if snaps, err := s.Snapshots(context.Background(), "web"); err != nil || len(snaps) > 0 {
+			t.Errorf("%s left the snapshots %v, %v", what, snaps, err)
+		}
+		after, err := os.ReadDir(beroot)
+		must(t, err)
+		for _, e := range after {
+			if e.Name() != ".beadm-snapshots" && !slices.ContainsFunc(before, func(b os.DirEntry) bool { return b.Name() == e.Name() }) {
+				t.Errorf("%s left %s", what, e.Name())
+			}
+		}
+	}
+	s.effect = nil
+	clone(t, s, "web", "new")
 }

@@ -12,6 +12,7 @@ import (
 
 	"beadm/be"
 	copier "beadm/be/copy"
+	"beadm/be/refs"
 	"beadm/be/rooted"
 )
 
@@ -27,7 +28,7 @@ func (w *weights) get(ctx context.Context, path string) (*weigher, error) {
 	if one := w.of[path]; one != nil {
 		return one, nil
 	}
-	one := &weigher{shares: w.s.shares, btrfs: w.s.btrfs, left: map[inode]*several{}}
+	one := &weigher{shares: w.s.shares, btrfs: w.s.btrfs, left: map[inode]*several{}, roots: map[uint64]bool{}}
 	f, err := w.s.openEntry(path)
 	if err == nil {
 		defer f.Close()
@@ -42,7 +43,7 @@ func (w *weights) get(ctx context.Context, path string) (*weigher, error) {
 
 // frees is what comes back when the doomed go and the others stay. Where copies
 // share their blocks, extents that only the doomed have are counted, each once:
-// what something outside all these shares is not seen. Where ctx ends at a deadline it
+// on XFS what something outside all these shares is not seen. Where ctx ends at a deadline it
 // is what is known until then, and may be more.
 func (w *weights) frees(ctx context.Context, doomed map[string]bool, others []string) (be.Frees, error) {
 	var total be.Frees
@@ -79,9 +80,53 @@ func (w *weights) frees(ctx context.Context, doomed map[string]bool, others []st
 		}
 		theirs = append(theirs, one.shared...)
 	}
+	if w.s.btrfs {
+		alone, err := w.alone(ctx, mine, theirs)
+		total.Bytes += alone.Bytes
+		total.AtLeast = alone.AtLeast
+		if err != nil {
+			return late(err)
+		}
+		return total, nil
+	}
 	theirs = union(theirs)
 	total.Bytes += size(union(append(mine, theirs...))) - size(theirs)
 	return total, nil
+}
+
+// alone is what of mine, whole extents, none of theirs is, and no subvolume but
+// those that the BE root and what is in it are in: a snapshot of these keeps all.
+func (w *weights) alone(ctx context.Context, mine, theirs []extent) (be.Frees, error) {
+	own, roots := map[extent]bool{}, map[uint64]bool{}
+	for _, e := range mine {
+		own[e] = true
+	}
+	for _, e := range theirs {
+		delete(own, e)
+	}
+	for _, one := range w.of {
+		for root := range one.roots {
+			roots[root] = true
+		}
+	}
+	var frees be.Frees
+	owners := new(refs.Owners)
+	for e := range own {
+		if err := ctx.Err(); err != nil {
+			return frees, err
+		}
+		yes, known, err := owners.Only(w.s.fd(), e.from, func(root uint64) bool { return roots[root] })
+		switch {
+		case errors.Is(err, unix.ENOENT):
+		case err != nil:
+			return frees, err
+		case yes && known:
+			frees.Bytes += int64(e.to - e.from)
+		case yes:
+			frees.AtLeast = true
+		}
+	}
+	return frees, nil
 }
 
 // weigher adds up what files take.
@@ -91,6 +136,7 @@ type weigher struct {
 	bytes  int64
 	shared []extent
 	left   map[inode]*several
+	roots  map[uint64]bool // on btrfs, the subvolumes that it is in
 	buf    []byte
 }
 
@@ -113,6 +159,11 @@ func (w *weigher) tree(ctx context.Context, dirfd, depth int) error {
 	}
 	f := os.NewFile(uintptr(fd), ".")
 	defer f.Close()
+	if w.btrfs {
+		if err := w.noteRoot(fd, depth); err != nil {
+			return err
+		}
+	}
 	names, err := copier.NamesIn(f)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // Mount is a bind mount of the directory.
@@ -20,14 +21,14 @@ func (s *Store) mountBE(name, dir string, readOnly bool) error {
 	if e.inode == s.now {
 		return be.E(be.InUse, "it is running: it is at %s", s.cfg.Root)
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}
-	if m := table.of(s.in, e.name); len(m) > 0 {
+	if m := s.in.mountsOf(table, e.name); len(m) > 0 {
 		return be.E(be.InUse, "it is mounted at %s already", m[0].Mountpoint)
 	}
-	if err := checkEmpty(dir); err != nil {
+	if err := mounttable.CheckEmpty(dir); err != nil {
 		return err
 	}
 	if err := s.bind(e.name, dir, readOnly); err != nil {
@@ -50,11 +51,11 @@ func (s *Store) unmountBE(name string, force bool) error {
 	if e.inode == s.now {
 		return be.E(be.InUse, "it is running")
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}
-	list := table.of(s.in, e.name)
+	list := s.in.mountsOf(table, e.name)
 	for i := len(list) - 1; i >= 0; i-- {
 		if force {
 			err = s.unmountTree(list[i].Mountpoint, true)
@@ -90,7 +91,7 @@ func (s *Store) mountSnapshot(owner, name, snap, dir string) error {
 		return err
 	}
 	f.Close()
-	if err := checkEmpty(dir); err != nil {
+	if err := mounttable.CheckEmpty(dir); err != nil {
 		return err
 	}
 	return s.bind(snapshotPath(owner, snap), dir, true)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // directory is one in the BE root.
@@ -202,7 +203,7 @@ func (s *Store) List(context.Context) ([]be.BE, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +228,7 @@ func (s *Store) List(context.Context) ([]be.BE, error) {
 	return list, nil
 }
 
-func (s *Store) describe(e entry, table mounts, origins map[string]string) (be.BE, error) {
+func (s *Store) describe(e entry, table mounttable.Table, origins map[string]string) (be.BE, error) {
 	b := be.BE{
 		Name: e.be, UUID: e.uuid, Policy: "static", Location: filepath.Join(s.path, e.name),
 		Created: e.created, Running: e.inode == s.now, Incomplete: e.partial,
@@ -235,7 +236,7 @@ func (s *Store) describe(e entry, table mounts, origins map[string]string) (be.B
 	}
 	if b.Running {
 		b.Mountpoint = s.cfg.Root
-	} else if m := table.of(s.in, e.name); len(m) > 0 {
+	} else if m := s.in.mountsOf(table, e.name); len(m) > 0 {
 		b.Mountpoint = m[0].Mountpoint
 	}
 	if e.uuid == "" { // its attributes are another one's

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // snapshot is a copy of a boot environment or of a volume, made whole by the
@@ -241,7 +242,7 @@ func (s *Store) dropSnapshot(owner, name, snap string) error {
 		return err
 	}
 	f.Close()
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // Store is the boot environments in one directory. Close it.
@@ -87,11 +88,11 @@ func (s *Store) open() error {
 		return problem(err, "cannot open the boot environments in %s", path)
 	}
 	s.dir = os.NewFile(uintptr(fd), path)
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}
-	if s.in, err = table.placeOf(tree, path); err != nil {
+	if s.in, err = placeOf(table, tree, path); err != nil {
 		return problem(err, "cannot find the file system of %s", path)
 	}
 	id, err := handle(fd)

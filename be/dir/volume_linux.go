@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // volume is a directory in the BE root that is in no boot environment.
@@ -118,7 +119,7 @@ func (s *Store) DestroyVolume(ctx context.Context, v be.Volume) error {
 }
 
 func (s *Store) destroyVolume(vol volume) error {
-	table, err := readMounts()
+	table, err := mounttable.Read()
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
 
 // device is a block device of LVM's that the kernel has.
@@ -56,29 +57,26 @@ func deviceAt(dir string) (device, error) {
 		return device{}, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer unix.Close(fd)
-	id, err := mountID(fd)
+	table, err := mounttable.Read()
 	if err != nil {
 		return device{}, err
 	}
-	list, err := readMounts()
+	m, err := table.Of(fd)
+	if errors.Is(err, mounttable.ErrUnseen) {
+		return device{}, nil
+	}
 	if err != nil {
 		return device{}, err
 	}
-	for _, m := range list {
-		if m.id != id {
-			continue
-		}
-		// A bind mount of a directory inside is not the file system, nor is a
-		// directory below the mount.
-		same, err := sameFile(m.dir, fd)
-		if err != nil || !same || m.root != "/" {
-			return device{}, err
-		}
-		d := deviceOf(m.dev)
-		d.kind = m.kind
-		return d, nil
+	// A bind mount of a directory inside is not the file system, nor is a
+	// directory below the mount.
+	same, err := sameFile(m.Mountpoint, fd)
+	if err != nil || !same || m.Root != "/" {
+		return device{}, err
 	}
-	return device{}, nil
+	d := deviceOf(mounttable.Device(m))
+	d.kind = m.FSType
+	return d, nil
 }
 
 func sameFile(name string, fd int) (bool, error) {

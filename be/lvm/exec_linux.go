@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"beadm/be"
 )
 
@@ -112,9 +114,24 @@ func findTools() {
 // that watches the pool; the system starts that itself.
 const noUdev = "devices{obtain_device_list_from_udev=0} activation{udev_sync=0 udev_rules=0 monitoring=0}"
 
+const udevSocket = "/run/udev/control"
+
+// answers says whether somebody listens at a socket of udevd's kind. The one of
+// the initramfs may have left it behind when it ended: LVM, which looks whether
+// it is there, would wait for that one.
+func answers(socket string) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
+	return err == nil || errors.Is(err, unix.EAGAIN) // it has much to do
+}
+
 // withConfig puts settings behind the command's name.
 func withConfig(argv []string, settings string) []string {
-	if _, err := os.Stat("/run/udev/control"); err != nil {
+	if !answers(udevSocket) {
 		settings = strings.TrimSpace(settings + " " + noUdev)
 	}
 	if settings == "" {

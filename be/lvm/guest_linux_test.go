@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 	"beadm/be/storetest"
 )
 
@@ -86,10 +87,10 @@ func tool(t *testing.T, argv ...string) string {
 // removeVolumes removes all in the pool, mounted or not.
 func removeVolumes(t *testing.T, vg string) {
 	t.Helper()
-	list, _ := readMounts()
+	list, _ := mounttable.Read()
 	for i := len(list) - 1; i >= 0; i-- {
-		if groupOf(deviceOf(list[i].dev).name) == vg {
-			unix.Unmount(list[i].dir, unix.MNT_DETACH)
+		if groupOf(deviceOf(mounttable.Device(list[i])).name) == vg {
+			unix.Unmount(list[i].Mountpoint, unix.MNT_DETACH)
 		}
 	}
 	names := strings.Fields(tool(t, "lvs", "--noheadings", "-o", "lv_full_name", "-S", `pool_lv="thin-pool"`, vg))

@@ -64,7 +64,7 @@ func (s *Store) describe(t *tree, v *volume) (be.BE, error) {
 		return b, err
 	}
 	if len(list) > 0 {
-		b.Mountpoint = list[0].dir
+		b.Mountpoint = list[0].Mountpoint
 	}
 	return b, nil
 }

@@ -1,87 +1,33 @@
 package lvm
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"beadm/be"
+	"beadm/be/mounttable"
 )
-
-// mounted is one entry of the mount table.
-type mounted struct {
-	id   int
-	dev  uint64
-	root string // what of the file system
-	dir  string
-	kind string
-}
-
-// readMounts reads the mount table of this process, in the order of mounting.
-func readMounts() ([]mounted, error) {
-	list, err := mountinfo.GetMounts(nil)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the mount table: %w", err)
-	}
-	var table []mounted
-	for _, m := range list {
-		table = append(table, mounted{id: m.ID, dev: unix.Mkdev(uint32(m.Major), uint32(m.Minor)), root: m.Root, dir: m.Mountpoint, kind: m.FSType})
-	}
-	return table, nil
-}
-
-// mountID is the mount that an open file was reached by. Where mounts lie one
-// upon another only this tells which.
-func mountID(fd int) (int, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if text, is := strings.CutPrefix(lines.Text(), "mnt_id:"); is {
-			return strconv.Atoi(strings.TrimSpace(text))
-		}
-	}
-	return 0, fmt.Errorf("%s names no mount", f.Name())
-}
 
 // mountsOf are the mounts of a volume, whatever it was called when it was
 // mounted.
-func mountsOf(v *volume) ([]mounted, error) {
+func mountsOf(v *volume) (mounttable.Table, error) {
 	d, ok := active(v)
 	if !ok {
 		return nil, nil
 	}
-	table, err := readMounts()
-	if err != nil {
-		return nil, err
-	}
-	var list []mounted
-	for _, m := range table {
-		if m.dev == d.rdev {
-			list = append(list, m)
-		}
-	}
-	return list, nil
+	table, err := mounttable.Read()
+	return table.Where(func(m *mountinfo.Info) bool { return mounttable.Device(m) == d.rdev }), err
 }
 
 // notMounted says where a volume is mounted, as an error.
 func notMounted(v *volume, what string) error {
 	list, err := mountsOf(v)
 	if err == nil && len(list) > 0 {
-		err = be.E(be.InUse, "%s is mounted at %s; unmount it first", what, list[0].dir)
+		err = be.E(be.InUse, "%s is mounted at %s; unmount it first", what, list[0].Mountpoint)
 	}
 	return err
 }
@@ -104,9 +50,9 @@ func (s *Store) mountBE(ctx context.Context, name, dir string, readOnly bool) er
 		return err
 	}
 	if len(list) > 0 {
-		return be.E(be.InUse, "it is mounted at %s already", list[0].dir)
+		return be.E(be.InUse, "it is mounted at %s already", list[0].Mountpoint)
 	}
-	if err := checkEmpty(dir); err != nil {
+	if err := mounttable.CheckEmpty(dir); err != nil {
 		return err
 	}
 	return s.mount(ctx, v, dir, readOnly)
@@ -130,23 +76,6 @@ func (s *Store) mount(ctx context.Context, v *volume, dir string, readOnly bool)
 		}
 		return nil
 	})
-}
-
-// checkEmpty makes sure that mounting at dir hides nothing.
-func checkEmpty(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return be.E(be.NotFound, "cannot mount at %s: %w", dir, err)
-	}
-	defer f.Close()
-	names, err := f.Readdirnames(1)
-	if len(names) > 0 {
-		return be.E(be.InUse, "cannot mount at %s: the directory is not empty", dir)
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return be.E(be.Usage, "cannot mount at %s: %w", dir, err)
-	}
-	return nil
 }
 
 // Unmount takes away every mount of the boot environment; with force also what
@@ -173,9 +102,9 @@ func (s *Store) unmountBE(ctx context.Context, name string, force bool) error {
 	}
 	for i := len(list) - 1; i >= 0; i-- {
 		if force {
-			err = s.unmountTree(ctx, list[i].dir, true)
+			err = s.unmountTree(ctx, list[i].Mountpoint, true)
 		} else {
-			err = s.unmount(list[i].dir, false)
+			err = s.unmount(list[i].Mountpoint, false)
 		}
 		if err != nil {
 			return err
@@ -206,7 +135,7 @@ func (s *Store) mountSnapshot(ctx context.Context, t *tree, owner, name, snap, d
 	if err != nil {
 		return err
 	}
-	if err := checkEmpty(dir); err != nil {
+	if err := mounttable.CheckEmpty(dir); err != nil {
 		return err
 	}
 	return s.mount(ctx, v, dir, true)
@@ -219,42 +148,19 @@ func (s *Store) UnmountDir(ctx context.Context, dir string) error {
 
 // unmountTree takes away everything mounted at and below dir, last first.
 func (s *Store) unmountTree(ctx context.Context, dir string, force bool) error {
-	given := dir
-	dir, err := filepath.Abs(dir)
-	if err == nil {
-		dir, err = filepath.EvalSymlinks(dir)
-	}
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("cannot unmount %s: %w", given, err)
-	}
-	if dir == "/" {
-		return be.E(be.InUse, "cannot unmount /: it is the root directory")
-	}
 	var left []device
-	for {
-		table, err := readMounts()
-		if err != nil {
-			return err
-		}
-		last := -1
-		for i, m := range table {
-			if m.dir == dir || strings.HasPrefix(m.dir, dir+"/") {
-				last = i
-			}
-		}
-		if last < 0 {
-			break
-		}
-		d := deviceOf(table[last].dev)
-		if err := s.unmount(table[last].dir, force); err != nil {
+	err := mounttable.Clear(dir, func(m *mountinfo.Info) error {
+		d := deviceOf(mounttable.Device(m))
+		if err := s.unmount(m.Mountpoint, force); err != nil {
 			return err
 		}
 		if groupOf(d.name) == s.vg && strings.HasPrefix(d.name, deviceName(s.vg, snapshotPrefix)) {
 			left = append(left, d)
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for _, d := range left {
 		// One that is still in use stays started; that harms nobody.
@@ -265,29 +171,9 @@ func (s *Store) unmountTree(ctx context.Context, dir string, force bool) error {
 	return nil
 }
 
-// unmount takes the topmost mount off dir. What is in use a moment only (a
-// scanner, udev) is waited for. A lazy unmount leaves the file system alive
-// for those who use it, so it is only the last resort of force.
+// unmount takes the topmost mount off dir.
 func (s *Store) unmount(dir string, force bool) error {
-	flags := unix.UMOUNT_NOFOLLOW
 	what := "unmount " + dir
 	s.debugf("%s", what)
-	return s.do(what, func() error {
-		var err error
-		for i := range 5 {
-			if i > 0 {
-				time.Sleep(40 * time.Millisecond)
-			}
-			if err = unix.Unmount(dir, flags); !errors.Is(err, unix.EBUSY) {
-				return err
-			}
-			if force && i == 2 {
-				flags |= unix.MNT_FORCE
-			}
-		}
-		if force {
-			return unix.Unmount(dir, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
-		}
-		return be.E(be.InUse, "cannot unmount %s: it is in use; stop what uses it (fuser -vm %s), or force it (%w)", dir, dir, err)
-	})
+	return s.do(what, func() error { return mounttable.Unmount(dir, force) })
 }

@@ -11,6 +11,7 @@ import (
 
 	"beadm/be"
 	"beadm/be/blockdev"
+	"beadm/be/mounttable"
 )
 
 // Store is the boot environments in one thin pool.
@@ -212,18 +213,19 @@ func (s *Store) Free(ctx context.Context) (int64, error) {
 // Flush writes out the file systems of the group that are mounted.
 func (s *Store) Flush(context.Context) error {
 	return s.do("flush "+s.Location(), func() error {
-		list, err := readMounts()
+		list, err := mounttable.Read()
 		if err != nil {
 			return err
 		}
 		done := map[uint64]bool{}
 		var problems []error
 		for _, m := range list {
-			if done[m.dev] || groupOf(deviceOf(m.dev).name) != s.vg {
+			dev := mounttable.Device(m)
+			if done[dev] || groupOf(deviceOf(dev).name) != s.vg {
 				continue
 			}
-			done[m.dev] = true
-			fd, err := unix.Open(m.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			done[dev] = true
+			fd, err := unix.Open(m.Mountpoint, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 				continue // hidden below another mount, or a file
 			}
@@ -232,7 +234,7 @@ func (s *Store) Flush(context.Context) error {
 				unix.Close(fd)
 			}
 			if err != nil {
-				problems = append(problems, problem(err, "cannot flush %s", m.dir))
+				problems = append(problems, problem(err, "cannot flush %s", m.Mountpoint))
 			}
 		}
 		return errors.Join(problems...)

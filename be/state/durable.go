@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"beadm/be"
 )
 
 // TempPrefix begins the name of every file of the state that is not in place
@@ -28,7 +30,11 @@ func WriteFile(path string, data []byte) error {
 	case errors.As(err, &l):
 		err = l.Err
 	}
-	if err != nil {
+	switch {
+	case NoSpace(err):
+		// Who has changed nothing yet says so; of others the rest waits for room.
+		return be.E(be.Recovery, "cannot write %s: the file system is full; make room, and run the command again (%w)", path, err)
+	case err != nil:
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	return nil

@@ -21,6 +21,9 @@ const namelessTime = 2 * time.Second
 // background of a boot takes moments: that is waited for.
 func (d *Dir) Lock() (unlock func(), err error) {
 	f, err := os.OpenFile(d.Path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if NoSpace(err) {
+		return nil, be.E(be.Undone, "cannot lock the state: the file system is full; make room, nothing was changed (%w)", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the state: %w", err)
 	}

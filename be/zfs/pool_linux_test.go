@@ -3,13 +3,13 @@ package zfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"beadm/be"
 )
@@ -46,20 +46,28 @@ func TestCheckPool(t *testing.T) {
 // when the disk does, and one that is exported is said to be that.
 func TestSuspended(t *testing.T) {
 	pool := needPool(t) + "-away"
-	small := t.TempDir()
-	run(t, "mount", "-t", "tmpfs", "-o", "size=72m", "tmpfs", small)
-	defer run(t, "umount", "-l", small)
-	disk := filepath.Join(small, "disk")
+	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(disk, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(disk, 256<<20); err != nil {
+	if err := os.Truncate(disk, 128<<20); err != nil {
 		t.Fatal(err)
 	}
-	dev := run(t, "losetup", "-f", "--show", disk)
-	defer run(t, "losetup", "-d", dev)
+	loop := run(t, "losetup", "-f", "--show", disk)
+	defer run(t, "losetup", "-d", loop)
+	const dev = "/dev/mapper/beadm-away"
+	target := func(how string) {
+		t.Helper()
+		run(t, "dmsetup", "suspend", "--nolockfs", "--noflush", "beadm-away")
+		run(t, "dmsetup", "load", "beadm-away", "--table", how)
+		run(t, "dmsetup", "resume", "beadm-away")
+	}
+	const answers, fails = "0 262144 linear %s 0", "0 262144 error"
+	exec.Command("modprobe", "dm_mod").Run() // dmsetup says what is missing
+	run(t, "dmsetup", "create", "beadm-away", "--table", fmt.Sprintf(answers, loop))
+	defer run(t, "dmsetup", "remove", "--retry", "beadm-away")
 	at := filepath.Join(t.TempDir(), "full")
-	run(t, "zpool", "create", "-O", "mountpoint=none", "-O", "compression=off", pool, dev)
+	run(t, "zpool", "create", "-O", "mountpoint=none", pool, dev)
 	run(t, "zfs", "create", "-o", "canmount=off", pool+"/ROOT")
 	run(t, "zfs", "create", "-o", "canmount=noauto", "-o", "mountpoint=/", pool+"/ROOT/one")
 	run(t, "zfs", "create", "-o", "mountpoint="+at, pool+"/data")
@@ -74,27 +82,27 @@ func TestSuspended(t *testing.T) {
 	if err := opens(); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Create(filepath.Join(at, "big"))
+	f, err := os.Create(filepath.Join(at, "file"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	target(fails)
 	written := make(chan error, 1)
 	go func() { // it does not come back before the pool does
-		_, err := f.Write(make([]byte, 120<<20))
+		_, err := f.WriteString("mail")
 		written <- errors.Join(err, f.Sync(), f.Close())
 	}()
 	for range 300 {
-		if err = opens(); err != nil {
+		if checkPool(pool) != nil {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+	err = opens()
 	if be.KindOf(err) != be.NoStore || !strings.Contains(err.Error(), "pool "+pool+" is suspended") {
 		t.Errorf("a pool that is suspended: %v", err)
 	}
-	if err := unix.Mount("tmpfs", small, "tmpfs", unix.MS_REMOUNT, "size=400m"); err != nil {
-		t.Fatal(err)
-	}
+	target(fmt.Sprintf(answers, loop))
 	run(t, "zpool", "clear", pool)
 	if err := <-written; err != nil {
 		t.Error(err)

@@ -90,7 +90,7 @@ func report(w io.Writer, err error) int {
 // commands lists every command. A test walks them.
 func commands() []*cli.Command {
 	return []*cli.Command{
-		listCommand(), treeCommand(), createCommand(), snapshotCommand(), destroyCommand(), mountCommand(), unmountCommand(),
+		listCommand(), treeCommand(), diffCommand(), createCommand(), snapshotCommand(), destroyCommand(), mountCommand(), unmountCommand(),
 		renameCommand(), describeCommand(), pruneCommand(), exportCommand(), importCommand(),
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(), checkCommand(),

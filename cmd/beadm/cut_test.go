@@ -57,6 +57,11 @@ func cuts() []aCut {
 	}
 	return []aCut{
 		{name: "setup", bare: true, args: []string{"setup", "--loader", "stub", "--loader-dir", "$LOADER"}, done: idle("debian", "debian")},
+		{
+			name: "setup --move-boot", bare: true, before: func(m *machine) { m.addBoot() },
+			args: []string{"setup", "--move-boot", "--loader", "stub", "--loader-dir", "$LOADER"},
+			done: func(m *machine) { m.bootMoved(); m.is("idle", "debian", "debian") },
+		},
 		{name: "create", args: []string{"create", "made"}, done: has("debian", "made")},
 		{
 			name: "import",

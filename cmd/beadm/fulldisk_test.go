@@ -3,11 +3,15 @@
 package main
 
 import (
+	"archive/tar"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -57,6 +61,31 @@ func (m *machine) brimful(metadataToo bool) {
 	m.smallFiles(dir)
 }
 
+// TestImportOfTooMuch: the disk is full in the middle of it, and all of it goes.
+func TestImportOfTooMuch(t *testing.T) {
+	m := newMachine(t)
+	const size = 400 << 20
+	before := m.snapshotWorld()
+	in, out := io.Pipe()
+	go func() {
+		w := tar.NewWriter(out)
+		w.WriteHeader(&tar.Header{Name: "etc/big", Typeflag: tar.TypeReg, Mode: 0o644, Size: size})
+		io.CopyN(w, rand.Reader, size)
+		out.CloseWithError(w.Close())
+	}()
+	cmd := exec.Command(m.beadm, "--root", m.root, "import", "x")
+	cmd.Stdin = in
+	r := start(t, cmd)
+	in.Close()
+	if r.code != 12 || !strings.Contains(r.err, "full") || strings.Count(r.err, "\n") != 1 {
+		t.Error(r)
+	}
+	if now := m.snapshotWorld(); now != before {
+		t.Errorf("it left\n%s", differ(before, now))
+	}
+	m.ok("create", "x") // its space comes back
+}
+
 // TestBrimful: where nothing can be made, what is old can be destroyed, and
 // its space is there for the next command.
 func TestBrimful(t *testing.T) {
@@ -71,11 +100,26 @@ func TestBrimful(t *testing.T) {
 			check(t, os.Remove(big)) // now old's alone
 			m.ok("create", "new")
 			m.brimful(metadataToo)
-			for _, args := range [][]string{{"create", "x"}, {"create", "-n", "x"}, {"activate", "new"}, {"activate", "-n", "new"}, {"activate", "--permanent", "new"}} {
+			for _, args := range [][]string{{"snapshot", "new@s"}, {"snapshot", "-n", "new@s"}, {"import", "-f", m.loader, "x"}, {"import", "-n", "-f", m.loader, "x"}, {"create", "-e", "new", "x"}, {"create", "--empty", "x"}, {"create", "-t", "x"},
+				{"upgrade", "x", "--", "/bin/true"}, {"create", "x"}, {"create", "-n", "x"}, {"activate", "new"}, {"activate", "-n", "new"}, {"activate", "--permanent", "new"}} {
 				m.refused(12, " has 0 MiB free and 64 are needed; nothing was changed", args...)
 			}
 			m.ok("list")
 			m.is("idle", "debian", "debian")
+			// What takes next to nothing is done, or not at all.
+			for _, args := range [][]string{{"describe", "new", "text"}, {"prune", "--pin", "new"}, {"prune", "--unpin", "new"}} {
+				was := m.snapshotWorld()
+				switch r := m.run(args...); {
+				case r.code == 0:
+				case r.code != 12 || strings.Count(r.err, "\n") != 1:
+					t.Error(r)
+				default:
+					// The reserve is there to be given up.
+					if changed := differ(was, m.snapshotWorld()); changed != "" && (strings.Contains(changed, "\n") || !strings.Contains(changed, "/reserve ")) {
+						t.Errorf("%v, and it changed\n%s", r, changed)
+					}
+				}
+			}
 			before := m.snapshotWorld()
 			m.ok("destroy", "-n", "old")
 			if after := m.snapshotWorld(); after != before {

@@ -43,7 +43,7 @@ func guestFlags() []cli.Flag {
 // forGuest are the commands that -g changes; those that switch guests have a way
 // of their own to do so.
 var forGuest = map[string]func(c *cli.Context, list []guest.Guest, rest cli.ActionFunc) error{
-	"list": eachGuest, "tree": eachGuest, "create": createGuests, "snapshot": eachGuest, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
+	"list": eachGuest, "tree": eachGuest, "diff": eachGuest, "create": createGuests, "snapshot": eachGuest, "destroy": eachGuest, "mount": eachGuest, "unmount": eachGuest,
 	"rename": eachGuest, "describe": eachGuest, "prune": eachGuest, "export": transferGuests, "import": transferGuests, "upgrade": upgradeGuests, "run": eachGuest,
 	"activate": activateGuests, "rollback": rollbackGuests, "confirm": confirmGuests, "recover": recoverGuests,
 	"status": eachGuest, "history": eachGuest, "check": eachGuest, "sync": eachGuest, "share": shareGuests,

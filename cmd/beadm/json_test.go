@@ -104,6 +104,7 @@ func TestJSON(t *testing.T) {
 	value("recover")
 	value("history")
 	value("tree")
+	value("diff", "newer")
 	value("version")
 	value("share", "init", "-n")
 	if v := value("destroy", "-F", "newer"); v["frees_bytes"] == nil {

@@ -42,6 +42,7 @@ func listCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			fields := c.Bool("H") && !c.Bool("json")
 			if len(a) == 1 {
 				if err := be.CheckName(a[0]); err != nil {
 					return err
@@ -49,6 +50,13 @@ func listCommand() *cli.Command {
 				list = only(list, a[0])
 				if len(list) == 0 {
 					return be.E(be.NotFound, "there is no boot environment %s: beadm list shows those there are", a[0])
+				}
+			}
+			if fields {
+				// A script would take it for a whole one.
+				list = slices.DeleteFunc(list, func(l activate.Listed) bool { return l.Incomplete })
+				if len(a) == 1 && len(list) == 0 {
+					return be.E(be.InUse, "boot environment %s is incomplete: run beadm recover, or beadm destroy %s", a[0], a[0])
 				}
 			}
 			key, descending := c.String("k"), false
@@ -61,13 +69,9 @@ func listCommand() *cli.Command {
 			if err := render.Sort(list, key, descending); err != nil {
 				return err
 			}
-			if c.Bool("H") && !c.Bool("json") {
-				// A script would take it for a whole one.
-				list = slices.DeleteFunc(list, func(l activate.Listed) bool { return l.Incomplete })
-			}
 			if parts || snapshots {
 				// Its rows tell of origins too.
-				bectl := c.Bool("H") && !c.Bool("json") && dialect == "bectl"
+				bectl := fields && dialect == "bectl"
 				if err := t.Detail(c.Context, list, parts || bectl, snapshots || bectl); err != nil {
 					return err
 				}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"beadm/activate"
 	"beadm/activate/boot"
 	"beadm/activate/boot/bootenv"
 	"beadm/activate/boot/efivar"
@@ -31,6 +32,28 @@ type loaderOptions struct {
 	dir     string // without one it is /boot/beadm for GRUB, and for systemd-boot where the ESP is mounted that it was started from
 	kernels string // where GRUB reads them from; empty is what it was
 	token   string // GRUB's; empty or "auto" if it is to be found out
+
+	moved bool // dir is, or was, on /boot, and is moved
+}
+
+// moveBoot has the loader on the file system that is, or was, /boot.
+func (o *loaderOptions) moveBoot(ctx context.Context, t *activate.Target, dryRun, mirrors bool) error {
+	if o.kind == "" && !bySystemdBoot() {
+		o.kind = "grub"
+	}
+	switch {
+	case o.kind != "grub" && o.kind != "stub":
+		return be.E(be.Usage, "--move-boot is for GRUB: with systemd-boot, mount the ESP on /efi, and have the kernels in /boot on the root file system")
+	case o.kind == "grub" && o.dir != "":
+		return be.E(be.Usage, "--move-boot is for the file system on /boot: give no --loader-dir")
+	case mirrors:
+		return be.E(be.Usage, "--move-boot is for one disk: give --loader-mirror when that is done")
+	}
+	at, err := t.BootFS(ctx, dryRun)
+	if o.kind == "grub" {
+		o.dir, o.moved = at, true
+	}
+	return err
 }
 
 // config turns the options into what the state keeps. A loader on a partition
@@ -101,15 +124,17 @@ func (o loaderOptions) config(store be.Store) (state.LoaderConfig, error) {
 	case "grub", "systemd-boot":
 		// With /boot on the ESP no boot environment would hold its kernel, and
 		// all would write the same one.
-		if isBoot(dir, "/boot", "/") {
-			what, where := "the ESP", "/efi"
+		if !o.moved && isBoot(dir, "/boot", "/") {
 			if kind == "grub" {
-				what, where = "GRUB's partition", "/boot/beadm"
+				return state.LoaderConfig{}, be.E(be.Unbootable, "GRUB's partition is mounted on /boot, which belongs to each boot environment: beadm setup --move-boot copies what is there into the root file system and mounts the partition on /boot/beadm")
 			}
-			return state.LoaderConfig{}, be.E(be.Unbootable, "%s is mounted on /boot, which belongs to each boot environment: mount it on %s, and have the kernels in /boot on the root file system", what, where)
+			return state.LoaderConfig{}, be.E(be.Unbootable, "the ESP is mounted on /boot, which belongs to each boot environment: mount it on /efi, and have the kernels in /boot on the root file system")
 		}
 		uuid, err := partition.At(dir)
 		if err != nil {
+			if o.dir == "" && bootApart() {
+				err = fmt.Errorf("%w; /boot is a file system of its own: beadm setup --move-boot -n says how it can be that", err)
+			}
 			return state.LoaderConfig{}, err
 		}
 		// Without a GPT the file system's UUID has to do.
@@ -179,6 +204,12 @@ func isBoot(dir, bootDir, root string) bool {
 		dev[i] = uint64(st.Dev)
 	}
 	return dev[0] == dev[1] && dev[1] != dev[2]
+}
+
+// bootApart says whether /boot is another file system than /.
+func bootApart() bool {
+	var root, boot unix.Stat_t
+	return unix.Stat("/", &root) == nil && unix.Stat("/boot", &boot) == nil && root.Dev != boot.Dev
 }
 
 // openLoader makes activate.Target's OpenLoader for the boot environments of a

@@ -369,6 +369,7 @@ func setupCommand() *cli.Command {
 			&cli.StringFlag{Name: "kernels", Usage: "where GRUB reads kernels: `auto`, root or loader; without it as set up before"},
 			&cli.StringFlag{Name: "trial-token", Usage: "`WHAT` is taken away before a trial is started: env, by GRUB, bootnext, by the firmware, or auto, what works here"},
 			&cli.StringSliceFlag{Name: "loader-mirror", Usage: "the same on another disk's `DIR`, repeatable: all of them, or none; without it those that were"},
+			&cli.BoolFlag{Name: "move-boot", Usage: "have a /boot that is a file system of its own become GRUB's, at /boot/beadm, and copy what is there into the root"},
 			&cli.StringFlag{Name: "binary", Usage: "install `FILE` in place of the running program"},
 			dryRun(),
 		},
@@ -386,6 +387,11 @@ func setupCommand() *cli.Command {
 				opts := loaderOptions{
 					goos: runtime.GOOS, kind: c.String("loader"), dir: c.String("loader-dir"), kernels: c.String("kernels"), token: c.String("trial-token"),
 				}
+				if c.Bool("move-boot") {
+					if err := opts.moveBoot(c.Context, t, c.Bool("dry-run"), c.IsSet("loader-mirror")); err != nil {
+						return err
+					}
+				}
 				conf, err := opts.config(t.Store)
 				if err != nil {
 					return err
@@ -394,7 +400,7 @@ func setupCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				return t.Setup(c.Context, activate.SetupOptions{Loader: conf, Mirrors: mirrors, Binary: c.String("binary"), DryRun: c.Bool("dry-run")})
+				return t.Setup(c.Context, activate.SetupOptions{Loader: conf, Mirrors: mirrors, Binary: c.String("binary"), MoveBoot: c.Bool("move-boot"), DryRun: c.Bool("dry-run")})
 			})
 		},
 	}

@@ -117,6 +117,7 @@ type machine struct {
 	root   string // where the root that runs is mounted
 	loader string
 	boots  string // the subvolume that is mounted at root
+	apart  string // device of an ext4 for /boot, which the root's fstab mounts
 	// sums of what was read already. Nobody can set a file's ctime back.
 	sums map[[4]int64][sha256.Size]byte
 }
@@ -140,6 +141,16 @@ func newBareMachine(t *testing.T) *machine {
 // bareMachine is newBareMachine with a disk of that many bytes, by itself.
 func bareMachine(t *testing.T, size int64) *machine {
 	t.Helper()
+	m := emptyMachine(t, size)
+	sh(t, "btrfs", "-q", "subvolume", "create", filepath.Join(m.top, "@debian"))
+	m.mountRoot("@debian")
+	m.fill()
+	return m
+}
+
+// emptyMachine has nothing on its disk.
+func emptyMachine(t *testing.T, size int64) *machine {
+	t.Helper()
 	m := &machine{t: t, sums: map[[4]int64][sha256.Size]byte{}, beadm: program(t), top: t.TempDir(), root: t.TempDir(), loader: filepath.Join(t.TempDir(), "loader")}
 	check(t, os.Mkdir(m.loader, 0o755))
 	dir := diskDir(t)
@@ -160,9 +171,6 @@ func bareMachine(t *testing.T, size int64) *machine {
 	t.Cleanup(func() { exec.Command("losetup", "-d", m.device).Run() })
 	t.Cleanup(m.clear)
 	check(t, unix.Mount(m.device, m.top, "btrfs", 0, "subvolid=5"))
-	sh(t, "btrfs", "-q", "subvolume", "create", filepath.Join(m.top, "@debian"))
-	m.mountRoot("@debian")
-	m.fill()
 	return m
 }
 
@@ -211,6 +219,9 @@ func (m *machine) mountRoot(subvol string) {
 		check(m.t, unix.Mount(m.device, m.root, "btrfs", 0, "subvol="+subvol))
 	}
 	m.boots = subvol
+	if m.apart != "" {
+		m.mountApart()
+	}
 }
 
 // clear takes away all mounts of the device, also what a failed test left.
@@ -243,7 +254,7 @@ func (m *machine) mounts() []string {
 	var at []string
 	for line := range strings.Lines(string(b)) {
 		before, after, _ := strings.Cut(line, " - ")
-		if f := strings.Fields(after); len(f) > 1 && f[1] == m.device {
+		if f := strings.Fields(after); len(f) > 1 && (f[1] == m.device || m.apart != "" && f[1] == m.apart) {
 			at = append(at, strings.Fields(before)[4])
 		}
 	}

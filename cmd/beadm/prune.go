@@ -40,9 +40,10 @@ func pruneCommand() *cli.Command {
 				p, err := t.Prune(c.Context, opts)
 				out.Result = p
 				switch {
+				case err != nil && len(p.Destroyed) == 0:
 				case !c.Bool("json"):
 					render.Pruned(c.App.Writer, p, c.Bool("dry-run"), c.Bool("verbose"))
-				case err != nil && len(p.Destroyed) > 0:
+				case err != nil:
 					render.JSON(c.App.Writer, out)
 				}
 				return err
@@ -94,11 +95,13 @@ func pruneOptions(c *cli.Context) (opts activate.PruneOptions, err error) {
 		}
 	}
 	opts.DryRun = c.Bool("dry-run")
-	opts.Ask = func(names []string, frees be.Frees) error {
-		if frees != (be.Frees{AtLeast: true}) {
-			sayFrees(c, frees)
+	if !c.Bool("F") {
+		opts.Ask = func(names []string, frees be.Frees) error {
+			if frees != (be.Frees{AtLeast: true}) {
+				sayFrees(c, frees)
+			}
+			return sure(c, strings.Join(names, ", "))
 		}
-		return sure(c, strings.Join(names, ", "))
 	}
 	return opts, nil
 }

@@ -3,10 +3,58 @@
 package main
 
 import (
+	"io"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 )
+
+// TestPruneAsksWithoutTheLock: while it waits for an answer others work on, and it
+// destroys nothing but what it asked about.
+func TestPruneAsksWithoutTheLock(t *testing.T) {
+	m := newMachine(t)
+	m.ok("create", "a")
+	m.ok("create", "b")
+	for _, c := range []struct {
+		meanwhile []string
+		code      int
+		says      string
+		left      string
+	}{
+		{[]string{"prune", "--pin", "a"}, 5, "what would go became b; run it again", "a b debian"},
+		{[]string{"describe", "b", "still the same"}, 0, "", "a debian"},
+	} {
+		cmd := exec.Command(m.beadm, "--root", m.root, "prune", "--keep", "0")
+		in, err := cmd.StdinPipe()
+		check(t, err)
+		errs, err := cmd.StderrPipe()
+		check(t, err)
+		check(t, cmd.Start())
+		said := ""
+		for b := make([]byte, 1); !strings.HasSuffix(said, "(y/[n]): "); said += string(b) {
+			if _, err := errs.Read(b); err != nil {
+				t.Fatalf("it does not ask: %q", said)
+			}
+		}
+		m.ok(c.meanwhile...)
+		_, err = io.WriteString(in, "y\n")
+		check(t, err)
+		rest, err := io.ReadAll(errs)
+		check(t, err)
+		cmd.Wait()
+		if got := cmd.ProcessState.ExitCode(); got != c.code || !strings.Contains(string(rest), c.says) {
+			t.Errorf("after %q it ends with %d and says %q", c.meanwhile, got, rest)
+		}
+		var left []string
+		for line := range strings.Lines(m.ok("list", "-H", "-k", "name")) {
+			left = append(left, strings.SplitN(line, ";", 2)[0])
+		}
+		if strings.Join(left, " ") != c.left {
+			t.Errorf("after %q left are %q", c.meanwhile, left)
+		}
+	}
+}
 
 // prune destroys the oldest of those that nobody needs, and says of all others
 // why they stay.

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"beadm/activate"
+	"beadm/activate/diff"
 	"beadm/be"
 	"beadm/be/state"
 	"beadm/cmd/beadm/render"
@@ -36,7 +37,7 @@ func prints(values ...any) printed { return printed{values, nil} }
 func published() map[string]printed {
 	named := map[string]string{}
 	return map[string]printed{
-		"list": prints([]render.Listed{}), "tree": prints([]render.Descent{}), "create": changes(named), "snapshot": changes(named), "destroy": changes(),
+		"list": prints([]render.Listed{}), "tree": prints([]render.Descent{}), "diff": prints(diff.Report{}), "create": changes(named), "snapshot": changes(named), "destroy": changes(),
 		"mount": changes(), "unmount": changes(), "rename": changes(), "describe": changes(), "prune": changes(activate.Pruned{}), "export": changes(), "import": changes(),
 		"upgrade": changes(), "run": changes(), "activate": changes(), "rollback": changes(named),
 		"status": {[]any{activate.Status{}, outcome{}}, nil}, "confirm": changes(), "boot": changes(), "recover": changes(),

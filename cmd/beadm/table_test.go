@@ -33,6 +33,7 @@ func TestEveryCommandInEveryState(t *testing.T) {
 		{"status", [7]int{}},
 		{"history", [7]int{}},
 		{"tree", [7]int{}},
+		{"diff debian third", [7]int{}},
 		{"check", [7]int{5, 5, 5, 5, 5, 5, 5}}, // the disk is small
 		{"share status", [7]int{}},
 		{"share undo", [7]int{0, 4, 4, 4, 0, 0, 0}},

@@ -20,9 +20,13 @@ import (
 type tracer struct {
 	// killAt is asked before each effect, which are numbered from 1.
 	killAt func(n int, what string) bool
+	// failAt is asked the same; what it says yes to is not done, and fails for want
+	// of space.
+	failAt func(n int, what string) bool
 
 	effects int
-	killed  string // what was not done any more
+	failing map[int]bool // those that stand at a call that is not done
+	killed  string       // what was not done any more
 	alive   map[int]bool
 }
 
@@ -77,6 +81,9 @@ func (tr *tracer) run(cmd *exec.Cmd) (code int, err error) {
 func (tr *tracer) stopped(pid int, ws unix.WaitStatus) {
 	deliver := 0
 	switch sig := ws.StopSignal(); {
+	case sig == unix.SIGTRAP|0x80 && tr.failing[pid]:
+		delete(tr.failing, pid)
+		endWith(pid, unix.ENOSPC)
 	case sig == unix.SIGTRAP|0x80:
 		if what := tr.effect(pid); what != "" && tr.killed == "" {
 			tr.effects++
@@ -86,6 +93,12 @@ func (tr *tracer) stopped(pid int, ws unix.WaitStatus) {
 					unix.Kill(p, unix.SIGKILL)
 				}
 				return
+			}
+			if tr.failAt != nil && tr.failAt(tr.effects, what) && skipCall(pid) {
+				if tr.failing == nil {
+					tr.failing = map[int]bool{}
+				}
+				tr.failing[pid] = true
 			}
 		}
 	case sig == unix.SIGTRAP: // an event: somebody new, or exec

@@ -66,6 +66,13 @@ func (l *Loader) hook(m medium) error {
 	if esp, err := l.findESP(); err == nil && esp != l.cfg.Dir {
 		files = append(files, stubs(esp)...)
 	}
+	for _, file := range inherited(l.cfg.Dir) {
+		if b, err := durable.Read(file, maxInherited); err == nil && strings.HasPrefix(string(b), hookBegin) {
+			if err := l.inherit(file, m); err != nil {
+				return err
+			}
+		}
+	}
 	for _, file := range files {
 		b, err := durable.Read(file, maxHooked)
 		if err != nil {
@@ -86,16 +93,21 @@ func (l *Loader) hook(m medium) error {
 			}
 			continue
 		}
-		if before, rest, ok := strings.Cut(text, hookBegin); ok {
-			if _, after, ok := strings.Cut(rest, hookEnd); ok {
-				text = before + after
-			}
-		}
-		if err := l.cfg.Disk.Replace(file, []byte(hookText(m)+text)); err != nil {
+		if err := l.cfg.Disk.Replace(file, []byte(hookText(m)+unhooked(text))); err != nil {
 			return be.E(be.NoStore, "cannot put the call of our configuration into %s: %w", file, err)
 		}
 	}
 	return nil
+}
+
+// unhooked is a text without the first call of ours in it.
+func unhooked(text string) string {
+	if before, rest, ok := strings.Cut(text, hookBegin); ok {
+		if _, after, ok := strings.Cut(rest, hookEnd); ok {
+			return before + after
+		}
+	}
+	return text
 }
 
 // hookBehind puts hookText behind the calls that are in a stub: what the first
@@ -114,18 +126,11 @@ func hookBehind(text string, m medium) (string, error) {
 	return text, nil
 }
 
-// hooked says whether a stub on the partition dir calls our configuration: the
-// one on the file system of that UUID (FAT's in either case), or with none any.
+// hooked says whether a stub on the partition dir calls our configuration: see
+// callsOurs.
 func hooked(dir, uuid string) bool {
 	for _, file := range stubs(dir) {
-		b, err := os.ReadFile(file)
-		text := string(b)
-		if err != nil || !strings.HasPrefix(text, hookBegin) {
-			continue
-		}
-		// Of ours only: what follows is another's, whatever it names.
-		ours := text[:strings.LastIndex(text, hookEnd)+1]
-		if uuid == "" || strings.Contains(strings.ToLower(ours), strings.ToLower(hookSearch(uuid)+";")) {
+		if b, err := durable.Read(file, maxHooked); err == nil && callsOurs(string(b), uuid) {
 			return true
 		}
 	}
@@ -166,7 +171,7 @@ func DefaultReached(ctx context.Context, dir string) error {
 }
 
 func reachedByFiles(dir, uuid string) error {
-	if hooked(dir, uuid) {
+	if hooked(dir, uuid) || isInherited(dir, uuid) {
 		return nil
 	}
 	// Where GRUB on BIOS has its prefix on this partition.

@@ -95,7 +95,10 @@ func (d Dir) Fits(id string, src *Source, entries Entries) error {
 		}
 	}
 	dir := d.Path
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	for dir != filepath.Dir(dir) { // before anything of ours is there
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 		dir = filepath.Dir(dir)
 	}
 	return d.room(dir, id, need, goes)

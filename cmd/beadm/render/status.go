@@ -20,6 +20,9 @@ func StatusText(w io.Writer, s activate.Status) error {
 		}
 		return nil
 	}
+	if s.Foreign {
+		say("FOREIGN:  another host set this store up; --foreign changes it from here")
+	}
 	if f := s.Failure; f != nil {
 		detail := ""
 		if f.Detail != "" {

@@ -1,6 +1,6 @@
 //go:build linux || freebsd
 
-package left
+package trees
 
 import "github.com/moby/sys/mountinfo"
 

@@ -1,4 +1,7 @@
-package left
+// Package trees looks at the roots of two boot environments beside each other:
+// what is mounted in one from elsewhere is not its own, and what both have is the
+// same or not. It only reads.
+package trees
 
 import (
 	"fmt"
@@ -20,8 +23,13 @@ type mounts map[string]bool
 // shared data is beadm's, and links into it are followed.
 func (m mounts) foreign(p string) bool { return m[p] && p != Shared }
 
-// openOwn opens the root at dir without what is mounted in it from elsewhere.
-func openOwn(dir, own string) (*rooted.Root, error) {
+// Shared is where the data lives that is in no boot environment.
+const Shared = "/var/share"
+
+// OpenOwn opens the root at dir without what is mounted in it from elsewhere but
+// the shared data. own is its location in its store, where its own file systems
+// come from; empty: nothing mounted in it is its own.
+func OpenOwn(dir, own string) (*rooted.Root, error) {
 	root, err := rooted.Open(dir)
 	if err != nil {
 		return nil, err

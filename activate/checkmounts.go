@@ -45,8 +45,12 @@ func (s *Session) checkMounts(ctx context.Context, mounted []*mountinfo.Info) (l
 	}
 	if s.State.Loader.Kind != "stub" && !inside("boot") {
 		remedy := "move /boot into the root file system"
-		if m := mountOf(mounted, filepath.Join(s.Root, "boot")); m != nil && slices.Contains(loaderFS, m.FSType) {
+		switch m := mountOf(mounted, filepath.Join(s.Root, "boot")); {
+		case m == nil:
+		case slices.Contains(loaderFS, m.FSType):
 			remedy = "beadm setup --move-boot gives each boot environment its own and has GRUB use that file system (-n says how)"
+		case m.FSType == "zfs":
+			remedy += ", or, where it is POOL/BOOT/NAME of another ZFS pool, run beadm setup again"
 		}
 		list = append(list, be.Finding{ID: "boot", Severity: be.FindingWarning,
 			Text:   "/boot is a file system of its own: a kernel that is installed there is every boot environment's",

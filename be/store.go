@@ -98,6 +98,10 @@ type RootRef struct {
 	MayNeed []string
 }
 
+// NeedsBootPool is among the Needs of a root whose /boot, with its kernels, is in
+// another pool: no loader looks for them there.
+const NeedsBootPool = "/boot in another pool"
+
 // DestroyReport says what a destroy did or would do.
 type DestroyReport struct {
 	Frees    int64    // bytes that come back
@@ -320,9 +324,17 @@ type MountSnapshotter interface {
 
 // PartLister is a Store that can say what a boot environment consists of: its
 // root, first, and the file systems or subvolumes that are cloned and switched
-// with it, by location. An incomplete one is listed too.
+// with it, by location, those of another pool last. An incomplete one is listed too.
 type PartLister interface {
 	Parts(ctx context.Context, name string) ([]Part, error)
+}
+
+// BootPooler is a Store where the /boot of a boot environment may be in a pool that
+// is not imported yet when CompleteMounts is called for it: that leaves it out, and
+// mounts it when it is called again. BootPool is that pool, whether it is imported
+// or not, of what CompleteMounts was last called for; empty if there is none.
+type BootPooler interface {
+	BootPool() (pool string, mounted bool)
 }
 
 // SnapshotMeasurer is a Store that has to look up, file by file, what a snapshot

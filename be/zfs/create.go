@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -30,6 +31,21 @@ func (s *Store) adopt(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	d := t.by[s.dataset(name)]
+	id := uuid(d)
+	if id == "" {
+		id = be.NewUUID()
+	}
+	bootTree, boot, err := s.bootToAdopt(ctx, d.name, id)
+	if err != nil {
+		return err
+	}
+	// It is found by that even if a cut comes before all else is set.
+	if boot != "" && bootTree.by[boot].local(propOf) != string(id) {
+		if err := s.set(ctx, boot, setting{propOf, string(id)}); err != nil {
+			return err
+		}
+	}
 	// Before the UUID: what has one is trusted to stay where it is.
 	for _, d := range t.parts(s.dataset(name)) {
 		if d.value("canmount") == "on" {
@@ -38,21 +54,26 @@ func (s *Store) adopt(ctx context.Context, name string) error {
 			}
 		}
 	}
-	d := t.by[s.dataset(name)]
-	id := uuid(d)
-	if id == "" {
-		id = be.NewUUID()
-	}
 	var missing []setting
 	for _, prop := range []string{propUUID, propLibbeUUID} {
 		if d.local(prop) != string(id) {
 			missing = append(missing, setting{prop, string(id)})
 		}
 	}
-	if len(missing) == 0 {
+	if boot != "" && d.local(propBoot) != parent(boot) {
+		missing = append(missing, setting{propBoot, parent(boot)})
+	}
+	if len(missing) > 0 {
+		if err := s.set(ctx, d.name, missing...); err != nil {
+			return err
+		}
+	}
+	if boot == "" {
 		return nil
 	}
-	return s.set(ctx, d.name, missing...)
+	// What the root does not name yet stays what mounts itself: without that and
+	// with this, nothing would mount it.
+	return s.tieBoot(ctx, bootTree, boot)
 }
 
 // set sets properties, several of them in one transaction.
@@ -87,7 +108,7 @@ func (s *Store) create(ctx context.Context, source *Store, opts be.CreateOptions
 		return b, err
 	}
 	top := s.dataset(opts.Name)
-	made := "" // the automatic snapshot, if this call made it
+	var made cloned
 	defer func() {
 		if err == nil {
 			return
@@ -152,53 +173,87 @@ func (s *Store) begin(ctx context.Context, opts be.CreateOptions) (t *tree, give
 	return t, given, marks, nil
 }
 
+// cloned is what clone made that is not below the new root.
+type cloned struct {
+	snaps []string // automatic snapshots
+	boot  string   // what a /boot of another pool is called, once it may be there
+	id    string   // and whose it is then
+}
+
 // clone makes the new datasets of what is in source, whose tree t is. It returns
-// the automatic snapshot that it made, also when it fails.
-func (s *Store) clone(ctx context.Context, source *Store, t *tree, opts be.CreateOptions, top string, given, marks []setting) (made string, err error) {
+// what it made, also when it fails.
+func (s *Store) clone(ctx context.Context, source *Store, t *tree, opts be.CreateOptions, top string, given, marks []setting) (made cloned, err error) {
 	if err := source.check(t, opts.From); err != nil {
-		return "", err
+		return made, err
 	}
 	from := source.dataset(opts.From)
 	parts := t.parts(from)
+	boot, newBoot, err := s.bootClone(source, t, from, opts.Name)
+	if err != nil {
+		return made, err
+	}
 	snap := opts.Snapshot
 	if snap == "" {
 		if snap = opts.AutoSnapshot; snap == "" {
 			snap = "beadm-" + time.Now().UTC().Format("2006-01-02-150405.000")
 		}
 		if err := be.CheckSnapshotName(snap); err != nil {
-			return "", err
+			return made, err
 		}
 		if d := t.by[from+"@"+snap]; d != nil && !isSpare(t, d) {
-			return "", be.E(be.InUse, "the snapshot %s@%s exists already", opts.From, snap)
+			return made, be.E(be.InUse, "the snapshot %s@%s exists already", opts.From, snap)
 		}
-		// One transaction for all of them.
-		err := s.change(ctx, "zfs", "snapshot", "-r", "-o", propAuto+"=create", from+"@"+snap)
-		if err != nil {
-			return s.madeIfThere(ctx, from+"@"+snap), err
+		// One transaction for all of a pool.
+		for _, ds := range slices.Backward(t.tops(from)) {
+			if err := s.snapshotAuto(ctx, &made, ds+"@"+snap); err != nil {
+				return made, err
+			}
 		}
-		made = from + "@" + snap
 	} else {
 		if err := be.CheckSnapshotName(snap); err != nil {
-			return "", err
+			return made, err
 		}
-		if t.by[from+"@"+snap] == nil {
-			return "", be.E(be.NotFound, "there is no snapshot %s@%s; see beadm list -s", opts.From, snap)
+		sn := t.by[from+"@"+snap]
+		if sn == nil {
+			return made, be.E(be.NotFound, "there is no snapshot %s@%s; see beadm list -s", opts.From, snap)
 		}
 		// What is younger than the snapshot was not in it.
-		parts = slices.DeleteFunc(parts, func(d *dataset) bool { return t.by[d.name+"@"+snap] == nil })
+		parts = slices.DeleteFunc(parts, func(d *dataset) bool { return !within(d.name, boot) && t.by[d.name+"@"+snap] == nil })
+		switch {
+		case boot == "" || t.bootWith(from, snap) != nil:
+			parts = slices.DeleteFunc(parts, func(d *dataset) bool { return t.by[d.name+"@"+snap] == nil })
+		case sn.local(propAuto) != joint || !isSpare(t, sn):
+			return made, be.E(be.NotFound, "the snapshot %s@%s has no /boot: when it was made that was not there, or not a part of %s", opts.From, snap, opts.From)
+		default:
+			// Just taken with those of others, as one instant of their pool, by a store
+			// that did not see this one's.
+			if err := s.snapshotAuto(ctx, &made, boot+"@"+snap); err != nil {
+				return made, err
+			}
+		}
 	}
-	out, err := s.output(ctx, "zfs", "get", "-Hp", "-r", "-t", "filesystem", "-s", "local,received", "-o", "name,property,source,value", "all", from)
+	settings, err := s.localSettings(ctx, from)
 	if err != nil {
 		return made, err
 	}
-	settings, err := parseLocal(out, from)
+	altroot, err := s.altroot(ctx, s.pool)
 	if err != nil {
 		return made, err
 	}
-	altroot, err := s.altroot(ctx)
-	if err != nil {
-		return made, err
+	bootAltroot := ""
+	if boot != "" {
+		of, err := s.localSettings(ctx, boot)
+		if err != nil {
+			return made, err
+		}
+		maps.Copy(settings, of)
+		pool, _, _ := strings.Cut(boot, "/")
+		if bootAltroot, err = s.altroot(ctx, pool); err != nil {
+			return made, err
+		}
+		marks = append(marks, setting{propBoot, parent(boot)})
 	}
+	var sealed []setting // what a /boot has of its root
 	theirs, ours := t.by[from].value("mountpoint"), ""
 	if source != s {
 		if ours, err = s.mountpoint(ctx); err != nil {
@@ -206,20 +261,32 @@ func (s *Store) clone(ctx context.Context, source *Store, t *tree, opts be.Creat
 		}
 	}
 	for _, d := range parts {
+		to := top + strings.TrimPrefix(d.name, from)
 		list := cloneSettings(settings[d.name], d.value("canmount"), altroot)
+		if !within(d.name, from) {
+			to = newBoot + strings.TrimPrefix(d.name, boot)
+			list = cloneSettings(settings[d.name], d.value("canmount"), bootAltroot)
+		}
 		for i, p := range list {
 			// What is below another store's roots there is below ours here.
 			if ours != "" && path.IsAbs(theirs) && p.name == "mountpoint" && path.IsAbs(p.value) {
 				list[i].value = rebased(p.value, theirs, ours)
 			}
 		}
-		if d.name == from {
-			if isReadOnly(d) {
-				list = append(list, setting{"readonly", "on"})
-			}
-			list = merge(list, given, marks)
+		if (d.name == from || d.name == boot) && isReadOnly(d) {
+			list = append(list, setting{"readonly", "on"})
 		}
-		argv := withSettings([]string{"zfs", "clone"}, list, d.name+"@"+snap, top+strings.TrimPrefix(d.name, from))
+		switch d.name {
+		case from:
+			list = merge(list, given, marks)
+			if at := slices.Index(list, setting{"readonly", "on"}); at >= 0 {
+				sealed = list[at : at+1]
+			}
+		case boot:
+			made.boot, made.id = newBoot, valueOf(marks, propUUID)
+			list = merge(list, sealed, []setting{{propOf, made.id}, {propIgnore, "on"}})
+		}
+		argv := withSettings([]string{"zfs", "clone"}, list, d.name+"@"+snap, to)
 		if err := s.change(ctx, argv...); err != nil {
 			return made, err
 		}
@@ -243,6 +310,34 @@ func (s *Store) mountpoint(ctx context.Context) (string, error) {
 	return at, nil
 }
 
+// snapshotAuto makes an automatic snapshot of a dataset and all below it, and
+// counts it among what was made, also if the command failed after it.
+func (s *Store) snapshotAuto(ctx context.Context, made *cloned, snap string) error {
+	err := s.change(ctx, "zfs", "snapshot", "-r", "-o", propAuto+"=create", snap)
+	if err == nil || s.madeIfThere(ctx, snap) != "" {
+		made.snaps = append(made.snaps, snap)
+	}
+	return err
+}
+
+// localSettings are those that a dataset and those below it have of their own.
+func (s *Store) localSettings(ctx context.Context, top string) (map[string][]setting, error) {
+	out, err := s.output(ctx, "zfs", "get", "-Hp", "-r", "-t", "filesystem", "-s", "local,received", "-o", "name,property,source,value", "all", top)
+	if err != nil {
+		return nil, err
+	}
+	return parseLocal(out, top)
+}
+
+// valueOf is that of one of the settings.
+func valueOf(list []setting, name string) string {
+	i := slices.IndexFunc(list, func(p setting) bool { return p.name == name })
+	if i < 0 {
+		return ""
+	}
+	return list[i].value
+}
+
 // madeIfThere is the snapshot if a failed command left it all the same.
 func (s *Store) madeIfThere(ctx context.Context, snap string) string {
 	undoing, cancel := settled(ctx)
@@ -254,7 +349,7 @@ func (s *Store) madeIfThere(ctx context.Context, snap string) string {
 }
 
 // undoCreate removes what a Create made that failed.
-func (s *Store) undoCreate(ctx context.Context, top, made string) error {
+func (s *Store) undoCreate(ctx context.Context, top string, made cloned) error {
 	// Only what carries the mark of this very operation: nothing else of that
 	// name can be ours to destroy.
 	t, err := s.read(ctx, "filesystem", 0, top, propIncomplete)
@@ -262,18 +357,35 @@ func (s *Store) undoCreate(ctx context.Context, top, made string) error {
 	case be.KindOf(err) == be.NotFound:
 		err = nil
 	case err == nil && t.by[top] != nil && t.by[top].local(propIncomplete) == "create":
-		err = s.change(ctx, "zfs", "destroy", "-r", top)
+		if err = s.undoBoot(ctx, made); err == nil {
+			err = s.change(ctx, "zfs", "destroy", "-r", top)
+		}
 	}
-	if made != "" {
-		err = errors.Join(err, s.change(ctx, "zfs", "destroy", "-r", made))
+	for _, snap := range slices.Backward(made.snaps) {
+		err = errors.Join(err, s.change(ctx, "zfs", "destroy", "-r", snap))
 	}
 	return err
 }
 
-// altroot is where a rescue system imported the pool. zfs puts it before every
+// undoBoot removes the /boot that a Create made, of another pool.
+func (s *Store) undoBoot(ctx context.Context, made cloned) error {
+	if made.boot == "" {
+		return nil
+	}
+	t, err := s.read(ctx, "filesystem", 0, made.boot, propOf)
+	switch {
+	case be.KindOf(err) == be.NotFound:
+		return nil
+	case err == nil && t.by[made.boot] != nil && t.by[made.boot].local(propOf) == made.id:
+		err = s.change(ctx, "zfs", "destroy", "-r", made.boot)
+	}
+	return err
+}
+
+// altroot is where a rescue system imported a pool. zfs puts it before every
 // mount point that it names, and would put it there once more.
-func (s *Store) altroot(ctx context.Context) (string, error) {
-	out, err := s.output(ctx, "zpool", "get", "-Hp", "-o", "value", "altroot", s.pool)
+func (s *Store) altroot(ctx context.Context, pool string) (string, error) {
+	out, err := s.output(ctx, "zpool", "get", "-Hp", "-o", "value", "altroot", pool)
 	if out = strings.TrimSuffix(out, "\n"); err != nil || !strings.HasPrefix(out, "/") {
 		return "", err // "-": there is none
 	}
@@ -332,7 +444,8 @@ func checkNewName(name string) error {
 	return nil
 }
 
-// Rename renames the dataset. What is mounted stays where it is; bootfs
+// Rename renames the dataset, then its /boot in another pool: by the UUID that
+// stays its own if a cut comes between. What is mounted stays where it is; bootfs
 // follows. Who else names it, loader entries first, is the caller's to change.
 func (s *Store) Rename(ctx context.Context, from, to string) error {
 	return problem(s.rename(ctx, from, to), "cannot rename boot environment %s to %s", from, to)
@@ -343,15 +456,35 @@ func (s *Store) rename(ctx context.Context, from, to string) error {
 		return err
 	}
 	t, err := s.find(ctx, from)
-	if err != nil || from == to {
+	if err == nil {
+		err = t.bootThere(s.dataset(from))
+	}
+	if err != nil {
 		return err
 	}
-	if t.by[s.dataset(to)] != nil {
-		return be.E(be.InUse, "%s exists already; choose another name", to)
+	boot, newBoot := t.boots[s.dataset(from)], ""
+	if boot != "" {
+		if newBoot = parent(boot) + "/" + to; newBoot != boot && t.by[newBoot] != nil {
+			return be.E(be.InUse, "%s exists already, for its /boot; choose another name, or rename that", newBoot)
+		}
 	}
-	argv := append([]string{"zfs", "rename"}, renameFlags...)
-	if err := s.change(ctx, append(argv, s.dataset(from), s.dataset(to))...); err != nil {
-		return err
+	if from != to {
+		if t.by[s.dataset(to)] != nil {
+			return be.E(be.InUse, "%s exists already; choose another name", to)
+		}
+		if err := s.moveTo(ctx, s.dataset(from), s.dataset(to)); err != nil {
+			return err
+		}
+	}
+	if boot != newBoot {
+		if err := s.moveTo(ctx, boot, newBoot); err != nil {
+			if from == to {
+				return err
+			}
+			undoing, cancel := settled(ctx)
+			defer cancel()
+			return errors.Join(err, s.moveTo(undoing, s.dataset(to), s.dataset(from)))
+		}
 	}
 	if s.now == s.dataset(from) {
 		s.now = s.dataset(to)

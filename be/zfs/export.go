@@ -56,18 +56,17 @@ func (s *Store) export(ctx context.Context, name, snap string, about be.About, w
 		return err
 	}
 	top := s.dataset(name)
+	if holder := t.by[top].local(propBoot); holder != "" {
+		return be.E(be.Unbootable, "its /boot is in %s, of another pool, and would not be in the stream; send both by hand, %s and what zfs get -r %s %s names, with zfs send", holder, top, propOf, holder)
+	}
 	if t.by[top+"@"+snap] == nil {
 		return be.E(be.NotFound, "there is no snapshot %s@%s; see beadm list -s", name, snap)
 	}
-	out, err := s.output(ctx, "zfs", "get", "-Hp", "-r", "-t", "filesystem", "-s", "local,received", "-o", "name,property,source,value", "all", top)
+	settings, err := s.localSettings(ctx, top)
 	if err != nil {
 		return err
 	}
-	settings, err := parseLocal(out, top)
-	if err != nil {
-		return err
-	}
-	altroot, err := s.altroot(ctx)
+	altroot, err := s.altroot(ctx, s.pool)
 	if err != nil {
 		return err
 	}

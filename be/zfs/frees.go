@@ -57,13 +57,17 @@ func plotDoom(t *tree, root string, names []string) (*doom, error) {
 		if t.by[top+"@"+snap] == nil {
 			return nil, be.E(be.NotFound, "there is no snapshot %s", name)
 		}
-		for _, sn := range t.fellows(top, snap) {
-			d.snaps[sn.name] = true
+		for _, one := range t.tops(top) {
+			for _, sn := range t.fellows(one, snap) {
+				d.snaps[sn.name] = true
+			}
 		}
 	}
 	for _, top := range d.tops {
-		if origin := t.by[t.by[top].value("origin")]; origin != nil && origin.local(propAuto) != "" {
-			d.sweep(origin)
+		for _, one := range t.tops(top) {
+			if origin := t.by[t.by[one].value("origin")]; origin != nil && origin.local(propAuto) != "" {
+				d.sweep(origin)
+			}
 		}
 	}
 	return d, nil
@@ -96,12 +100,7 @@ func (t *tree) fellows(ds, snap string) []*dataset {
 }
 
 func (d *doom) inside(ds string) bool {
-	for _, top := range d.tops {
-		if within(ds, top) {
-			return true
-		}
-	}
-	return false
+	return d.order(ds) >= 0
 }
 
 // needed reports whether a snapshot stays: what was cloned from it stays, or is
@@ -160,7 +159,7 @@ func (d *doom) handsAfter(ds string, sn *dataset) bool {
 
 // order is the place among the boot environments that go.
 func (d *doom) order(ds string) int {
-	return slices.IndexFunc(d.tops, func(top string) bool { return within(ds, top) })
+	return slices.IndexFunc(d.tops, func(top string) bool { return d.t.holds(top, ds) })
 }
 
 // goes reports whether a snapshot is gone in the end.

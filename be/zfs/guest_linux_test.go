@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -167,6 +169,232 @@ func newEnv(t *testing.T) *storetest.Env {
 		return strings.TrimSuffix(strings.Replace(out, "\tlocal\n104857600\tlocal", "", 1), "\n")
 	}
 	return e
+}
+
+var bootImage string // the disk of the last newBootEnv
+
+// newBootEnv is newEnv where /boot is in another pool, and called otherwise.
+func newBootEnv(t *testing.T) *storetest.Env {
+	e := newEnv(t)
+	pool := needPool(t) + "boot"
+	img := filepath.Join(t.TempDir(), "boot.img")
+	bootImage = img
+	if err := os.WriteFile(img, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(img, 96<<20); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "zpool", "create", "-o", "ashift=12", "-O", "canmount=off", "-O", "mountpoint=none", pool, img)
+	t.Cleanup(func() {
+		unix.Unmount(filepath.Join(e.Root, "boot"), unix.MNT_DETACH)
+		run(t, "zpool", "destroy", "-f", pool)
+	})
+	holder := pool + "/BOOT"
+	run(t, "zfs", "create", "-o", "canmount=off", "-o", "mountpoint=none", holder)
+	run(t, "zfs", "create", "-u", "-o", "mountpoint=/boot", holder+"/first")
+	if err := os.MkdirAll(filepath.Join(e.Root, "boot"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "mount", "-t", "zfs", "-o", "zfsutil", holder+"/first", filepath.Join(e.Root, "boot"))
+	s := openStore(t, Config{Root: e.Root})
+	if _, err := s.Adopt(context.Background(), e.Running); err != nil {
+		t.Fatal(err)
+	}
+	boot := func(name string) string {
+		if name == e.Running {
+			name = "first"
+		}
+		return holder + "/" + name
+	}
+	e.Subordinates = append(e.Subordinates, "boot")
+	e.MountSource = needPool(t)
+	used, setMark, mark := e.Used, e.SetMark, e.Mark
+	e.Used = func(t *testing.T) int64 {
+		n, err := strconv.ParseInt(run(t, "zfs", "get", "-Hp", "-o", "value", "used", holder), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return used(t) + n
+	}
+	e.SetMark = func(t *testing.T, name, path, value string) {
+		if path != "boot" {
+			setMark(t, name, path, value)
+			return
+		}
+		run(t, "zfs", "set", "com.example:mark="+value, boot(name))
+	}
+	e.Mark = func(t *testing.T, name, path string) string {
+		if path != "boot" {
+			return mark(t, name, path)
+		}
+		return run(t, "zfs", "get", "-Hp", "-o", "value", "com.example:mark", boot(name))
+	}
+	return e
+}
+
+// TestBootPool: what a user sees of a /boot in another pool.
+func TestBootPool(t *testing.T) {
+	e := newBootEnv(t)
+	s := e.Open(t).(*Store)
+	ctx := context.Background()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	holder := s.pool + "boot/BOOT"
+	prop := func(prop, ds string) string { return run(t, "zfs", "get", "-Ho", "value", prop, ds) }
+	b, err := s.Create(ctx, be.CreateOptions{Name: "new", From: "default", AutoSnapshot: "auto"})
+	must(err)
+	for _, ds := range []string{"first", "new"} {
+		if got := prop("canmount", holder+"/"+ds) + " " + prop(propIgnore, holder+"/"+ds); got != "noauto on" {
+			t.Errorf("%s is mounted by others: %s", ds, got)
+		}
+	}
+	if got := prop(propOf, holder+"/new"); got != string(b.UUID) {
+		t.Errorf("it is the /boot of %s", got)
+	}
+	ref, err := s.RootRef(ctx, "new")
+	must(err)
+	if !strings.Contains(strings.Join(ref.Needs, ","), be.NeedsBootPool) {
+		t.Errorf("a loader is not told: %v", ref.Needs)
+	}
+
+	// The second half of a rename is still to come: it is whole, and repeating ends it.
+	run(t, "zfs", "rename", "-u", s.dataset("new"), s.dataset("other"))
+	must(os.WriteFile(filepath.Join(e.Root, "boot/kernel"), []byte("later"), 0o600))
+	dir := t.TempDir()
+	must(s.Mount(ctx, "other", dir, false))
+	if at, err := datasetAt(filepath.Join(dir, "boot")); at != holder+"/new" || err != nil {
+		t.Errorf("on /boot is %q, %v", at, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "boot/kernel")); err == nil {
+		t.Error("it has the other one's /boot")
+	}
+	must(openStore(t, s.cfg).Unmount(ctx, "other", false))
+	if _, err := s.Create(ctx, be.CreateOptions{Name: "new", From: "default", AutoSnapshot: "auto2"}); be.KindOf(err) != be.InUse || !strings.Contains(err.Error(), "other") {
+		t.Errorf("another of the name that its /boot still has: %v", err)
+	}
+	must(s.Rename(ctx, "other", "other"))
+	if run(t, "zfs", "list", "-Ho", "name", holder+"/other") == "" {
+		t.Error("repeating the rename does not end it")
+	}
+
+	// In a stream it would be missing.
+	_, err = s.Snapshot(ctx, "other", "s")
+	must(err)
+	if err := s.Export(ctx, "other", "s", be.About{}, io.Discard); be.KindOf(err) != be.Unbootable || !strings.Contains(err.Error(), "/boot") {
+		t.Errorf("Export: %v", err)
+	}
+
+	// Without the pool nothing is changed that concerns it, and all is listed.
+	run(t, "umount", filepath.Join(e.Root, "boot"))
+	run(t, "zpool", "export", s.pool+"boot")
+	away := openStore(t, s.cfg)
+	list, err := away.List(ctx)
+	must(err)
+	if len(list) != 2 {
+		t.Errorf("listed are %+v", list)
+	}
+	for what, err := range map[string]error{
+		"Mount":   away.Mount(ctx, "other", dir, false),
+		"Rename":  away.Rename(ctx, "other", "third"),
+		"Destroy": func() error { _, err := away.Destroy(ctx, "other", false); return err }(),
+		"Create": func() error {
+			_, err := away.Create(ctx, be.CreateOptions{Name: "more", From: "default", AutoSnapshot: "more"})
+			return err
+		}(),
+	} {
+		if be.KindOf(err) != be.NoStore || !strings.Contains(err.Error(), "import the pool") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	must(away.Mount(ctx, "other", dir, true)) // a boot looks into what ran last
+	must(away.Unmount(ctx, "other", false))
+	// Half a snapshot goes, and one is made that has no other half.
+	must(away.DestroySnapshot(ctx, "other", "s"))
+	_, err = away.Snapshot(ctx, "other", "s")
+	must(err)
+	must(away.CompleteMounts(ctx, "default", e.Root))
+	if pool, mounted := away.BootPool(); pool != s.pool+"boot" || mounted {
+		t.Errorf("BootPool is %q %v", pool, mounted)
+	}
+	run(t, "zpool", "import", "-N", "-d", filepath.Dir(bootImage), s.pool+"boot")
+	must(away.CompleteMounts(ctx, "default", e.Root))
+	if at, err := datasetAt(filepath.Join(e.Root, "boot")); at != holder+"/first" || err != nil {
+		t.Errorf("on /boot is %q, %v", at, err)
+	}
+	if pool, mounted := away.BootPool(); pool != s.pool+"boot" || !mounted {
+		t.Errorf("BootPool is %q %v", pool, mounted)
+	}
+	again := openStore(t, s.cfg)
+	if _, err := again.Create(ctx, be.CreateOptions{Name: "more", From: "other", Snapshot: "s"}); be.KindOf(err) != be.NotFound || !strings.Contains(err.Error(), "no /boot") {
+		t.Errorf("from a snapshot that has no /boot: %v", err)
+	}
+	if _, err := again.Create(ctx, be.CreateOptions{Name: "more", From: "default", AutoSnapshot: "more"}); err != nil {
+		t.Error(err)
+	}
+	if left := run(t, "zfs", "list", "-Hr", "-t", "snapshot", "-o", "name", holder+"/other"); strings.Contains(left, "@s") {
+		t.Errorf("half a snapshot is left: %s", left)
+	}
+
+	// That on /boot of what runs is another one's is said, and no kernel goes there unseen.
+	run(t, "umount", filepath.Join(e.Root, "boot"))
+	run(t, "mount", "-t", "zfs", "-o", "zfsutil", holder+"/other", filepath.Join(e.Root, "boot"))
+	list2, err := again.Inspect(ctx)
+	must(err)
+	if !slices.ContainsFunc(list2, func(f be.Finding) bool { return f.ID == "bootpool" && strings.Contains(f.Text, holder+"/other") }) {
+		t.Errorf("the doctor says nothing of another one's /boot: %+v", list2)
+	}
+	run(t, "umount", filepath.Join(e.Root, "boot"))
+}
+
+// A store without such a pool asks what it asked before.
+func TestNoBootPoolAsksNothing(t *testing.T) {
+	e := newEnv(t)
+	ctx := context.Background()
+	log := &commands{}
+	s := openStore(t, Config{Root: e.Root, Logger: log})
+	if _, err := s.Create(ctx, be.CreateOptions{Name: "new", From: "default", AutoSnapshot: "auto"}); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, op := range []struct {
+		what string
+		do   func() error
+		want int
+	}{
+		{"List", func() error { _, err := s.List(ctx); return err }, 1},
+		{"Mount", func() error { return s.Mount(ctx, "new", dir, true) }, 1},
+		{"Unmount", func() error { return s.Unmount(ctx, "new", false) }, 0},
+		{"CompleteMounts", func() error { return s.CompleteMounts(ctx, "default", e.Root) }, 1},
+		{"Rename", func() error { return s.Rename(ctx, "new", "other") }, 2},
+		{"Snapshot", func() error { _, err := s.Snapshot(ctx, "other", "s"); return err }, 3},
+		{"Destroy", func() error { _, err := s.Destroy(ctx, "other", false); return err }, 5},
+	} {
+		log.lines = nil
+		if err := op.do(); err != nil {
+			t.Fatalf("%s: %v", op.what, err)
+		}
+		n := 0
+		for _, line := range log.lines {
+			if strings.HasPrefix(line, "zfs ") || strings.HasPrefix(line, "zpool ") || strings.Contains(line, "/zfs ") {
+				n++
+			}
+		}
+		if n != op.want {
+			t.Errorf("%s started %d programs, not %d: %q", op.what, n, op.want, log.lines)
+		}
+	}
+}
+
+// TestBootPoolContract is the contract where each boot environment has a /boot in
+// another pool. A stream of it is refused, and so is a clone for another store.
+func TestBootPoolContract(t *testing.T) {
+	needPool(t)
+	storetest.Run(t, storetest.Fixture{New: newBootEnv, Without: []string{"Streams", "CloneOfAnother"}})
 }
 
 func openStore(t *testing.T, cfg Config) *Store {

@@ -60,7 +60,7 @@ func (s *Store) filled(ctx context.Context, opts be.CreateOptions, fill func(con
 		}
 		undoing, cancel := settled(ctx)
 		defer cancel()
-		if undo := s.undoCreate(undoing, top, ""); undo != nil {
+		if undo := s.undoCreate(undoing, top, cloned{}); undo != nil {
 			err = be.E(be.Recovery, "%w; and undoing it failed: %w; destroy %s to finish", err, undo, opts.Name)
 		}
 	}()

@@ -44,13 +44,19 @@ func (m *memory) tree(top string, read func() (*tree, error)) (*tree, error) {
 	return t, err
 }
 
-// below is a tree of its own with the datasets of these types at and below
+// clone is one to change.
+func (t *tree) clone() *tree {
+	return &tree{by: maps.Clone(t.by), names: slices.Clone(t.names), boots: maps.Clone(t.boots), away: maps.Clone(t.away), why: maps.Clone(t.why)}
+}
+
+// below is a tree of its own with the datasets of these types that belong to
 // top, snapshots among them.
 func (t *tree) below(top string, types ...string) *tree {
-	out := &tree{by: maps.Clone(t.by)}
+	out := t.clone()
+	out.names = nil
 	maps.DeleteFunc(out.by, func(name string, d *dataset) bool {
 		ds, _ := d.split()
-		return !within(ds, top) || !slices.Contains(types, d.value("type"))
+		return !t.holds(top, ds) || !slices.Contains(types, d.value("type"))
 	})
 	for _, name := range t.names {
 		if out.by[name] != nil {

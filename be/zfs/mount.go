@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -64,6 +65,10 @@ func spots(t *tree, top string) []spot {
 	list := []spot{{d: t.by[top]}}
 	for _, d := range t.parts(top) {
 		at := d.value("mountpoint")
+		if d.name == t.boots[top] { // whatever its own properties say, too
+			list = append(list, spot{d, bootPath})
+			continue
+		}
 		if d.name == top || d.value("canmount") == "off" || !strings.HasPrefix(at, "/") {
 			continue
 		}
@@ -127,6 +132,10 @@ func (s *Store) mountBE(ctx context.Context, name, dir string, readOnly, open bo
 	if top.local(propIncomplete) != "" {
 		return be.E(be.InUse, "it is incomplete: an operation on it did not finish; destroy it")
 	}
+	// To look into one is what a boot does before that pool is there.
+	if err := errors.Join(t.bootThere(top.name), t.bootGone(top.name)); err != nil && !readOnly {
+		return err
+	}
 	if err := checkEmpty(dir); err != nil {
 		return err
 	}
@@ -134,7 +143,7 @@ func (s *Store) mountBE(ctx context.Context, name, dir string, readOnly, open bo
 	if !open || !isReadOnly(top) {
 		return s.mountSpots(ctx, t, top.name, "", dir, readOnly)
 	}
-	if err := s.open(ctx, top); err != nil {
+	if err := s.open(ctx, t, top.name); err != nil {
 		return err
 	}
 	if t, err = s.readForMount(ctx, name, propSealed); err == nil {
@@ -158,7 +167,15 @@ func (s *Store) readForMount(ctx context.Context, name string, more ...string) (
 			t = t.below(top, "filesystem")
 		}
 	} else {
-		t, err = s.read(ctx, "filesystem", -1, top, append(append([]string{}, mountProperties...), more...)...)
+		props := append(append([]string{}, mountProperties...), propUUID, propLibbeUUID, propBoot, propOf)
+		for _, p := range append(more, propIncomplete) {
+			if !slices.Contains(props, p) {
+				props = append(props, p)
+			}
+		}
+		if t, err = s.read(ctx, "filesystem", -1, top, props...); err == nil {
+			err = s.addBoots(ctx, t, "filesystem", props...)
+		}
 	}
 	if be.KindOf(err) == be.NotFound || err == nil && t.by[top] == nil {
 		return nil, be.E(be.NotFound, "there is no boot environment %s in %s; see beadm list", name, s.root)
@@ -184,18 +201,20 @@ func (s *Store) mountSpots(ctx context.Context, t *tree, top, snap, dir string, 
 	if snap != "" {
 		var snaps *tree
 		var err error
-		if s.memory != nil && within(top, s.root) {
-			if snaps, err = s.scan(ctx); err == nil {
-				snaps = snaps.below(top, "snapshot")
+		for _, one := range t.tops(top) {
+			if s.memory != nil && within(top, s.root) {
+				if snaps, err = s.scan(ctx); err == nil {
+					snaps = snaps.below(one, "snapshot")
+				}
+			} else {
+				snaps, err = s.read(ctx, "snapshot", -1, one, "type")
 			}
-		} else {
-			snaps, err = s.read(ctx, "snapshot", -1, top, "type")
-		}
-		if err != nil {
-			return err
-		}
-		for _, n := range snaps.names {
-			there[n] = true
+			if err != nil {
+				return err
+			}
+			for _, n := range snaps.names {
+				there[n] = true
+			}
 		}
 		if !there[top+"@"+snap] {
 			return be.E(be.NotFound, "there is no such snapshot; see beadm list -s")
@@ -264,7 +283,14 @@ func (s *Store) unmountBE(ctx context.Context, name string, force bool) error {
 	if err != nil {
 		return err
 	}
-	list := table.within(top, true)
+	boot, err := s.bootMounted(ctx, table, top)
+	if err != nil {
+		return err
+	}
+	list := slices.DeleteFunc(slices.Clone(table), func(m mounted) bool {
+		ds, _, _ := strings.Cut(m.source, "@")
+		return !within(ds, top) && (boot == "" || !within(ds, boot))
+	})
 	if len(list) == 0 {
 		_, err := s.find(ctx, name) // not there is an error, not mounted is none
 		if be.KindOf(err) == be.InUse {
@@ -313,7 +339,8 @@ func gone(m mounted) bool {
 }
 
 // CompleteMounts runs one command and then mount(2) alone: it is in the way
-// of every boot.
+// of every boot. A /boot in a pool that is not imported yet is left out, and
+// BootPool says so.
 func (s *Store) CompleteMounts(ctx context.Context, name, dir string) error {
 	return problem(s.complete(ctx, name, dir, false), "cannot complete the mounts of boot environment %s", name)
 }
@@ -323,6 +350,7 @@ func (s *Store) complete(ctx context.Context, name, dir string, readOnly bool) e
 	if err != nil {
 		return err
 	}
+	s.noteBoot(t, s.dataset(name))
 	list := spots(t, s.dataset(name))
 	table, err := readMounts()
 	if err != nil {
@@ -335,7 +363,7 @@ func (s *Store) complete(ctx context.Context, name, dir string, readOnly bool) e
 		at := filepath.Join(dir, sp.rel)
 		here := false
 		for _, m := range table.of(sp.d.name) {
-			here = here || m.dir == at || sp.rel != "" && strings.HasPrefix(m.dir, strings.TrimSuffix(dir, "/")+"/")
+			here = here || m.dir == at || sp.rel != "" && sp.d.name != t.boots[s.dataset(name)] && strings.HasPrefix(m.dir, strings.TrimSuffix(dir, "/")+"/")
 		}
 		if here {
 			continue

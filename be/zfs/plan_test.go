@@ -12,6 +12,11 @@ import (
 // properties are as a plain file system or snapshot has them.
 func grow(t *testing.T, lines ...string) *tree {
 	t.Helper()
+	return growIn(t, "p/ROOT", lines...)
+}
+
+func growIn(t *testing.T, top string, lines ...string) *tree {
+	t.Helper()
 	var out strings.Builder
 	for i, line := range lines {
 		f := strings.Fields(line)
@@ -35,7 +40,7 @@ func grow(t *testing.T, lines ...string) *tree {
 			fmt.Fprintf(&out, "%s\t%s\t%s\t%s\n", f[0], p, source, value)
 		}
 	}
-	tr, err := parseGet(out.String(), scanned, "p/ROOT")
+	tr, err := parseGet(out.String(), scanned, top)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 var scanned = []string{
 	"type", "guid", "creation", "createtxg", "used", "usedbydataset", "written", "origin", "clones", "userrefs",
 	"mountpoint", "canmount", "readonly", "atime", "relatime", "setuid", "devices", "exec",
-	propUUID, propLibbeUUID, propDescription, propPolicy, propIncomplete, propAuto, propSealed,
+	propUUID, propLibbeUUID, propDescription, propPolicy, propIncomplete, propAuto, propSealed, propBoot, propOf,
 }
 
 // scan reads everything below POOL/ROOT in one command. What it returns is the
@@ -23,7 +23,7 @@ func (s *Store) scan(ctx context.Context) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.below(s.root, "filesystem", "volume", "snapshot"), nil
+	return t.clone(), nil
 }
 
 func (s *Store) readAll(ctx context.Context) (*tree, error) {
@@ -35,7 +35,7 @@ func (s *Store) readAll(ctx context.Context) (*tree, error) {
 		return nil, err
 	}
 	s.knowGUID(t)
-	return t, nil
+	return t, s.addBoots(ctx, t, "filesystem,volume,snapshot", scanned...)
 }
 
 func (s *Store) knowGUID(t *tree) {
@@ -83,6 +83,10 @@ func (s *Store) readTogether(ctx context.Context) {
 		}
 		s.memory.trees[top] = t
 	}
+	if s.addBoots(ctx, s.memory.trees[s.root], "filesystem,volume,snapshot", scanned...) != nil {
+		clear(s.memory.trees)
+		return
+	}
 	s.knowGUID(s.memory.trees[s.root])
 }
 
@@ -98,12 +102,15 @@ func (s *Store) environments(t *tree) []*dataset {
 	return list
 }
 
-// parts are the file systems of a boot environment, parents first.
+// parts are the file systems of a boot environment, the root first, parents
+// before children.
 func (t *tree) parts(top string) []*dataset {
 	var list []*dataset
-	for _, name := range t.names {
-		if d := t.by[name]; within(name, top) && d.value("type") == "filesystem" {
-			list = append(list, d)
+	for _, one := range t.tops(top) {
+		for _, name := range t.names {
+			if d := t.by[name]; within(name, one) && d.value("type") == "filesystem" {
+				list = append(list, d)
+			}
 		}
 	}
 	return list
@@ -185,6 +192,9 @@ func (s *Store) list(t *tree) ([]be.BE, error) {
 			b.Mountpoint = s.cfg.Root
 		} else if m := mounted.of(d.name); len(m) > 0 {
 			b.Mountpoint = m[0].dir
+		}
+		if boot := t.by[t.boots[d.name]]; boot != nil {
+			b.Space += boot.number("used")
 		}
 		for _, part := range t.parts(d.name) {
 			if o := t.by[part.value("origin")]; o != nil {

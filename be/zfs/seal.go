@@ -28,25 +28,32 @@ func isOpen(d *dataset) bool { return d.local(propSealed) == "on" }
 func (s *Store) Unseal(ctx context.Context, name string) error {
 	t, err := s.find(ctx, name)
 	if err == nil {
-		err = s.open(ctx, t.by[s.dataset(name)])
+		err = s.open(ctx, t, s.dataset(name))
 	}
 	return problem(err, "cannot make boot environment %s writable", name)
 }
 
-// Seal takes two transactions; after the first it is read-only again.
+// Seal takes two transactions; after the first it is read-only again. A /boot in
+// another pool is read-only before that.
 func (s *Store) Seal(ctx context.Context, name string) error {
 	t, err := s.find(ctx, name)
 	if err == nil {
-		err = s.close(ctx, t.by[s.dataset(name)])
+		err = s.close(ctx, t, s.dataset(name))
 	}
 	return problem(err, "cannot make boot environment %s read-only again", name)
 }
 
-func (s *Store) open(ctx context.Context, d *dataset) error {
-	if !isClosed(d) {
-		return nil
+// open opens the root first, whose mark says of the whole that it is open.
+func (s *Store) open(ctx context.Context, t *tree, top string) error {
+	for _, ds := range t.tops(top) {
+		if !isClosed(t.by[ds]) {
+			continue
+		}
+		if err := s.setReadOnly(ctx, t.by[ds], "off"); err != nil {
+			return err
+		}
 	}
-	return s.setReadOnly(ctx, d, "off")
+	return nil
 }
 
 // setReadOnly changes readonly, on what is mounted too: the module does that. zfs
@@ -60,14 +67,19 @@ func (s *Store) setReadOnly(ctx context.Context, d *dataset, value string) error
 	return err
 }
 
-func (s *Store) close(ctx context.Context, d *dataset) error {
-	if !isOpen(d) {
-		return nil
+func (s *Store) close(ctx context.Context, t *tree, top string) error {
+	for _, ds := range slices.Backward(t.tops(top)) {
+		if !isOpen(t.by[ds]) {
+			continue
+		}
+		if err := s.setReadOnly(ctx, t.by[ds], "on"); err != nil {
+			return err
+		}
+		if err := s.change(ctx, "zfs", "inherit", propSealed, ds); err != nil {
+			return err
+		}
 	}
-	if err := s.setReadOnly(ctx, d, "on"); err != nil {
-		return err
-	}
-	return s.change(ctx, "zfs", "inherit", propSealed, d.name)
+	return nil
 }
 
 // notePlain remembers that a root is not read-only as it is mounted: nobody has to
@@ -107,14 +119,19 @@ func (s *Store) closeUnmounted(ctx context.Context, tops []string) error {
 	if err != nil {
 		return err
 	}
-	t, err := s.read(ctx, "filesystem", 1, s.root, "readonly", propSealed)
+	t, err := s.read(ctx, "filesystem", 1, s.root, "readonly", propSealed, propBoot)
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(tops, func(top string) bool { return t.by[top] != nil && isOpen(t.by[top]) && t.by[top].local(propBoot) != "" }) {
+		if t, err = s.scan(ctx); err != nil {
+			return err
+		}
 	}
 	var errs []error
 	for _, top := range tops {
 		if d := t.by[top]; d != nil && isOpen(d) && len(table.within(top, false)) == 0 {
-			errs = append(errs, s.close(ctx, d))
+			errs = append(errs, s.close(ctx, t, top))
 		}
 	}
 	return errors.Join(errs...)

@@ -2,6 +2,8 @@ package zfs
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
 
 	gozfs "github.com/mistifyio/go-zfs/v4"
@@ -26,12 +28,44 @@ func (s *Store) snapshot(ctx context.Context, name, snap string) (be.Snapshot, e
 	if t.by[s.dataset(name)+"@"+snap] != nil {
 		return be.Snapshot{}, be.E(be.InUse, "it exists already; choose another name")
 	}
-	return s.take(ctx, s.dataset(name), snap, name)
+	if boot := t.boots[s.dataset(name)]; boot != "" {
+		if err := s.snapshotBoot(ctx, t, boot, snap); err != nil {
+			return be.Snapshot{}, err
+		}
+		sn, err := s.take(ctx, s.dataset(name), snap, name)
+		if err != nil {
+			undoing, cancel := settled(ctx)
+			defer cancel()
+			// The command may have failed after it was done.
+			if _, there := s.read(undoing, "snapshot", 0, s.dataset(name)+"@"+snap, "type"); be.KindOf(there) == be.NotFound {
+				err = errors.Join(err, s.destroyRecursively(undoing, boot+"@"+snap))
+			}
+		}
+		return sn, err
+	}
+	var marks []string
+	if t.by[s.dataset(name)].local(propBoot) != "" {
+		marks = []string{"-o", propBoot + "=" + noBoot}
+	}
+	return s.take(ctx, s.dataset(name), snap, name, marks...)
 }
 
-// take makes a recursive snapshot and describes it.
-func (s *Store) take(ctx context.Context, ds, snap, name string) (be.Snapshot, error) {
-	if err := s.change(ctx, "zfs", "snapshot", "-r", ds+"@"+snap); err != nil {
+// snapshotBoot snapshots a /boot in another pool, before its root is. One of that
+// name that is marked as half of a root's, which is not there, is what a cut left.
+func (s *Store) snapshotBoot(ctx context.Context, t *tree, boot, snap string) error {
+	if old := t.by[boot+"@"+snap]; old != nil && old.local(propOf) != "" {
+		if err := s.destroyRecursively(ctx, old.name); err != nil {
+			return err
+		}
+	}
+	return s.change(ctx, "zfs", "snapshot", "-r", "-o", propOf+"="+t.by[boot].value(propOf), boot+"@"+snap)
+}
+
+// take makes a recursive snapshot, with these options of zfs snapshot, and
+// describes it.
+func (s *Store) take(ctx context.Context, ds, snap, name string, opts ...string) (be.Snapshot, error) {
+	argv := append([]string{"zfs", "snapshot", "-r"}, opts...)
+	if err := s.change(ctx, append(argv, ds+"@"+snap)...); err != nil {
 		return be.Snapshot{}, err
 	}
 	list, err := s.taken(ctx, ds, name)
@@ -67,7 +101,7 @@ func (t *tree) describe(ds, name string) []be.Snapshot {
 		_, snap := d.split()
 		sn := be.Snapshot{BE: name, Name: snap, GUID: d.value("guid"), Created: d.created()}
 		for _, full := range t.names {
-			if strings.HasSuffix(full, "@"+snap) && within(strings.TrimSuffix(full, "@"+snap), ds) {
+			if strings.HasSuffix(full, "@"+snap) && t.holds(ds, strings.TrimSuffix(full, "@"+snap)) {
 				sn.Space += t.by[full].number("used")
 			}
 		}
@@ -99,17 +133,27 @@ func (s *Store) destroySnapshot(ctx context.Context, name, snap string) error {
 	if err != nil {
 		return err
 	}
-	if t.by[s.dataset(name)+"@"+snap] == nil {
+	top := s.dataset(name)
+	half := t.by[t.boots[top]+"@"+snap] // of which the root's may have gone while this was away
+	if t.by[top+"@"+snap] == nil && (half == nil || !t.isHalf(half)) {
 		return be.E(be.NotFound, "there is no such snapshot; see beadm list -s")
 	}
 	for _, full := range t.names {
-		if ds, isSnap := strings.CutSuffix(full, "@"+snap); isSnap && within(ds, s.dataset(name)) {
+		if ds, isSnap := strings.CutSuffix(full, "@"+snap); isSnap && t.holds(top, ds) {
 			if clones := cloneNames(t.by[full]); len(clones) > 0 {
 				return be.E(be.InUse, "%s was cloned from it; destroy that first", clones[0])
 			}
 		}
 	}
-	return s.destroyRecursively(ctx, s.dataset(name)+"@"+snap)
+	for _, ds := range slices.Backward(t.tops(top)) {
+		if t.by[ds+"@"+snap] == nil {
+			continue // older than that it belongs to it, or already gone
+		}
+		if err := s.destroyRecursively(ctx, ds+"@"+snap); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // destroyRecursively destroys a dataset or snapshot and those below it.
@@ -130,11 +174,12 @@ func cloneNames(d *dataset) []string {
 
 // isSpare reports whether a snapshot, with its fellows below, is an automatic
 // one that nothing needs any more.
-func isSpare(t *tree, d *dataset) bool {
+func isSpare(t *tree, d *dataset) bool { return d.local(propAuto) != "" && isUnused(t, d) }
+
+// isUnused reports whether nothing was cloned from a snapshot and its fellows
+// below, and nobody holds them.
+func isUnused(t *tree, d *dataset) bool {
 	ds, snap := d.split()
-	if d.local(propAuto) == "" {
-		return false
-	}
 	for _, full := range t.names {
 		owner, is := strings.CutSuffix(full, "@"+snap)
 		if is && within(owner, ds) && (len(cloneNames(t.by[full])) > 0 || t.by[full].number("userrefs") > 0) {
@@ -146,12 +191,12 @@ func isSpare(t *tree, d *dataset) bool {
 
 // sweepAuto destroys the automatic snapshots that nothing needs: those of a
 // Create that was cut off, and those whose last clone is gone; but not
-// those called keep.
+// those called keep. So go the halves of snapshots whose other half is gone.
 func (s *Store) sweepAuto(ctx context.Context, t *tree, keep string) error {
 	for _, name := range t.names {
 		d := t.by[name]
 		ds, snap := d.split()
-		if snap == "" || snap == keep || parent(ds) != s.root || !isSpare(t, d) {
+		if snap == "" || snap == keep || parent(ds) != s.root && t.bootOf(ds) == "" || !isSpare(t, d) && !(t.isHalf(d) && isUnused(t, d)) {
 			continue
 		}
 		if err := s.destroyRecursively(ctx, name); err != nil {

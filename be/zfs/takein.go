@@ -65,7 +65,7 @@ func LookAt(ctx context.Context, dir string, log Logger) (Taken, error) {
 	if err != nil {
 		return Taken{}, problem(err, "cannot look at %s", ds)
 	}
-	altroot, err := s.altroot(ctx)
+	altroot, err := s.altroot(ctx, s.pool)
 	if err != nil {
 		return Taken{}, problem(err, "cannot look at %s", ds)
 	}

@@ -38,7 +38,21 @@ func (s *Store) VolumeAt(ctx context.Context, dir string) (be.Volume, bool, erro
 	if ds == "" || strings.Contains(ds, "@") {
 		return "", false, nil
 	}
-	return be.Volume(elsewherePrefix + ds), within(ds, s.root), nil
+	part, err := s.isPart(ctx, ds)
+	return be.Volume(elsewherePrefix + ds), part, err
+}
+
+// isPart asks nothing of what is not in the root's pool or mounted on /boot.
+func (s *Store) isPart(ctx context.Context, ds string) (bool, error) {
+	if within(ds, s.root) {
+		return true, nil
+	}
+	boot, err := s.onBoot()
+	if err != nil || boot == "" || !within(ds, boot) {
+		return false, err
+	}
+	t, err := s.scan(ctx)
+	return err == nil && t.bootOf(boot) == s.now, err
 }
 
 // VolumeExists tells "not there" from "cannot be read".

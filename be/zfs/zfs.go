@@ -11,20 +11,36 @@
 //	org.beadm:incomplete   create or destroy: an operation that did not end
 //	org.beadm:sealed       read-only, but open: readonly=on comes back when it is closed
 //	org.beadm:auto         of a snapshot: made by Create, removed with its last clone
+//	org.beadm:boot         of a root: the dataset of another pool that its /boot is in
+//	org.beadm:of           of a /boot there: the UUID of the root; of a snapshot of
+//	                       one: made as half of the root's
 //
 // All are inherited and travel with zfs send, so they count only where their
 // source is local. Every dataset made here has canmount=noauto or off:
 // nothing but a mount that names it, or an initramfs that was told to, mounts
 // it, so that no boot environment ever takes another's place.
 //
-// Every change is one transaction of the pool: when the command returns, a
-// power cut does not take it back.
+// A root may have its /boot in another pool, which a loader can read where it
+// cannot read the root's: BOOTPOOL/BOOT/NAME, as OpenZFS' guides and Ubuntu's
+// installer lay it out. Adopt finds it by what is mounted on /boot of the running
+// root; from then on it is one of the boot environment's file systems, tied to
+// its root by the UUID, and Create makes another for each clone. Which is whose
+// does not go by names, so that all is well between the two halves of a Rename.
+//
+// Every change is one transaction of its pool: when the command returns, a
+// power cut does not take it back. Two pools have no transaction in common, so
+// that a snapshot of a boot environment in both is not one instant: that of
+// /boot is taken first, and so each kernel in it that is being installed has its
+// modules in the root. The root says what is true of the whole: its mark is there
+// before anything of a clone's /boot is, and goes last; its snapshot is the
+// last to come and to go; its name is the first to change.
 package zfs
 
 import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"beadm/be"
@@ -58,6 +74,8 @@ const (
 	propIncomplete  = "org.beadm:incomplete"
 	propAuto        = "org.beadm:auto"
 	propSealed      = "org.beadm:sealed"
+	propBoot        = "org.beadm:boot"
+	propOf          = "org.beadm:of"
 )
 
 // Store is the boot environments below one dataset.
@@ -70,6 +88,9 @@ type Store struct {
 	memory *memory
 	effect func(when, what string) error
 	plain  map[string]bool // roots that were mounted here, and not opened for it
+
+	bootPools []string // other pools that were seen to hold a /boot
+	late      late
 }
 
 const (
@@ -168,7 +189,8 @@ func (s *Store) GUID() string {
 
 // RootRef names the dataset by its path in the pool.
 func (s *Store) RootRef(ctx context.Context, name string) (be.RootRef, error) {
-	if _, err := s.find(ctx, name); err != nil {
+	t, err := s.find(ctx, name)
+	if err != nil {
 		return be.RootRef{}, problem(err, "cannot name the root of boot environment %s", name)
 	}
 	needs, may, err := s.features(ctx)
@@ -176,6 +198,9 @@ func (s *Store) RootRef(ctx context.Context, name string) (be.RootRef, error) {
 		return be.RootRef{}, problem(err, "cannot see which features of pool %s a loader must know", s.pool)
 	}
 	ds := s.dataset(name)
+	if t.by[ds].local(propBoot) != "" {
+		needs = append(slices.Clip(needs), be.NeedsBootPool)
+	}
 	return be.RootRef{
 		FS:      "zfs",
 		Label:   s.pool,
@@ -198,7 +223,7 @@ func (s *Store) SetDefaultRoot(ctx context.Context, name string) error {
 // Flush waits until everything is in the pool's main tree: what fsync wrote
 // is only in the intent log, which no loader reads.
 func (s *Store) Flush(ctx context.Context) error {
-	what := []string{"zpool", "sync", s.pool}
+	what := append([]string{"zpool", "sync", s.pool}, s.bootPools...)
 	// It changes nothing that anybody asks for.
 	err := s.do(strings.Join(what, " "), func() error {
 		_, err := s.output(ctx, what...)

@@ -95,7 +95,7 @@ func commands() []*cli.Command {
 		upgradeCommand(), runCommand(), activateCommand(), rollbackCommand(),
 		statusCommand(), confirmCommand(), bootCommand(), recoverCommand(), historyCommand(), checkCommand(),
 		setupCommand(), shareCommand(), syncCommand(), guestCommand(), completionCommand(), schemaCommand(), helpCommand(), versionCommand(),
-		trialFailedCommand(), trialDeadmanCommand(), trialNotifyCommand(), kernelChangedCommand(), earlyBootCommand(), stubConsumeCommand(), completeCommand(), bectlCommand(),
+		trialFailedCommand(), trialDeadmanCommand(), trialNotifyCommand(), kernelChangedCommand(), earlyBootCommand(), completeMountsCommand(), stubConsumeCommand(), completeCommand(), bectlCommand(),
 	}
 }
 

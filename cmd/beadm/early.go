@@ -87,7 +87,7 @@ func earlyBoot(cmdline []byte) error {
 	}
 	t := &activate.Target{Store: store, Root: "/", Runtime: filepath.Join(runtimeDir, store.GUID()),
 		Report: kernelLog{}, OpenLoader: openLoaderAtBoot(store), Cmdline: cmdline, Conf: conf, AnyHost: true}
-	mounts := completeMounts(ctx, store)
+	mounts := errors.Join(completeMounts(ctx, store), completeLater(store))
 	if _, trial := boot.Cmdline(cmdline); trial && mounts != nil {
 		return mounts
 	}
@@ -124,6 +124,42 @@ func completeMounts(ctx context.Context, store be.Store) error {
 		}
 	}
 	return nil
+}
+
+// completeLater is for what could not be mounted yet, or is mounted already and
+// has something else in its place in the system's own configuration.
+func completeLater(store be.Store) error {
+	if b, ok := store.(be.BootPooler); ok {
+		if pool, _ := b.BootPool(); pool != "" {
+			return activate.PutBootPoolUnits(pool)
+		}
+	}
+	return nil
+}
+
+func completeMountsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "complete-mounts", Hidden: true, Usage: "mount what of the running boot environment is not mounted yet",
+		Action: func(c *cli.Context) error {
+			if filepath.Clean(c.String("root")) != "/" {
+				return be.E(be.Usage, "complete-mounts is for the host, while it starts")
+			}
+			t, done, err := target(c)
+			if err != nil {
+				return err
+			}
+			defer done()
+			if err := completeMounts(c.Context, t.Store); err != nil {
+				return err
+			}
+			if b, ok := t.Store.(be.BootPooler); ok {
+				if pool, mounted := b.BootPool(); pool != "" && !mounted {
+					return be.E(be.NoStore, "cannot mount /boot: it is in pool %s, which is not imported or does not hold it; see zpool import and beadm check, then systemctl restart beadm-boot-pool", pool)
+				}
+			}
+			return nil
+		},
+	}
 }
 
 // standIn is for a machine whose store cannot even be opened, if its

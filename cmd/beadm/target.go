@@ -26,6 +26,7 @@ const confFile = "/etc/beadm/beadm.conf"
 // that cannot be read does not stop them.
 var mustGoOn = map[string]bool{
 	"boot": true, "confirm": true, "rollback": true, "recover": true, "status": true, "trial-failed": true, "trial-deadman": true,
+	"complete-mounts": true,
 }
 
 // target opens what the global options name. done must be called.

@@ -414,6 +414,7 @@ func TestWhereKernelsAreRead(t *testing.T) {
 		{"btrfs of tomorrow", be.RootRef{FS: "btrfs", Needs: []string{"incompat_bit_40"}}, "loader", "refused"},
 		{"ext4", be.RootRef{FS: "ext4"}, "root", "root"},
 		{"ext4 on a thin volume", be.RootRef{FS: "ext4", Needs: []string{"thin"}}, "loader", "refused"},
+		{"/boot in another pool", zfs(be.NeedsBootPool), "loader", "refused"},
 		{"a file system that GRUB has no module for", be.RootRef{FS: "bcachefs"}, "loader", "refused"},
 	} {
 		for mode, want := range map[string]string{"": c.auto, KernelsAuto: c.auto, KernelsRoot: c.inRootMode, KernelsLoader: "loader"} {

@@ -12,9 +12,10 @@ import (
 )
 
 // The contract suite of Store on real OpenZFS: the package's own test binary,
-// run in guests side by side, with what takes a guest's root in. Short: of the places where an
-// operation fails or is cut it meets a few, others each time, and what takes
-// longest it leaves out; make test-long meets all.
+// run in guests side by side, once more where /boot is in another pool, and with
+// what takes a guest's root in. Short: of the places where an operation fails or is
+// cut it meets a few, others each time, and what takes longest it leaves out; make
+// test-long meets all.
 func TestVMZFSStoreContract(t *testing.T) {
 	payload := map[string]string{}
 	for name, pkg := range map[string]string{"zfs.test": "beadm/be/zfs", "datasets.test": "beadm/activate/guest/datasets"} {
@@ -25,9 +26,9 @@ func TestVMZFSStoreContract(t *testing.T) {
 			t.Fatalf("cannot build the suite: %v: %s", err, out)
 		}
 	}
-	limit, flags, left := 30*time.Minute, "-test.v -test.short", "|Streams|CloneOfAnother|Joint|SpaceOfSets"
+	limit, flags, left, pool := 30*time.Minute, "-test.v -test.short", "|Streams|CloneOfAnother|Joint|SpaceOfSets", "Test(No)?BootPool(AsksNothing)?$|TestBootPoolContract/(Adopt|Clone|CloneOfSnapshot|Destroy|Rename|Mount|Parts|Elsewhere)$"
 	if os.Getenv("BEADM_LONG") != "" {
-		limit, flags, left = 90*time.Minute, "-test.v", ""
+		limit, flags, left, pool = 90*time.Minute, "-test.v", "", "Test(No)?BootPool"
 	}
 	const trouble = "Cuts|Failures|Cancelled"
 	for _, part := range []struct {
@@ -35,7 +36,8 @@ func TestVMZFSStoreContract(t *testing.T) {
 		least       int
 	}{
 		{"what is cut or fails", "./zfs.test " + flags + " -test.run 'TestContract/(" + trouble + ")$'", 14},
-		{"all other", "./zfs.test " + flags + " -test.skip 'TestContract/(" + trouble + left + ")$'", 20},
+		{"all other", "./zfs.test " + flags + " -test.skip 'TestContract/(" + trouble + left + ")$|Test(No)?BootPool'", 20},
+		{"with /boot in another pool", "./zfs.test " + flags + " -test.run '" + pool + "'", 10},
 		{"guests' places that are cut", "./datasets.test " + flags + " -test.run TestPlaceIsCut", 1},
 	} {
 		t.Run(part.name, func(t *testing.T) {

@@ -240,6 +240,9 @@ func (l *Loader) put(ctx context.Context, d Datasets, e boot.Entry) error {
 	if e.Root.FS != "zfs" || !l.isBE(dataset) || d.Local[dataset] == nil {
 		return be.E(be.Unbootable, "ZFSBootMenu starts what is directly below %s, and %q of %s is not", l.cfg.Root, dataset, e.ID)
 	}
+	if slices.Contains(e.Root.Needs, be.NeedsBootPool) {
+		return be.E(be.Unbootable, "ZFSBootMenu reads the kernel of %s from its root, and its /boot is in another pool", e.ID)
+	}
 	if was, ok := l.withID(d, e.ID); ok && was != dataset {
 		return be.E(be.InUse, "both %s and %s have the id %s: one is a copy of the other", was, dataset, e.ID)
 	}

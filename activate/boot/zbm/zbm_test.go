@@ -398,6 +398,17 @@ func TestNothingElseInTheOrder(t *testing.T) {
 	}
 }
 
+// A root whose /boot is in another pool has no kernel where ZFSBootMenu looks.
+func TestBootPoolIsRefused(t *testing.T) {
+	w := newWorld(t)
+	l := w.ready("a", "b")
+	e := in(loadertest.Entry("b", "B"))
+	e.Root.Needs = []string{be.NeedsBootPool}
+	if err := l.Put(t.Context(), e); be.KindOf(err) != be.Unbootable || !strings.Contains(err.Error(), "another pool") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestFirmwareThatCannotBeTrusted: nothing is armed, and what is in the way is
 // said.
 func TestFirmwareThatCannotBeTrusted(t *testing.T) {

@@ -44,6 +44,11 @@ func TestRootflags(t *testing.T) {
 	if root, _ := withRootflags([]string{"root=/dev/vg/be_new", "rootflags=nouuid"}, args); strings.Join(root, " ") != "root=/dev/vg/be_new rootflags=nouuid,logbufs=8" {
 		t.Errorf("of xfs comes %q", root)
 	}
+	// One that is read-only stays that, whatever ran before.
+	args, _ = kernelArgs([]byte("root=/dev/vg/root rw quiet"))
+	if root, rest := withRootflags([]string{"root=/dev/vg/be_new", "ro"}, args); strings.Join(append(root, rest...), " ") != "root=/dev/vg/be_new ro quiet" {
+		t.Errorf("of a read-only one comes %q %q", root, rest)
+	}
 	if of[1] != "rootflags=subvol=@be-new" {
 		t.Errorf("the root's own arguments are %q", of)
 	}

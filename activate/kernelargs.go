@@ -67,7 +67,8 @@ func ownRootflags(arg string) string {
 }
 
 // withRootflags makes one argument of the rootflags= of a root and those of args:
-// of several only the last counts.
+// of several only the last counts. A "rw" among args does not have a root mounted
+// read-write that says "ro".
 func withRootflags(root, args []string) (newRoot, rest []string) {
 	var flags []string
 	without := func(list []string) (others []string) {
@@ -85,6 +86,9 @@ func withRootflags(root, args []string) (newRoot, rest []string) {
 		return others
 	}
 	newRoot, rest = without(root), without(args)
+	if slices.Contains(newRoot, "ro") {
+		rest = slices.DeleteFunc(rest, func(arg string) bool { return arg == "rw" })
+	}
 	if len(flags) > 0 {
 		newRoot = append(newRoot, "rootflags="+strings.Join(flags, ","))
 	}

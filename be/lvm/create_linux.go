@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,20 +18,29 @@ import (
 // the mark of an unfinished one from the command that makes it to the last one
 // of all.
 func (s *Store) Create(ctx context.Context, opts be.CreateOptions) (be.BE, error) {
-	b, err := s.create(ctx, opts)
+	b, err := s.create(ctx, opts, nil)
 	return b, problem(err, "cannot create boot environment %s", opts.Name)
 }
 
-// CheckProperties refuses any.
-func (s *Store) CheckProperties(_ context.Context, opts be.CreateOptions) error {
-	for _, p := range opts.Properties {
-		return be.E(be.Usage, "there is no property %q: a volume of LVM's has none", p)
+// CreateFilled makes a volume as Create does of an empty one, and has fill write
+// into its file system, which is mounted nowhere else.
+func (s *Store) CreateFilled(ctx context.Context, opts be.CreateOptions, fill func(context.Context, be.Filling) error) (be.BE, error) {
+	if opts.From != "" {
+		return be.BE{}, be.E(be.Usage, "cannot create boot environment %s: what is filled is no clone", opts.Name)
 	}
-	return nil
+	b, err := s.create(ctx, opts, fill)
+	return b, problem(err, "cannot create boot environment %s", opts.Name)
 }
 
-func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err error) {
-	if err := s.CheckProperties(ctx, opts); err != nil {
+// CheckProperties reads nothing.
+func (s *Store) CheckProperties(_ context.Context, opts be.CreateOptions) error {
+	_, err := parseProperties(opts.Properties)
+	return problem(err, "cannot create boot environment %s", opts.Name)
+}
+
+func (s *Store) create(ctx context.Context, opts be.CreateOptions, fill func(context.Context, be.Filling) error) (b be.BE, err error) {
+	set, err := parseProperties(opts.Properties)
+	if err != nil {
 		return b, err
 	}
 	t, err := s.scan(ctx)
@@ -56,6 +66,7 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 			err = be.E(be.Recovery, "%w; and undoing it failed: %w; destroy %s to finish", err, undo, opts.Name)
 		}
 	}()
+	readOnly := set.readOnly != nil && *set.readOnly
 	if opts.From == "" {
 		if err := s.hasRoom(t); err != nil {
 			return b, err
@@ -63,8 +74,28 @@ func (s *Store) create(ctx context.Context, opts be.CreateOptions) (b be.BE, err
 		if err := s.format(ctx, volume, s.usualSize(t), s.usualKind(ctx, t), tags, 0o755); err != nil {
 			return b, err
 		}
-	} else if made, err = s.clone(ctx, t, opts, volume, tags); err != nil {
-		return b, err
+		if fill != nil {
+			if err := s.filled(ctx, volume, readOnly, fill); err != nil {
+				return b, err
+			}
+		}
+	} else {
+		source, err := s.whole(t, opts.From)
+		if err != nil {
+			return b, err
+		}
+		if set.readOnly == nil {
+			readOnly = source.isReadOnly()
+		}
+		if made, err = s.clone(ctx, t, opts, source, volume, tags, readOnly); err != nil {
+			return b, err
+		}
+	}
+	if readOnly {
+		// Nothing has it mounted any more, so its journal is empty.
+		if err := s.change(ctx, "lvchange", "-y", "-pr", "--", s.vg+"/"+volume); err != nil {
+			return b, err
+		}
 	}
 	if err := s.change(ctx, "lvchange", "-y", "--deltag", tagIncomplete+"create", "--", s.vg+"/"+volume); err != nil {
 		return b, err
@@ -84,13 +115,9 @@ func (s *Store) hasRoom(t *tree) error {
 	return room(pool)
 }
 
-// clone makes the new volume of a snapshot. It returns the volume of the
+// clone makes the new volume of a snapshot of source. It returns the volume of the
 // automatic one that it made, also when it fails.
-func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, volume string, tags []string) (made string, err error) {
-	source, err := s.whole(t, opts.From)
-	if err != nil {
-		return "", err
-	}
+func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, source *volume, volume string, tags []string, readOnly bool) (made string, err error) {
 	if opts.Snapshot != "" {
 		if err := be.CheckSnapshotName(opts.Snapshot); err != nil {
 			return "", err
@@ -152,7 +179,13 @@ func (s *Store) clone(ctx context.Context, t *tree, opts be.CreateOptions, volum
 	if list := apart(text); len(list) > 0 {
 		return made, be.E(be.Unbootable, "the fstab of %s mounts %s from elsewhere, and both would use the same one: a boot environment here is one volume with all that packages bring", opts.From, strings.Join(list, ", "))
 	}
-	if err := s.nameRoot(dir, s.vg, volume); err != nil {
+	// A root that is mounted read-only by its owner's will, and could be written,
+	// stays that.
+	var also func(string) string
+	if readOnly || source.isReadOnly() {
+		also = func(text string) string { return withRootOption(text, readOnly) }
+	}
+	if err := s.nameRoot(dir, s.vg, volume, also); err != nil {
 		return made, err
 	}
 	return made, s.sync(dir, v.path())
@@ -199,9 +232,20 @@ func (s *Store) usualSize(t *tree) int64 {
 	return size
 }
 
-// usualKind is the kind of file system that the boot environments have.
+// usualKind is the kind of file system that the running boot environment has, or
+// any.
 func (s *Store) usualKind(ctx context.Context, t *tree) string {
-	for _, v := range t.list {
+	list := slices.Clone(t.list)
+	slices.SortStableFunc(list, func(a, b *volume) int {
+		switch {
+		case s.isNow(a):
+			return -1
+		case s.isNow(b):
+			return 1
+		}
+		return 0
+	})
+	for _, v := range list {
 		if s.isBE(v) && v.tag(tagIncomplete) == "" {
 			if _, sb, err := s.started(ctx, v); err == nil {
 				return sb.kind

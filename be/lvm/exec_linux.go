@@ -114,6 +114,16 @@ func findTools() {
 // that watches the pool; the system starts that itself.
 const noUdev = "devices{obtain_device_list_from_udev=0} activation{udev_sync=0 udev_rules=0 monitoring=0}"
 
+// noBackup is what LVM is told where the root is mounted read-only: it would
+// change nothing of which it cannot keep the state before in /etc/lvm/archive.
+const noBackup = "backup{backup=0 archive=0}"
+
+// mountedReadOnly says whether nothing can be written at dir.
+func mountedReadOnly(dir string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && st.Flags&unix.ST_RDONLY != 0
+}
+
 const udevSocket = "/run/udev/control"
 
 // answers says whether somebody listens at a socket of udevd's kind. The one of
@@ -133,6 +143,9 @@ func answers(socket string) bool {
 func withConfig(argv []string, settings string) []string {
 	if !answers(udevSocket) {
 		settings = strings.TrimSpace(settings + " " + noUdev)
+	}
+	if mountedReadOnly("/etc") {
+		settings = strings.TrimSpace(settings + " " + noBackup)
 	}
 	if settings == "" {
 		return argv

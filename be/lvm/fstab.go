@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -29,6 +30,47 @@ func rewriteFstab(text, vg, volume string) string {
 	}
 	return strings.Join(lines, "")
 }
+
+// withRootOption makes "ro" an option of the line of the root directory, or takes
+// it out, and leaves every other byte as it is. With it systemd does not try to
+// remount a root read-write whose device refuses that.
+func withRootOption(text string, readOnly bool) string {
+	lines := strings.SplitAfter(text, "\n")
+	for i, line := range lines {
+		at := fieldsAt(line)
+		if len(at) < 3 || strings.HasPrefix(line[at[0][0]:], "#") {
+			continue
+		}
+		dir := line[at[1][0]:at[1][1]]
+		if !strings.HasPrefix(dir, "/") || path.Clean(fstabUnescape.Replace(dir)) != "/" {
+			continue
+		}
+		from, to := at[2][1], at[2][1]
+		var options []string
+		lead := " "
+		if len(at) > 3 {
+			from, to, lead = at[3][0], at[3][1], ""
+			options = strings.Split(line[from:to], ",")
+		}
+		if slices.Contains(options, "ro") == readOnly {
+			continue
+		}
+		options = slices.DeleteFunc(options, func(o string) bool { return o == "ro" || o == "rw" })
+		if readOnly {
+			options = append(options, "ro")
+		}
+		if len(options) == 0 {
+			options = []string{"defaults"}
+		}
+		lines[i] = line[:from] + lead + strings.Join(options, ",") + line[to:]
+	}
+	return strings.Join(lines, "")
+}
+
+// fieldsAt are where the words of a line begin and end.
+func fieldsAt(line string) [][]int { return word.FindAllStringIndex(line, -1) }
+
+var word = regexp.MustCompile(`\S+`)
 
 // parts are directories of which a system consists: where packages put what they
 // bring, and where it is written down which.

@@ -21,6 +21,24 @@ func TestRewriteFstab(t *testing.T) {
 	}
 }
 
+func TestRootOption(t *testing.T) {
+	for _, c := range []struct{ in, sealed, open string }{
+		{"/dev/vg/root / ext4 errors=remount-ro 0 1\n", "/dev/vg/root / ext4 errors=remount-ro,ro 0 1\n", "/dev/vg/root / ext4 errors=remount-ro 0 1\n"},
+		{"# / / ext4 x\na\t/\text4\trw,noatime\t0 1", "# / / ext4 x\na\t/\text4\tnoatime,ro\t0 1", "# / / ext4 x\na\t/\text4\trw,noatime\t0 1"},
+		{"a // xfs\nb /home xfs x\n", "a // xfs ro\nb /home xfs x\n", "a // xfs\nb /home xfs x\n"},
+		{"a / xfs ro\n", "a / xfs ro\n", "a / xfs defaults\n"},
+		{"a / xfs ro,discard 0 0\n", "a / xfs ro,discard 0 0\n", "a / xfs discard 0 0\n"},
+		{"", "", ""},
+	} {
+		if got := withRootOption(c.in, true); got != c.sealed {
+			t.Errorf("%q became %q, want %q", c.in, got, c.sealed)
+		}
+		if got := withRootOption(c.in, false); got != c.open {
+			t.Errorf("%q became %q, want %q", c.in, got, c.open)
+		}
+	}
+}
+
 func TestApart(t *testing.T) {
 	for text, want := range map[string]string{
 		"/dev/vg/usr /usr ext4 defaults 0 2\nUUID=1 /var xfs x\n":                       "[/usr /var]",

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -367,6 +368,17 @@ func TestXFS(t *testing.T) {
 	if ref.FS != "xfs" || ref.Args[0] != "root=/dev/"+vg+"/be_new" {
 		t.Errorf("RootRef is %+v", ref)
 	}
+	// A read-only one, whose device refuses to play back a journal.
+	_, err = next.Create(bg, be.CreateOptions{Name: "ro", From: "new", AutoSnapshot: "auto-ro", Properties: []string{"readonly=on"}})
+	check(t, err)
+	for _, readOnly := range []bool{true, false, true} {
+		check(t, next.Mount(bg, "ro", dir, readOnly))
+		write := os.WriteFile(filepath.Join(dir, "etc/second"), []byte("text"), 0o644)
+		if (write != nil) != readOnly {
+			t.Errorf("mounted with read-only %v, a write says %v", readOnly, write)
+		}
+		check(t, next.Unmount(bg, "ro", false))
+	}
 	check(t, next.Mount(bg, "xroot", dir, false))
 	if _, err := os.Stat(filepath.Join(dir, "etc/own")); err == nil {
 		t.Error("what was written into the copy is in the original")
@@ -402,6 +414,181 @@ func unpack(t *testing.T, image, device string) {
 	}
 	check(t, d.Sync())
 	check(t, d.Close())
+}
+
+// TestSealedRoot: a read-only one is so for who mounts it by hand, and as the root
+// that runs; while it is open it can be written, and no cut makes it writable for
+// good or one that cannot be mounted.
+func TestSealedRoot(t *testing.T) {
+	e := newEnv(t)
+	s := e.Open(t).(*Store)
+	_, err := s.Create(bg, be.CreateOptions{Name: "ro", UUID: be.NewUUID(), From: "root", AutoSnapshot: "auto", Properties: []string{"readonly=on"}})
+	check(t, err)
+	ref, err := s.RootRef(bg, "ro")
+	check(t, err)
+	if !slices.Contains(ref.Args, "ro") {
+		t.Errorf("the kernel is told %q", ref.Args)
+	}
+	device := "/dev/" + s.vg + "/be_ro"
+	dir := t.TempDir()
+	if err := unix.Mount(device, dir, "ext4", 0, ""); !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EROFS) {
+		t.Errorf("mounted by hand to be written: %v", err)
+	}
+	// As one that a power cut ended while it was open.
+	check(t, s.Unseal(bg, "ro"))
+	run(t, "debugfs", "-w", "-R", "feature needs_recovery", device)
+	check(t, s.Seal(bg, "ro"))
+	check(t, s.Rename(bg, "ro", "closed"))
+	check(t, unix.Unmount(e.Root, 0))
+	run(t, "mount", "-o", "ro,nodev", "/dev/"+s.vg+"/be_closed", e.Root)
+	s = e.Open(t).(*Store)
+	text, err := os.ReadFile(filepath.Join(e.Root, "etc/fstab"))
+	check(t, err)
+	if want := "# of the installer\n/dev/" + s.vg + "/be_closed / ext4 errors=remount-ro,ro 0 1\nUUID=BEAD-BEAD /boot vfat nofail 0 2\n"; string(text) != want {
+		t.Errorf("the fstab is\n%s", text)
+	}
+	file := func() error { return os.WriteFile(filepath.Join(e.Root, "file"), []byte("text"), 0o644) }
+	for range 2 {
+		if err := file(); !errors.Is(err, unix.EROFS) {
+			t.Errorf("it runs and can be written: %v", err)
+		}
+		check(t, s.Unseal(bg, "closed"))
+		check(t, s.Unseal(bg, "closed"))
+		check(t, file())
+		if b, err := s.listed(bg, "closed"); err != nil || !b.ReadOnly || !b.Running {
+			t.Errorf("open, it is %+v, %v", b, err)
+		}
+		check(t, s.Seal(bg, "closed"))
+	}
+	check(t, s.Unseal(bg, "closed"))
+	held, err := os.Create(filepath.Join(e.Root, "held"))
+	check(t, err)
+	if err := s.Seal(bg, "closed"); be.KindOf(err) != be.InUse {
+		t.Errorf("Seal while a file is open for writing: %v", err)
+	}
+	check(t, held.Close())
+	check(t, s.Seal(bg, "closed"))
+	var st unix.Statfs_t
+	check(t, unix.Statfs(e.Root, &st))
+	if st.Flags&unix.ST_NODEV == 0 {
+		t.Error("how it was mounted is forgotten")
+	}
+	// What runs read-only is cloned as it is, and writable where that is asked for.
+	_, err = s.Create(bg, be.CreateOptions{Name: "rw", From: "closed", AutoSnapshot: "auto-rw", Properties: []string{"readonly=off"}})
+	check(t, err)
+	check(t, s.Mount(bg, "rw", dir, false))
+	text, err = os.ReadFile(filepath.Join(dir, "etc/fstab"))
+	check(t, err)
+	if !strings.Contains(string(text), " / ext4 errors=remount-ro 0 1\n") {
+		t.Errorf("the fstab of a writable copy is\n%s", text)
+	}
+	write(t, filepath.Join(dir, "own"), "text")
+	check(t, s.Unmount(bg, "rw", false))
+	_, err = s.Destroy(bg, "rw", false)
+	check(t, err)
+}
+
+// TestSealedCut cuts what opens, closes or makes a read-only one.
+func TestSealedCut(t *testing.T) {
+	e := newEnv(t)
+	s := e.Open(t).(*Store)
+	_, err := s.Create(bg, be.CreateOptions{Name: "ro", UUID: be.NewUUID(), From: "root", AutoSnapshot: "auto", Properties: []string{"readonly=on"}})
+	check(t, err)
+	stopAt := func(n int, f func(s *Store) error) (where string) {
+		s := e.Open(t).(*Store)
+		defer func() {
+			if v := recover(); v != nil {
+				where = v.(string)
+			}
+		}()
+		s.effect = func(when, what string) error {
+			if n--; n == 0 {
+				panic(when + " " + what)
+			}
+			return nil
+		}
+		check(t, f(s))
+		return ""
+	}
+	for what, f := range map[string]func(s *Store) error{
+		"Unseal and Seal": func(s *Store) error { return errors.Join(s.Unseal(bg, "ro"), s.Seal(bg, "ro")) },
+		"Rename":          func(s *Store) error { return errors.Join(s.Rename(bg, "ro", "other"), s.Rename(bg, "other", "ro")) },
+		"Create": func(s *Store) error {
+			_, err := s.Create(bg, be.CreateOptions{Name: "clone", UUID: be.NewUUID(), From: "ro", AutoSnapshot: "auto2"})
+			return err
+		},
+	} {
+		for n := 1; ; n++ {
+			where := stopAt(n, f)
+			now := e.Open(t).(*Store)
+			list, err := now.List(bg)
+			check(t, err)
+			for _, b := range list {
+				if b.Running || b.Incomplete {
+					continue
+				}
+				if !b.ReadOnly {
+					t.Errorf("%s cut %s: %s can be written", what, where, b.Name)
+				}
+				check(t, now.Seal(bg, b.Name))
+				dir := t.TempDir()
+				check(t, now.Mount(bg, b.Name, dir, true))
+				if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); !errors.Is(err, unix.EROFS) {
+					t.Errorf("%s cut %s: %s can be written by hand: %v", what, where, b.Name, err)
+				}
+				check(t, now.Unmount(bg, b.Name, false))
+			}
+			for _, b := range list {
+				switch b.Name {
+				case "other":
+					check(t, now.Rename(bg, "other", "ro"))
+				case "clone":
+					_, err := now.Destroy(bg, "clone", false)
+					check(t, err)
+				}
+			}
+			if where == "" {
+				break
+			}
+		}
+	}
+}
+
+// TestFillingStops: what is brought does not fill the pool, of which all others
+// live.
+func TestFillingStops(t *testing.T) {
+	vg := needGroup(t)
+	tool(t, "lvcreate", "-q", "-y", "-L", "48M", "--thinpool", "small", vg)
+	t.Cleanup(func() { tool(t, "lvremove", "-q", "-y", "-f", vg+"/small") })
+	tool(t, "lvcreate", "-q", "-y", "-V", "96M", "--thinpool", "small", "-n", "sys", vg)
+	run(t, "mkfs.ext4", "-q", "-O", "^has_journal", "/dev/"+vg+"/sys")
+	root := t.TempDir()
+	run(t, "mount", "/dev/"+vg+"/sys", root)
+	t.Cleanup(func() { unix.Unmount(root, unix.MNT_DETACH) })
+	s := openStore(t, Config{Root: root})
+	_, err := s.CreateFilled(bg, be.CreateOptions{Name: "big"}, func(ctx context.Context, f be.Filling) error {
+		for i := range 740 { // 46 MiB, of 48
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			write(t, filepath.Join(f.Dir, fmt.Sprint("file", i)), strings.Repeat("0123456789abcde\n", 1<<12))
+			time.Sleep(10 * time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Minute):
+			return errors.New("nobody stopped it")
+		}
+	})
+	if be.KindOf(err) != be.Undone || !strings.Contains(err.Error(), "% full") {
+		t.Errorf("CreateFilled of more than the pool takes: %v", err)
+	}
+	if list, err := s.List(bg); err != nil || len(list) != 1 {
+		t.Errorf("left are %+v, %v", list, err)
+	}
+	write(t, filepath.Join(root, "still"), "text")
+	check(t, s.Flush(bg))
 }
 
 // TestUsrApart: a system in two parts is not copied by halves.

@@ -45,7 +45,7 @@ func (s *Store) listed(ctx context.Context, name string) (be.BE, error) {
 
 func (s *Store) describe(t *tree, v *volume) (be.BE, error) {
 	b := be.BE{
-		Name: decode(v.name), Policy: v.tag(tagPolicy), Location: v.path(), Created: v.created, ReadOnly: v.readOnly,
+		Name: decode(v.name), Policy: v.tag(tagPolicy), Location: v.path(), Created: v.created, ReadOnly: v.isReadOnly(),
 		Description: textOf(v.tags), Running: s.isNow(v), Incomplete: v.tag(tagIncomplete) != "", Origin: s.originOf(t, v),
 		Space: be.SpaceUnknown, // see Spaces
 	}
@@ -241,13 +241,15 @@ func (s *Store) checkFree(t *tree, name string) error {
 
 // nameRootOf makes the fstab on a volume name it by what it is called.
 func (s *Store) nameRootOf(ctx context.Context, v *volume) error {
-	dir, err := s.rootOf(ctx, v)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := s.nameRoot(dir, v.vg, v.name); err != nil {
-		return err
-	}
-	return s.sync(dir, v.path())
+	return s.opening(ctx, v, func() error {
+		dir, err := s.rootOf(ctx, v)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		if err := s.nameRoot(dir, v.vg, v.name, nil); err != nil {
+			return err
+		}
+		return s.sync(dir, v.path())
+	})
 }

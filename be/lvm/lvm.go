@@ -18,6 +18,7 @@
 //	beadm.of=UUID|VOLUME, beadm.snap=NAME   a snapshot
 //	beadm.auto                made by Create, removed with its last clone
 //	beadm.incomplete=create|destroy         an operation that did not end
+//	beadm.open                              a read-only one that is writable for now
 //
 // Every command of LVM changes the group's metadata at once, and what it made
 // is there after a power cut when it has returned. All that a new volume is to

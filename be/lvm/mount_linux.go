@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -55,7 +56,18 @@ func (s *Store) mountBE(ctx context.Context, name, dir string, readOnly bool) er
 	if err := mounttable.CheckEmpty(dir); err != nil {
 		return err
 	}
-	return s.mount(ctx, v, dir, readOnly)
+	if !readOnly {
+		if err := s.unseal(ctx, v); err != nil {
+			return err
+		}
+	}
+	err = s.mount(ctx, v, dir, readOnly)
+	if err != nil {
+		undoing, cancel := settled(ctx)
+		defer cancel()
+		err = errors.Join(err, s.reseal(undoing, v))
+	}
+	return err
 }
 
 // mount mounts a volume, which is started if it is not.
@@ -110,7 +122,7 @@ func (s *Store) unmountBE(ctx context.Context, name string, force bool) error {
 			return err
 		}
 	}
-	return nil
+	return s.reseal(ctx, v)
 }
 
 // CompleteMounts has nothing to do but to see that the boot environment is

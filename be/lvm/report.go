@@ -140,6 +140,12 @@ func (v *volume) isSnapshot() bool { return v.tag(tagSnap) != "" && v.tag(tagOf)
 // isAuto says whether it is a snapshot that Create made.
 func (v *volume) isAuto() bool { return v.isSnapshot() && slices.Contains(v.tags, tagAuto) }
 
+// isOpen says whether it is to be read-only again.
+func (v *volume) isOpen() bool { return slices.Contains(v.tags, tagOpen) }
+
+// isReadOnly says whether nobody but who opens it can write to it.
+func (v *volume) isReadOnly() bool { return v.readOnly || v.isOpen() }
+
 // snapshots are those of an owner, oldest first.
 func (t *tree) snapshots(owner string) []*volume {
 	var list []*volume

@@ -43,13 +43,16 @@ func fstab(dir *os.File) (text string, info rooted.Info, err error) {
 }
 
 // nameRoot makes the fstab in the tree at dir name the volume as its root, where
-// it names any device.
-func (s *Store) nameRoot(dir *os.File, vg, volume string) error {
+// it names any device, and does to it what also says, if that is not nil.
+func (s *Store) nameRoot(dir *os.File, vg, volume string, also func(string) string) error {
 	text, info, err := fstab(dir)
 	if err != nil {
 		return err
 	}
 	changed := rewriteFstab(text, vg, volume)
+	if also != nil {
+		changed = also(changed)
+	}
 	if changed == text {
 		return nil
 	}

@@ -180,15 +180,19 @@ func (s *Store) RootRef(ctx context.Context, name string) (be.RootRef, error) {
 	}
 	needs = append(needs, "thin")
 	slices.Sort(needs)
-	return be.RootRef{
-		FS:     sb.kind,
-		Label:  sb.label,
-		FSUUID: sb.uuid,
-		Prefix: "/",
-		// The second is dracut's, whose initramfs starts only what it names.
-		Args:  []string{"root=" + v.node(), "rd.lvm.lv=" + v.path()},
-		Needs: needs,
-	}, nil
+	ref := refOf(v, sb)
+	ref.Needs = needs
+	return ref, nil
+}
+
+// refOf is RootRef, without what a loader must know.
+func refOf(v *volume, sb superblock) be.RootRef {
+	// The second is dracut's, whose initramfs starts only what it names.
+	args := []string{"root=" + v.node(), "rd.lvm.lv=" + v.path()}
+	if v.isReadOnly() {
+		args = append(args, "ro") // an initramfs fails to mount it otherwise
+	}
+	return be.RootRef{FS: sb.kind, Label: sb.label, FSUUID: sb.uuid, Prefix: "/", Args: args}
 }
 
 // SetDefaultRoot does nothing: the root is selected by root=.

@@ -15,6 +15,7 @@ const (
 	tagOf         = "beadm.of="
 	tagSnap       = "beadm.snap="
 	tagAuto       = "beadm.auto"
+	tagOpen       = "beadm.open"
 	tagIncomplete = "beadm.incomplete="
 )
 

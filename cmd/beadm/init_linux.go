@@ -40,7 +40,8 @@ func earlyInit(args []string) int {
 	if !mounted("/run") {
 		early("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755")
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REMOUNT, ""); err != nil {
+	// boot opens a read-only one.
+	if err := unix.Mount("", "/", "", unix.MS_REMOUNT, ""); err != nil && !errors.Is(err, unix.EROFS) && !errors.Is(err, unix.EACCES) {
 		fmt.Fprintf(os.Stderr, "beadm: cannot remount / read-write: %v\n", err)
 	}
 	cmdline, _ := os.ReadFile("/proc/cmdline")

@@ -32,7 +32,7 @@ func TestVMLVMStoreContract(t *testing.T) {
 	}
 	limit, flags := 20*time.Minute, "-test.v -test.short"
 	parts := []part{
-		{"first things", "-test.run 'TestContract/(Clone|Destroy|Mount)$|TestNearlyFull$|TestXFS$|TestEachNamesItself$'", 6, "udevadm settle"},
+		{"first things", "-test.run 'TestContract/(Clone|Destroy|Mount|Filled|Sealed)$|TestNearlyFull$|TestXFS$|TestEachNamesItself$'", 8, "udevadm settle"},
 	}
 	if os.Getenv("BEADM_LONG") != "" {
 		limit, flags = 60*time.Minute, "-test.v"
@@ -42,7 +42,7 @@ func TestVMLVMStoreContract(t *testing.T) {
 			// As at the earliest moment of a boot, and faster.
 			{"what is cut or fails, without udev", "-test.run '" + trouble + "'", 16,
 				"systemctl stop systemd-udevd-control.socket systemd-udevd-kernel.socket systemd-udevd.service; test ! -e /run/udev/control"},
-			{"all other", "-test.skip '" + trouble + "|" + recorded + "'", 26, "udevadm settle"},
+			{"all other", "-test.skip '" + trouble + "|" + recorded + "'", 30, "udevadm settle"},
 		}
 	}
 	for _, half := range parts {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -96,6 +97,20 @@ func problem(err error, format string, args ...any) error {
 
 // output runs a command that only reads.
 func (s *Store) output(ctx context.Context, argv ...string) (string, error) {
+	var out bytes.Buffer
+	err := s.reads(ctx, func(r io.Reader) error {
+		_, err := out.ReadFrom(r)
+		return err
+	}, argv...)
+	if err != nil {
+		return "", err
+	}
+	return out.String(), nil
+}
+
+// reads runs a command that only reads, and has take read what it says while it
+// says it. That the command failed comes before what take makes of its words.
+func (s *Store) reads(ctx context.Context, take func(io.Reader) error, argv ...string) error {
 	s.debugf("%s", strings.Join(argv, " "))
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
@@ -103,19 +118,35 @@ func (s *Store) output(ctx context.Context, argv ...string) (string, error) {
 	// snapshots stops between two of them as well, but says so.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	var out, words bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &words
-	if err := cmd.Run(); err != nil {
+	var words bytes.Buffer
+	cmd.Stderr = &words
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err = cmd.Start(); err != nil {
+		out.Close()
+	}
+	var taken error
+	if err == nil {
+		taken = take(out)
+		// What is left must not hold it up.
+		if _, rest := io.Copy(io.Discard, out); taken == nil {
+			taken = rest
+		}
+		err = cmd.Wait()
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		var lost *exec.Error
 		if errors.As(err, &lost) {
-			return "", err
+			return err
 		}
-		return "", &toolError{strings.Join(argv, " "), words.String(), err}
+		return &toolError{strings.Join(argv, " "), words.String(), err}
 	}
-	return out.String(), nil
+	return taken
 }
 
 // change runs a command that changes the pool.

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"beadm/be"
 )
@@ -14,6 +15,13 @@ const bootPath = "boot"
 
 // propIgnore has zfs-mount-generator(8) make no unit for a dataset.
 const propIgnore = "org.openzfs.systemd:ignore"
+
+// noBoot is what the root's half of a snapshot has as propBoot that was made
+// while the pool with its /boot was not there.
+const noBoot = "none"
+
+// bootPatience is for how long the pool with a /boot may take to answer.
+const bootPatience = 30 * time.Second
 
 // tops are the root of a boot environment and, where that is in another pool,
 // its /boot: all of it is at and below them.
@@ -44,9 +52,38 @@ func (t *tree) bootOf(ds string) string {
 func (t *tree) bootThere(top string) error {
 	if holder := t.away[top]; holder != "" {
 		pool, _, _ := strings.Cut(holder, "/")
-		return be.E(be.NoStore, "its /boot is in %s, which is not there; import the pool: zpool import -N %s", holder, pool)
+		if why := t.why[holder]; why != "" {
+			return be.E(be.NoStore, "its /boot is in %s, which cannot be read: %s; if that is lost: zfs inherit %s %s", holder, why, propBoot, top)
+		}
+		return be.E(be.NoStore, "its /boot is in %s, which is not there; import the pool: zpool import -N %s; if that is lost: zfs inherit %s %s", holder, pool, propBoot, top)
 	}
 	return nil
+}
+
+// bootGone says so of a /boot that was in a pool which is there.
+func (t *tree) bootGone(top string) error {
+	holder := t.by[top].local(propBoot)
+	if holder == "" || t.boots[top] != "" || t.away[top] != "" {
+		return nil
+	}
+	return be.E(be.NotFound, "its /boot was in %s, and is gone; if it is in the root now: zfs inherit %s %s", holder, propBoot, top)
+}
+
+// bootWith is the /boot's half of a snapshot of the root, or nil.
+func (t *tree) bootWith(top, snap string) *dataset {
+	root := t.by[top+"@"+snap]
+	if root == nil || root.local(propBoot) == noBoot || t.boots[top] == "" {
+		return nil
+	}
+	return t.by[t.boots[top]+"@"+snap]
+}
+
+// isHalf reports whether a snapshot is a /boot's half of one whose root's half is
+// not there, or was made later without it.
+func (t *tree) isHalf(d *dataset) bool {
+	ds, snap := d.split()
+	top := t.bootOf(ds)
+	return snap != "" && top != "" && d.local(propOf) != "" && t.bootWith(top, snap) == nil
 }
 
 // addBoots adds to a tree with roots what they say that their /boot is in, and
@@ -88,12 +125,25 @@ func (s *Store) addHolder(ctx context.Context, t *tree, holder, types string, pr
 	if !below || pool == s.pool || !datasetRule.MatchString(holder) {
 		return false, nil // none of those that adopt writes
 	}
-	boots, err := s.read(ctx, types, -1, holder, props...)
-	if be.KindOf(err) == be.NotFound {
-		return false, nil
+	// What is wrong with that pool must not stop what the root's can do.
+	asking, cancel := context.WithTimeout(ctx, bootPatience)
+	defer cancel()
+	err = checkPool(pool)
+	var boots *tree
+	if err == nil {
+		boots, err = s.read(asking, types, -1, holder, props...)
+	}
+	if ctx.Err() != nil {
+		return false, ctx.Err()
 	}
 	if err != nil {
-		return false, err
+		if imported(pool) && be.KindOf(err) != be.NotFound {
+			if t.why == nil {
+				t.why = map[string]string{}
+			}
+			t.why[holder] = err.Error()
+		}
+		return false, nil
 	}
 	for _, name := range boots.names {
 		if t.by[name] == nil {
@@ -186,8 +236,8 @@ func (s *Store) onBoot() (string, error) {
 	return ds, nil
 }
 
-// tieBoot says on a /boot whose it is, and has nothing mount it by itself.
-func (s *Store) tieBoot(ctx context.Context, t *tree, boot string, id be.UUID) error {
+// tieBoot has nothing mount a /boot by itself.
+func (s *Store) tieBoot(ctx context.Context, t *tree, boot string) error {
 	for _, d := range t.parts(boot) {
 		var list []setting
 		if d.value("canmount") == "on" {
@@ -195,9 +245,6 @@ func (s *Store) tieBoot(ctx context.Context, t *tree, boot string, id be.UUID) e
 		}
 		if d.name == boot && d.local(propIgnore) != "on" {
 			list = append(list, setting{propIgnore, "on"})
-		}
-		if d.name == boot && d.local(propOf) != string(id) {
-			list = append(list, setting{propOf, string(id)})
 		}
 		if len(list) > 0 {
 			if err := s.set(ctx, d.name, list...); err != nil {
@@ -221,7 +268,7 @@ func (s *Store) bootClone(source *Store, t *tree, from, name string) (boot, to s
 	boot = t.boots[from]
 	switch to = holder + "/" + name; {
 	case boot == "":
-		return "", "", be.E(be.NotFound, "its /boot was in %s, and is gone; if it is in the root now: zfs inherit %s %s", holder, propBoot, from)
+		return "", "", t.bootGone(from)
 	case source != s:
 		return "", "", be.E(be.NoStore, "its /boot is %s, of another pool, and is cloned within %s only", boot, source.root)
 	case t.by[to] != nil && t.bootOf(to) != "":

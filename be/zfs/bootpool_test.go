@@ -2,6 +2,7 @@ package zfs
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -193,5 +194,58 @@ func TestInspectBoots(t *testing.T) {
 		"b/BOOT", "b/BOOT/a mountpoint=legacy org.beadm:of="+idA)
 	if list := inspect(tr, s); len(list) != 1 || list[0].ID != "bootpool" || !strings.Contains(list[0].Text, "p/ROOT/c") {
 		t.Errorf("%+v", list)
+	}
+}
+
+// A snapshot has one name in both pools after it changed hands, wherever a cut
+// came, or its /boot would be lost or be another one's.
+func TestHalvesKeepOneName(t *testing.T) {
+	roots := []string{"p/ROOT", "p/ROOT/a org.beadm:boot=b/BOOT org.beadm:uuid=" + idA, "p/ROOT/c origin=p/ROOT/a@s org.beadm:boot=b/BOOT org.beadm:uuid=" + idB}
+	boots := []string{"b/BOOT", "b/BOOT/a org.beadm:of=" + idA, "b/BOOT/c origin=b/BOOT/a@s org.beadm:of=" + idB}
+	const promote = "promote p/ROOT/c; promote b/BOOT/c"
+	for _, tt := range []struct {
+		what, steps string
+		tree        []string
+	}{
+		{"only the root's name is taken", "rename b/BOOT/a@s b/BOOT/a@s-11; rename p/ROOT/a@s p/ROOT/a@s-11; " + promote,
+			[]string{"p/ROOT/a@s guid=11 clones=p/ROOT/c", "p/ROOT/c@s guid=12", "b/BOOT/a@s guid=21 clones=b/BOOT/c"}},
+		{"only the other's is", "rename b/BOOT/a@s b/BOOT/a@s-11; rename p/ROOT/a@s p/ROOT/a@s-11; " + promote,
+			[]string{"p/ROOT/a@s guid=11 clones=p/ROOT/c", "b/BOOT/a@s guid=21 clones=b/BOOT/c", "b/BOOT/c@s guid=22"}},
+		{"cut between the two", "rename p/ROOT/a@s p/ROOT/a@s-11; " + promote,
+			[]string{"p/ROOT/a@s guid=11 clones=p/ROOT/c", "b/BOOT/a@s-11 guid=21 clones=b/BOOT/c", "b/BOOT/c@s guid=22"}},
+		{"cut after both", promote,
+			[]string{"p/ROOT/a@s-11 guid=11 clones=p/ROOT/c", "p/ROOT/c@s guid=12", "b/BOOT/a@s-11 guid=21 clones=b/BOOT/c"}},
+		{"the root is promoted", "promote b/BOOT/c",
+			[]string{"p/ROOT/c@s-11 guid=11", "p/ROOT/c@s guid=12", "b/BOOT/a@s-11 guid=21 clones=b/AAA,b/BOOT/c"}},
+		{"a clone of somebody else's comes first by name", promote,
+			[]string{"p/ROOT/a@s guid=11 clones=p/ROOT/c", "b/BOOT/a@s guid=21 clones=b/AAA,b/BOOT/c"}},
+		{"an heir elsewhere, cut between the two", "rename p/ROOT/a@s p/ROOT/a@s-11; promote p/test; promote b/AAA",
+			[]string{"p/ROOT/a@s guid=11 clones=p/test", "b/BOOT/a@s-11 guid=21 clones=b/AAA"}},
+	} {
+		tr := growBoots(t, append(append(slices.Clone(roots), boots...), tt.tree...)...)
+		var steps []string
+		for _, argv := range planDestroy(tr, "p/ROOT", "p/ROOT/a").steps {
+			steps = append(steps, strings.TrimPrefix(strings.Join(argv, " "), "zfs "))
+		}
+		if got := strings.Join(steps, "; "); got != tt.steps {
+			t.Errorf("%s: %s\n\twant %s", tt.what, got, tt.steps)
+		}
+	}
+}
+
+// What is left of a snapshot in the other pool is no half of one that was made
+// without it.
+func TestHalvesOfSnapshots(t *testing.T) {
+	tr := growBoots(t, "p/ROOT", "p/ROOT/a org.beadm:boot=b/BOOT org.beadm:uuid="+idA,
+		"p/ROOT/a@whole", "p/ROOT/a@alone org.beadm:boot=none",
+		"b/BOOT", "b/BOOT/a org.beadm:of="+idA, "b/BOOT/a@whole org.beadm:of="+idA, "b/BOOT/a@alone org.beadm:of="+idA,
+		"b/BOOT/a@left org.beadm:of="+idA, "b/BOOT/a@theirs")
+	for snap, half := range map[string]bool{"whole": false, "alone": true, "left": true, "theirs": false} {
+		if got := tr.isHalf(tr.by["b/BOOT/a@"+snap]); got != half {
+			t.Errorf("%s is left of another: %v", snap, got)
+		}
+	}
+	if tr.bootWith("p/ROOT/a", "whole") == nil || tr.bootWith("p/ROOT/a", "alone") != nil {
+		t.Error("the /boot of a snapshot is another one's")
 	}
 }

@@ -40,6 +40,12 @@ func (s *Store) adopt(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	// It is found by that even if a cut comes before all else is set.
+	if boot != "" && bootTree.by[boot].local(propOf) != string(id) {
+		if err := s.set(ctx, boot, setting{propOf, string(id)}); err != nil {
+			return err
+		}
+	}
 	// Before the UUID: what has one is trusted to stay where it is.
 	for _, d := range t.parts(s.dataset(name)) {
 		if d.value("canmount") == "on" {
@@ -67,7 +73,7 @@ func (s *Store) adopt(ctx context.Context, name string) error {
 	}
 	// What the root does not name yet stays what mounts itself: without that and
 	// with this, nothing would mount it.
-	return s.tieBoot(ctx, bootTree, boot, id)
+	return s.tieBoot(ctx, bootTree, boot)
 }
 
 // set sets properties, several of them in one transaction.
@@ -214,12 +220,13 @@ func (s *Store) clone(ctx context.Context, source *Store, t *tree, opts be.Creat
 		// What is younger than the snapshot was not in it.
 		parts = slices.DeleteFunc(parts, func(d *dataset) bool { return !within(d.name, boot) && t.by[d.name+"@"+snap] == nil })
 		switch {
-		case boot == "" || t.by[boot+"@"+snap] != nil:
+		case boot == "" || t.bootWith(from, snap) != nil:
 			parts = slices.DeleteFunc(parts, func(d *dataset) bool { return t.by[d.name+"@"+snap] == nil })
-		case sn.local(propAuto) == "":
-			return made, be.E(be.NotFound, "the snapshot %s@%s has no /boot: %s@%s is not there", opts.From, snap, boot, snap)
+		case sn.local(propAuto) != joint || !isSpare(t, sn):
+			return made, be.E(be.NotFound, "the snapshot %s@%s has no /boot: when it was made that was not there, or not a part of %s", opts.From, snap, opts.From)
 		default:
-			// Just taken with those of others, as one instant of their pool.
+			// Just taken with those of others, as one instant of their pool, by a store
+			// that did not see this one's.
 			if err := s.snapshotAuto(ctx, &made, boot+"@"+snap); err != nil {
 				return made, err
 			}

@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -141,49 +142,43 @@ type plan struct {
 // Older snapshots that nobody was cloned from would move along and stay for
 // ever, so they go first.
 //
+// A snapshot keeps one name in all parts of a boot environment: that is how those
+// of a root and of a /boot in another pool are one.
+//
 // What it frees is for Frees to say.
 func planDestroy(t *tree, root, top string) plan {
 	p := plan{report: be.DestroyReport{AtLeast: true}}
 	inherited := map[string]bool{}
 	promoted := map[string]bool{}
+	var list []left
 	for _, d := range t.parts(top) {
-		snaps := t.snapshots(d.name)
-		newest := -1
-		for i, sn := range snaps {
-			if t.outside(sn, top) {
-				newest = i
+		l := left{dataset: d, snaps: t.snapshots(d.name)}
+		l.keep = slices.DeleteFunc(slices.Clone(l.snaps), func(sn *dataset) bool { return !t.outside(sn, top) })
+		if len(l.keep) > 0 {
+			of := ""
+			if len(list) > 0 && list[0].heir != "" {
+				of = t.nameOf(list[0].heir, root)
 			}
+			l.heir = t.heir(l.keep[len(l.keep)-1], root, top, of)
 		}
-		p.report.Removes = append(p.report.Removes, d.name)
-		heir := ""
-		if newest >= 0 {
-			for _, c := range cloneNames(snaps[newest]) {
-				if !t.holds(top, c) && (heir == "" || c < heir) {
-					heir = c
-				}
-			}
-		}
-		for i, sn := range snaps {
-			_, snap := sn.split()
-			if i > newest {
-				p.report.Removes = append(p.report.Removes, sn.name)
+		list = append(list, l)
+	}
+	p.steps = t.renames(list, top)
+	for _, l := range list {
+		p.report.Removes = append(p.report.Removes, l.name)
+		for i, sn := range l.snaps {
+			switch {
+			case slices.Contains(l.keep, sn):
 				continue
-			}
-			if !t.outside(sn, top) {
-				p.report.Removes = append(p.report.Removes, sn.name)
+			case len(l.keep) > 0 && i < slices.Index(l.snaps, l.keep[len(l.keep)-1]):
 				p.steps = append(p.steps, []string{"zfs", "destroy", sn.name})
-				continue
 			}
-			// A name that the heir has too would make the promotion fail; of one that is
-			// elsewhere in the pool nobody here knows which it has.
-			if own := "-" + sn.value("guid"); t.by[heir+"@"+snap] != nil || t.by[heir] == nil && !strings.HasSuffix(snap, own) {
-				p.steps = append(p.steps, []string{"zfs", "rename", sn.name, d.name + "@" + snap + "-" + sn.value("guid")})
-			}
+			p.report.Removes = append(p.report.Removes, sn.name)
 		}
-		if heir != "" {
-			p.steps = append(p.steps, []string{"zfs", "promote", heir})
-			promoted[t.nameOf(heir, root)] = true
-			_, snap, _ := be.SplitSnapshot(d.value("origin"))
+		if l.heir != "" {
+			p.steps = append(p.steps, []string{"zfs", "promote", l.heir})
+			promoted[t.nameOf(l.heir, root)] = true
+			_, snap, _ := be.SplitSnapshot(l.value("origin"))
 			inherited[snap] = true
 		}
 	}
@@ -201,6 +196,77 @@ func planDestroy(t *tree, root, top string) plan {
 	}
 	sort.Strings(p.report.Removes)
 	return p
+}
+
+// left is what a part of a boot environment that goes leaves to another one.
+type left struct {
+	*dataset
+	snaps, keep []*dataset // all of it, and those that others were cloned from
+	heir        string     // who gets them; empty: nobody needs to
+}
+
+// heir is whom a part's newest snapshot that others were cloned from is for: the
+// boot environment of, which got the root's or is about to, or the first by name.
+func (t *tree) heir(sn *dataset, root, top, of string) string {
+	_, snap := sn.split()
+	rank := func(c string) int {
+		switch name := t.nameOf(c, root); {
+		case of != "" && name == of:
+			return 0
+		case t.by[root+"/"+name+"@"+snap] != nil:
+			return 1
+		}
+		return 2
+	}
+	var list []string
+	for _, c := range cloneNames(sn) {
+		if !t.holds(top, c) {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b string) int { return cmp.Or(rank(a)-rank(b), strings.Compare(a, b)) })
+	return list[0]
+}
+
+// renames gives names of their own to the snapshots of which an heir has one of
+// that name already, which would make the promotion fail; of an heir that is
+// elsewhere in the pool nobody here knows which it has. The root's comes last: it
+// tells, after a cut, what the others were to be called.
+func (t *tree) renames(list []left, top string) (steps [][]string) {
+	own := func(sn *dataset) string {
+		_, snap := sn.split()
+		if of := t.by[top+"@"+snap]; of != nil {
+			sn = of
+		}
+		return "-" + sn.value("guid")
+	}
+	taken := map[string]bool{}
+	for _, l := range list {
+		for _, sn := range l.keep {
+			_, snap := sn.split()
+			if t.by[l.heir+"@"+snap] != nil || t.by[l.heir] == nil && !strings.HasSuffix(snap, own(sn)) && !t.isOwn(snap, top) {
+				taken[snap] = true
+			}
+			if of := t.by[top+"@"+snap]; of != nil {
+				for _, other := range list {
+					taken[snap] = taken[snap] || t.by[other.name+"@"+snap+own(of)] != nil
+				}
+			}
+		}
+	}
+	for _, l := range slices.Backward(list) {
+		for _, sn := range l.keep {
+			if _, snap := sn.split(); taken[snap] {
+				steps = append(steps, []string{"zfs", "rename", sn.name, l.name + "@" + snap + own(sn)})
+			}
+		}
+	}
+	return steps
+}
+
+// isOwn reports whether renames gives that name, to one of the root's snapshots.
+func (t *tree) isOwn(snap, top string) bool {
+	return slices.ContainsFunc(t.snapshots(top), func(d *dataset) bool { return strings.HasSuffix(snap, "-"+d.value("guid")) })
 }
 
 // nameOf is the boot environment a dataset belongs to, or the dataset itself.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -312,6 +313,10 @@ func TestBootPool(t *testing.T) {
 	}
 	must(away.Mount(ctx, "other", dir, true)) // a boot looks into what ran last
 	must(away.Unmount(ctx, "other", false))
+	// Half a snapshot goes, and one is made that has no other half.
+	must(away.DestroySnapshot(ctx, "other", "s"))
+	_, err = away.Snapshot(ctx, "other", "s")
+	must(err)
 	must(away.CompleteMounts(ctx, "default", e.Root))
 	if pool, mounted := away.BootPool(); pool != s.pool+"boot" || mounted {
 		t.Errorf("BootPool is %q %v", pool, mounted)
@@ -324,6 +329,26 @@ func TestBootPool(t *testing.T) {
 	if pool, mounted := away.BootPool(); pool != s.pool+"boot" || !mounted {
 		t.Errorf("BootPool is %q %v", pool, mounted)
 	}
+	again := openStore(t, s.cfg)
+	if _, err := again.Create(ctx, be.CreateOptions{Name: "more", From: "other", Snapshot: "s"}); be.KindOf(err) != be.NotFound || !strings.Contains(err.Error(), "no /boot") {
+		t.Errorf("from a snapshot that has no /boot: %v", err)
+	}
+	if _, err := again.Create(ctx, be.CreateOptions{Name: "more", From: "default", AutoSnapshot: "more"}); err != nil {
+		t.Error(err)
+	}
+	if left := run(t, "zfs", "list", "-Hr", "-t", "snapshot", "-o", "name", holder+"/other"); strings.Contains(left, "@s") {
+		t.Errorf("half a snapshot is left: %s", left)
+	}
+
+	// That on /boot of what runs is another one's is said, and no kernel goes there unseen.
+	run(t, "umount", filepath.Join(e.Root, "boot"))
+	run(t, "mount", "-t", "zfs", "-o", "zfsutil", holder+"/other", filepath.Join(e.Root, "boot"))
+	list2, err := again.Inspect(ctx)
+	must(err)
+	if !slices.ContainsFunc(list2, func(f be.Finding) bool { return f.ID == "bootpool" && strings.Contains(f.Text, holder+"/other") }) {
+		t.Errorf("the doctor says nothing of another one's /boot: %+v", list2)
+	}
+	run(t, "umount", filepath.Join(e.Root, "boot"))
 }
 
 // A store without such a pool asks what it asked before.

@@ -15,15 +15,26 @@ func (s *Store) Inspect(ctx context.Context) ([]be.Finding, error) {
 	if err != nil {
 		return nil, problem(err, "cannot look at %s", s.root)
 	}
-	return inspect(t, s), nil
+	list := inspect(t, s)
+	boot, err := s.onBoot()
+	if owner := t.bootOf(boot); err == nil && boot != "" && owner != "" && owner != s.now {
+		list = append(list, be.Finding{ID: "bootpool", Severity: be.FindingError,
+			Text:   fmt.Sprintf("on /boot of what runs is %s, the /boot of %s: a kernel that is installed would be that one's", boot, owner),
+			Remedy: "umount /boot, and have systemctl restart beadm-boot-pool mount its own; take the line of /boot out of fstab"})
+	}
+	return list, nil
 }
 
 func inspect(t *tree, s *Store) (list []be.Finding) {
 	for _, top := range s.environments(t) {
 		if holder := t.away[top.name]; holder != "" {
+			text, remedy := "is not there", "import that pool, and have systemctl restart beadm-boot-pool mount it"
+			if why := t.why[holder]; why != "" {
+				text, remedy = "cannot be read: "+why, "mend that pool"
+			}
 			list = append(list, be.Finding{ID: "bootpool", Severity: be.FindingError,
-				Text:   fmt.Sprintf("the /boot of %s is in %s, which is not there", top.name, holder),
-				Remedy: "import that pool"})
+				Text:   fmt.Sprintf("the /boot of %s is in %s, which %s", top.name, holder, text),
+				Remedy: remedy + "; if it is lost, zfs inherit " + propBoot + " " + top.name})
 		} else if holder := top.local(propBoot); holder != "" && t.boots[top.name] == "" && top.local(propIncomplete) == "" {
 			list = append(list, be.Finding{ID: "bootpool", Severity: be.FindingError,
 				Text:   fmt.Sprintf("the /boot of %s was in %s, and is gone", top.name, holder),

@@ -28,13 +28,16 @@ func (s *Store) snapshotBoots(ctx context.Context, made *cloned, snap string, lo
 	return nil
 }
 
+// joint is what SnapshotJointly gives its snapshots as propAuto.
+const joint = "joint"
+
 // Pool is the pool: zfs-snapshot(8) takes snapshots within one as one transaction.
 func (s *Store) Pool() string { return s.pool }
 
 // SnapshotJointly makes automatic snapshots of several roots, of any stores in
 // this pool, and of what is below them.
 func (s *Store) SnapshotJointly(ctx context.Context, snap string, locations []string) error {
-	argv := []string{"zfs", "snapshot", "-r", "-o", propAuto + "=create"}
+	argv := []string{"zfs", "snapshot", "-r", "-o", propAuto + "=" + joint}
 	for _, ds := range locations {
 		if !within(ds, s.pool) || ds == s.pool || strings.ContainsRune(ds, '@') {
 			return be.E(be.Usage, "cannot snapshot %s with others of pool %s: it is no dataset in it", ds, s.pool)

@@ -46,7 +46,7 @@ func (m *memory) tree(top string, read func() (*tree, error)) (*tree, error) {
 
 // clone is one to change.
 func (t *tree) clone() *tree {
-	return &tree{by: maps.Clone(t.by), names: slices.Clone(t.names), boots: maps.Clone(t.boots), away: maps.Clone(t.away)}
+	return &tree{by: maps.Clone(t.by), names: slices.Clone(t.names), boots: maps.Clone(t.boots), away: maps.Clone(t.away), why: maps.Clone(t.why)}
 }
 
 // below is a tree of its own with the datasets of these types that belong to

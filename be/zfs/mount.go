@@ -133,7 +133,7 @@ func (s *Store) mountBE(ctx context.Context, name, dir string, readOnly, open bo
 		return be.E(be.InUse, "it is incomplete: an operation on it did not finish; destroy it")
 	}
 	// To look into one is what a boot does before that pool is there.
-	if err := t.bootThere(top.name); err != nil && !readOnly {
+	if err := errors.Join(t.bootThere(top.name), t.bootGone(top.name)); err != nil && !readOnly {
 		return err
 	}
 	if err := checkEmpty(dir); err != nil {
@@ -363,7 +363,7 @@ func (s *Store) complete(ctx context.Context, name, dir string, readOnly bool) e
 		at := filepath.Join(dir, sp.rel)
 		here := false
 		for _, m := range table.of(sp.d.name) {
-			here = here || m.dir == at || sp.rel != "" && strings.HasPrefix(m.dir, strings.TrimSuffix(dir, "/")+"/")
+			here = here || m.dir == at || sp.rel != "" && sp.d.name != t.boots[s.dataset(name)] && strings.HasPrefix(m.dir, strings.TrimSuffix(dir, "/")+"/")
 		}
 		if here {
 			continue

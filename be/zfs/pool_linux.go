@@ -14,6 +14,12 @@ import (
 // module/os/linux/spl/spl-kstat.c; state: module/zfs/spa_stats.c, since 0.8).
 var kstat = "/proc/spl/kstat/zfs"
 
+// imported reports whether the pool is, as far as the kernel says so.
+func imported(pool string) bool {
+	_, err := os.Stat(filepath.Join(kstat, pool))
+	return err == nil
+}
+
 // checkPool says why nothing can be asked of the pool: zfs(8) would wait for ever
 // for one that is suspended. It costs no command.
 func checkPool(pool string) error {

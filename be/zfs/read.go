@@ -71,6 +71,7 @@ type tree struct {
 
 	boots map[string]string // of roots whose /boot is in another pool: which that is
 	away  map[string]string // of those where that is not there: in what it should be
+	why   map[string]string // of what is not there, if it is imported: why
 }
 
 // read asks for properties of datasets in one command. depth 0 is the dataset

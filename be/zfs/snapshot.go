@@ -36,11 +36,18 @@ func (s *Store) snapshot(ctx context.Context, name, snap string) (be.Snapshot, e
 		if err != nil {
 			undoing, cancel := settled(ctx)
 			defer cancel()
-			err = errors.Join(err, s.destroyRecursively(undoing, boot+"@"+snap))
+			// The command may have failed after it was done.
+			if _, there := s.read(undoing, "snapshot", 0, s.dataset(name)+"@"+snap, "type"); be.KindOf(there) == be.NotFound {
+				err = errors.Join(err, s.destroyRecursively(undoing, boot+"@"+snap))
+			}
 		}
 		return sn, err
 	}
-	return s.take(ctx, s.dataset(name), snap, name)
+	var marks []string
+	if t.by[s.dataset(name)].local(propBoot) != "" {
+		marks = []string{"-o", propBoot + "=" + noBoot}
+	}
+	return s.take(ctx, s.dataset(name), snap, name, marks...)
 }
 
 // snapshotBoot snapshots a /boot in another pool, before its root is. One of that
@@ -54,9 +61,11 @@ func (s *Store) snapshotBoot(ctx context.Context, t *tree, boot, snap string) er
 	return s.change(ctx, "zfs", "snapshot", "-r", "-o", propOf+"="+t.by[boot].value(propOf), boot+"@"+snap)
 }
 
-// take makes a recursive snapshot and describes it.
-func (s *Store) take(ctx context.Context, ds, snap, name string) (be.Snapshot, error) {
-	if err := s.change(ctx, "zfs", "snapshot", "-r", ds+"@"+snap); err != nil {
+// take makes a recursive snapshot, with these options of zfs snapshot, and
+// describes it.
+func (s *Store) take(ctx context.Context, ds, snap, name string, opts ...string) (be.Snapshot, error) {
+	argv := append([]string{"zfs", "snapshot", "-r"}, opts...)
+	if err := s.change(ctx, append(argv, ds+"@"+snap)...); err != nil {
 		return be.Snapshot{}, err
 	}
 	list, err := s.taken(ctx, ds, name)
@@ -124,18 +133,20 @@ func (s *Store) destroySnapshot(ctx context.Context, name, snap string) error {
 	if err != nil {
 		return err
 	}
-	if t.by[s.dataset(name)+"@"+snap] == nil {
+	top := s.dataset(name)
+	half := t.by[t.boots[top]+"@"+snap] // of which the root's may have gone while this was away
+	if t.by[top+"@"+snap] == nil && (half == nil || !t.isHalf(half)) {
 		return be.E(be.NotFound, "there is no such snapshot; see beadm list -s")
 	}
 	for _, full := range t.names {
-		if ds, isSnap := strings.CutSuffix(full, "@"+snap); isSnap && t.holds(s.dataset(name), ds) {
+		if ds, isSnap := strings.CutSuffix(full, "@"+snap); isSnap && t.holds(top, ds) {
 			if clones := cloneNames(t.by[full]); len(clones) > 0 {
 				return be.E(be.InUse, "%s was cloned from it; destroy that first", clones[0])
 			}
 		}
 	}
-	for _, ds := range slices.Backward(t.tops(s.dataset(name))) {
-		if ds != s.dataset(name) && t.by[ds+"@"+snap] == nil {
+	for _, ds := range slices.Backward(t.tops(top)) {
+		if t.by[ds+"@"+snap] == nil {
 			continue // older than that it belongs to it, or already gone
 		}
 		if err := s.destroyRecursively(ctx, ds+"@"+snap); err != nil {
@@ -163,11 +174,12 @@ func cloneNames(d *dataset) []string {
 
 // isSpare reports whether a snapshot, with its fellows below, is an automatic
 // one that nothing needs any more.
-func isSpare(t *tree, d *dataset) bool {
+func isSpare(t *tree, d *dataset) bool { return d.local(propAuto) != "" && isUnused(t, d) }
+
+// isUnused reports whether nothing was cloned from a snapshot and its fellows
+// below, and nobody holds them.
+func isUnused(t *tree, d *dataset) bool {
 	ds, snap := d.split()
-	if d.local(propAuto) == "" {
-		return false
-	}
 	for _, full := range t.names {
 		owner, is := strings.CutSuffix(full, "@"+snap)
 		if is && within(owner, ds) && (len(cloneNames(t.by[full])) > 0 || t.by[full].number("userrefs") > 0) {
@@ -179,12 +191,12 @@ func isSpare(t *tree, d *dataset) bool {
 
 // sweepAuto destroys the automatic snapshots that nothing needs: those of a
 // Create that was cut off, and those whose last clone is gone; but not
-// those called keep.
+// those called keep. So go the halves of snapshots whose other half is gone.
 func (s *Store) sweepAuto(ctx context.Context, t *tree, keep string) error {
 	for _, name := range t.names {
 		d := t.by[name]
 		ds, snap := d.split()
-		if snap == "" || snap == keep || parent(ds) != s.root && t.bootOf(ds) == "" || !isSpare(t, d) {
+		if snap == "" || snap == keep || parent(ds) != s.root && t.bootOf(ds) == "" || !isSpare(t, d) && !(t.isHalf(d) && isUnused(t, d)) {
 			continue
 		}
 		if err := s.destroyRecursively(ctx, name); err != nil {

@@ -52,7 +52,7 @@ func (s *Store) isPart(ctx context.Context, ds string) (bool, error) {
 		return false, err
 	}
 	t, err := s.scan(ctx)
-	return err == nil && t.bootOf(boot) != "", err
+	return err == nil && t.bootOf(boot) == s.now, err
 }
 
 // VolumeExists tells "not there" from "cannot be read".

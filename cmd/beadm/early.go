@@ -154,7 +154,7 @@ func completeMountsCommand() *cli.Command {
 			}
 			if b, ok := t.Store.(be.BootPooler); ok {
 				if pool, mounted := b.BootPool(); pool != "" && !mounted {
-					return be.E(be.NoStore, "cannot mount /boot: it is in pool %s, which is not imported or does not hold it; see zpool import and beadm check", pool)
+					return be.E(be.NoStore, "cannot mount /boot: it is in pool %s, which is not imported or does not hold it; see zpool import and beadm check, then systemctl restart beadm-boot-pool", pool)
 				}
 			}
 			return nil

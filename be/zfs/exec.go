@@ -158,6 +158,43 @@ func (s *Store) change(ctx context.Context, argv ...string) error {
 	})
 }
 
+// changeTogether runs commands of which none depends on another, several at a
+// time, to the end of each, and returns the first error. They are one effect.
+func (s *Store) changeTogether(ctx context.Context, commands [][]string) error {
+	if len(commands) == 0 {
+		return nil
+	}
+	s.memory.forget(s.root)
+	what := strings.Join(commands[0], " ")
+	if n := len(commands) - 1; n > 0 {
+		what += fmt.Sprintf(", and %d more at once", n)
+	}
+	return s.do(what, func() error {
+		errs := make([]error, len(commands))
+		room := make(chan struct{}, atOnce)
+		var all sync.WaitGroup
+		for i, argv := range commands {
+			room <- struct{}{}
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				_, errs[i] = s.output(ctx, argv...)
+				<-room
+			}()
+		}
+		all.Wait()
+		for _, err := range errs {
+			if err != nil {
+				return err // that of the others is the same, or follows from it
+			}
+		}
+		return nil
+	})
+}
+
+// atOnce is how many programs run at a time.
+const atOnce = 16
+
 // do has one effect on the pool or the mount table.
 func (s *Store) do(what string, f func() error) error {
 	if s.effect != nil {

@@ -37,24 +37,26 @@ cd `+tracing+` && echo 0 >tracing_on && echo >trace && echo 1 >options/event-for
 	return programs[i+1:]
 }
 
+// tell adds a line to the file that BEADM_BENCH names, if it does.
+func tell(t *testing.T, line map[string]any) {
+	t.Helper()
+	text, err := json.Marshal(line)
+	must(t, err)
+	t.Logf("%s", text)
+	if file := os.Getenv("BEADM_BENCH"); file != "" {
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		must(t, err)
+		defer f.Close()
+		_, err = f.Write(append(text, '\n'))
+		must(t, err)
+	}
+}
+
 // TestVMTime: what an activation costs on ZFS, in programs started and in
 // seconds beside a plain reboot.
 func TestVMTime(t *testing.T) {
 	if os.Getenv("BEADM_LONG") == "" {
 		t.Skip("NOT RUN: it takes long; make test-long and make bench run it")
-	}
-	tell := func(line map[string]any) {
-		t.Helper()
-		text, err := json.Marshal(line)
-		must(t, err)
-		t.Logf("%s", text)
-		if file := os.Getenv("BEADM_BENCH"); file != "" {
-			f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-			must(t, err)
-			defer f.Close()
-			_, err = f.Write(append(text, '\n'))
-			must(t, err)
-		}
 	}
 	d := vmtest.NewDisk(t, vmtest.ZFS)
 	v := ready(t, d, program(t))
@@ -72,7 +74,7 @@ func TestVMTime(t *testing.T) {
 		if len(programs) > c.bound {
 			t.Errorf("%s starts %d programs: %q", c.command, len(programs), programs)
 		}
-		tell(map[string]any{"name": c.name + ", on ZFS", "children": len(programs), "bound_children": c.bound, "ok": len(programs) <= c.bound})
+		tell(t, map[string]any{"name": c.name + ", on ZFS", "children": len(programs), "bound_children": c.bound, "ok": len(programs) <= c.bound})
 	}
 	v.Must(long, "beadm activate -T")
 
@@ -105,7 +107,7 @@ func TestVMTime(t *testing.T) {
 	if ratio > bound {
 		t.Errorf("activate and the reboot into the trial take %.1f times a plain reboot", ratio)
 	}
-	tell(map[string]any{
+	tell(t, map[string]any{
 		"name": "activate and the reboot into the trial, on ZFS", "baseline": "a plain reboot", "pairs": pairs,
 		"seconds": trial[pairs/2], "baseline_seconds": plain[pairs/2], "ratio": ratio, "ratio_spread": []float64{ratios[0], ratios[pairs-1]},
 		"bound_ratio": bound, "ok": ratio <= bound,

@@ -260,11 +260,16 @@ func (s *Store) clone(ctx context.Context, source *Store, t *tree, opts be.Creat
 			return made, err
 		}
 	}
+	// What is as deep goes together: each waits for the pool's transaction, and
+	// they for the same. The root, with its marks, is there before all else.
+	var levels [][][]string
 	for _, d := range parts {
-		to := top + strings.TrimPrefix(d.name, from)
+		rest := strings.TrimPrefix(d.name, from)
+		to, level := top+rest, strings.Count(rest, "/")
 		list := cloneSettings(settings[d.name], d.value("canmount"), altroot)
 		if !within(d.name, from) {
-			to = newBoot + strings.TrimPrefix(d.name, boot)
+			rest = strings.TrimPrefix(d.name, boot)
+			to, level = newBoot+rest, strings.Count(rest, "/")+1
 			list = cloneSettings(settings[d.name], d.value("canmount"), bootAltroot)
 		}
 		for i, p := range list {
@@ -286,8 +291,13 @@ func (s *Store) clone(ctx context.Context, source *Store, t *tree, opts be.Creat
 			made.boot, made.id = newBoot, valueOf(marks, propUUID)
 			list = merge(list, sealed, []setting{{propOf, made.id}, {propIgnore, "on"}})
 		}
-		argv := withSettings([]string{"zfs", "clone"}, list, d.name+"@"+snap, to)
-		if err := s.change(ctx, argv...); err != nil {
+		for len(levels) <= level {
+			levels = append(levels, nil)
+		}
+		levels[level] = append(levels[level], withSettings([]string{"zfs", "clone"}, list, d.name+"@"+snap, to))
+	}
+	for _, level := range levels {
+		if err := s.changeTogether(ctx, level); err != nil {
 			return made, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -96,6 +97,20 @@ func problem(err error, format string, args ...any) error {
 
 // output runs a command that only reads.
 func (s *Store) output(ctx context.Context, argv ...string) (string, error) {
+	var out bytes.Buffer
+	err := s.reads(ctx, func(r io.Reader) error {
+		_, err := out.ReadFrom(r)
+		return err
+	}, argv...)
+	if err != nil {
+		return "", err
+	}
+	return out.String(), nil
+}
+
+// reads runs a command that only reads, and has take read what it says while it
+// says it. That the command failed comes before what take makes of its words.
+func (s *Store) reads(ctx context.Context, take func(io.Reader) error, argv ...string) error {
 	s.debugf("%s", strings.Join(argv, " "))
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
@@ -103,19 +118,35 @@ func (s *Store) output(ctx context.Context, argv ...string) (string, error) {
 	// snapshots stops between two of them as well, but says so.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	var out, words bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &words
-	if err := cmd.Run(); err != nil {
+	var words bytes.Buffer
+	cmd.Stderr = &words
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err = cmd.Start(); err != nil {
+		out.Close()
+	}
+	var taken error
+	if err == nil {
+		taken = take(out)
+		// What is left must not hold it up.
+		if _, rest := io.Copy(io.Discard, out); taken == nil {
+			taken = rest
+		}
+		err = cmd.Wait()
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
 		var lost *exec.Error
 		if errors.As(err, &lost) {
-			return "", err
+			return err
 		}
-		return "", &toolError{strings.Join(argv, " "), words.String(), err}
+		return &toolError{strings.Join(argv, " "), words.String(), err}
 	}
-	return out.String(), nil
+	return taken
 }
 
 // change runs a command that changes the pool.
@@ -126,6 +157,43 @@ func (s *Store) change(ctx context.Context, argv ...string) error {
 		return err
 	})
 }
+
+// changeTogether runs commands of which none depends on another, several at a
+// time, to the end of each, and returns the first error. They are one effect.
+func (s *Store) changeTogether(ctx context.Context, commands [][]string) error {
+	if len(commands) == 0 {
+		return nil
+	}
+	s.memory.forget(s.root)
+	what := strings.Join(commands[0], " ")
+	if n := len(commands) - 1; n > 0 {
+		what += fmt.Sprintf(", and %d more at once", n)
+	}
+	return s.do(what, func() error {
+		errs := make([]error, len(commands))
+		room := make(chan struct{}, atOnce)
+		var all sync.WaitGroup
+		for i, argv := range commands {
+			room <- struct{}{}
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				_, errs[i] = s.output(ctx, argv...)
+				<-room
+			}()
+		}
+		all.Wait()
+		for _, err := range errs {
+			if err != nil {
+				return err // that of the others is the same, or follows from it
+			}
+		}
+		return nil
+	})
+}
+
+// atOnce is how many programs run at a time.
+const atOnce = 16
 
 // do has one effect on the pool or the mount table.
 func (s *Store) do(what string, f func() error) error {

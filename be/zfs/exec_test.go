@@ -112,7 +112,7 @@ cat `+said)
 		var out strings.Builder
 		for name, d := range grow(t, lines...).by {
 			for _, p := range scanned {
-				out.WriteString(name + "\t" + p + "\t" + d.props[p].source + "\t" + d.props[p].value + "\n")
+				out.WriteString(name + "\t" + p + "\t" + d.property(p).source + "\t" + d.value(p) + "\n")
 			}
 		}
 		if err := os.WriteFile(said, []byte(out.String()), 0o600); err != nil {

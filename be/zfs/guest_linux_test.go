@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -756,9 +757,14 @@ func TestRunningSystem(t *testing.T) {
 }
 
 // commands keeps what is logged.
-type commands struct{ lines []string }
+type commands struct {
+	sync.Mutex
+	lines []string
+}
 
 func (c *commands) Debugf(format string, args ...any) {
+	c.Lock()
+	defer c.Unlock()
 	c.lines = append(c.lines, fmt.Sprintf(format, args...))
 }
 

@@ -228,7 +228,7 @@ func (s *Store) mountSpots(ctx context.Context, t *tree, top, snap, dir string, 
 			if !there[sp.d.name+"@"+snap] { // younger than the snapshot
 				continue
 			}
-			sp.d = &dataset{name: sp.d.name + "@" + snap, props: sp.d.props}
+			sp.d = &dataset{name: sp.d.name + "@" + snap, keys: sp.d.keys, props: sp.d.props}
 		}
 		err := ctx.Err()
 		if err == nil {

@@ -40,7 +40,7 @@ func growIn(t *testing.T, top string, lines ...string) *tree {
 			fmt.Fprintf(&out, "%s\t%s\t%s\t%s\n", f[0], p, source, value)
 		}
 	}
-	tr, err := parseGet(out.String(), scanned, top)
+	tr, err := parseGet(strings.NewReader(out.String()), scanned, top)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +181,17 @@ func TestUUIDOnlyWhereItIsLocal(t *testing.T) {
 		{map[string]property{propUUID: {"none", "local"}, propLibbeUUID: {strings.ToUpper(two), "local"}}, two},
 		{map[string]property{propUUID: {"-", "-"}}, ""},
 	} {
-		if got := uuid(&dataset{props: tt.props}); got != tt.want {
+		if got := uuid(withProps(tt.props)); got != tt.want {
 			t.Errorf("%v: %q, want %q", tt.props, got, tt.want)
 		}
 	}
+}
+
+// withProps is a dataset of which these properties are known.
+func withProps(props map[string]property) *dataset {
+	d := &dataset{}
+	for name, p := range props {
+		d.keys, d.props = append(d.keys, name), append(d.props, p)
+	}
+	return d
 }

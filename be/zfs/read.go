@@ -1,8 +1,11 @@
 package zfs
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"sort"
@@ -20,16 +23,26 @@ type property struct {
 }
 
 // dataset is a file system, volume or snapshot with the properties asked for.
+// A pool may have tens of thousands: all that were read together share keys.
 type dataset struct {
 	name  string
-	props map[string]property
+	keys  []string
+	props []property // one for each of keys
 }
 
-func (d *dataset) value(prop string) string { return d.props[prop].value }
+// property is the zero one if name was not asked for.
+func (d *dataset) property(name string) property {
+	if i := slices.Index(d.keys, name); i >= 0 {
+		return d.props[i]
+	}
+	return property{}
+}
+
+func (d *dataset) value(prop string) string { return d.property(prop).value }
 
 // local is the value if it was set on the dataset itself, or empty.
 func (d *dataset) local(prop string) string {
-	if p := d.props[prop]; p.source == "local" {
+	if p := d.property(prop); p.source == "local" {
 		return p.value
 	}
 	return ""
@@ -72,11 +85,17 @@ func (s *Store) read(ctx context.Context, types string, depth int, ds string, pr
 		argv = append(argv, "-d", strconv.Itoa(depth))
 	}
 	argv = append(argv, strings.Join(props, ","), ds)
-	out, err := s.output(ctx, argv...)
-	if err != nil {
-		return nil, asBE(err)
-	}
-	return parseGet(out, props, ds)
+	t, err := s.get(ctx, props, argv, ds)
+	return t, asBE(err)
+}
+
+// get runs a zfs get -Hp -o name,property,source,value of props and tops.
+func (s *Store) get(ctx context.Context, props, argv []string, tops ...string) (t *tree, err error) {
+	err = s.reads(ctx, func(r io.Reader) (err error) {
+		t, err = parseGet(r, props, tops...)
+		return err
+	}, argv...)
+	return t, err
 }
 
 // asBE gives a failed command the kind that its words stand for.
@@ -90,40 +109,71 @@ func asBE(err error) error {
 	return err
 }
 
-// parseGet reads `zfs get -Hp -o name,property,source,value`. The value is
-// the last field, so that a tab in it does no harm. A newline in a value that
-// somebody else set could pass for lines of its own: every dataset has each
+// parseGet reads `zfs get -Hp -o name,property,source,value` to its end. The
+// value is the last field, so that a tab in it does no harm. A newline in a value
+// that somebody else set could pass for lines of its own: every dataset has each
 // property exactly once, or the answer is refused.
-func parseGet(out string, props []string, tops ...string) (*tree, error) {
+func parseGet(r io.Reader, props []string, tops ...string) (*tree, error) {
 	t := &tree{by: map[string]*dataset{}}
-	for _, line := range strings.Split(strings.TrimSuffix(out, "\n"), "\n") {
-		if line == "" && out == "" {
+	in := bufio.NewReaderSize(r, 1<<16)
+	last := &dataset{props: make([]property, len(props))}
+	at := -1
+	for {
+		line, err := in.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		if len(line) == 0 {
 			break
 		}
-		f := strings.SplitN(line, "\t", 4)
-		if len(f) != 4 || !slices.ContainsFunc(tops, func(top string) bool { return ofTop(f[0], top) }) || !slices.Contains(props, f[1]) {
+		line = bytes.TrimSuffix(line, []byte("\n"))
+		name, rest, one := bytes.Cut(line, tab)
+		key, rest, two := bytes.Cut(rest, tab)
+		source, value, three := bytes.Cut(rest, tab)
+		// ZFS answers in the order it was asked.
+		if at++; at >= len(props) || props[at] != string(key) {
+			at = slices.Index(props, string(key))
+		}
+		if !one || !two || !three || at < 0 || len(name) == 0 || len(source) == 0 {
 			return nil, fmt.Errorf("zfs get says what cannot be understood: %q", line)
 		}
-		d := t.by[f[0]]
-		if d == nil {
-			d = &dataset{name: f[0], props: map[string]property{}}
-			t.by[f[0]] = d
-			t.names = append(t.names, f[0])
+		d := last
+		if string(name) != d.name {
+			if d = t.by[string(name)]; d == nil {
+				if !slices.ContainsFunc(tops, func(top string) bool { return ofTop(string(name), top) }) {
+					return nil, fmt.Errorf("zfs get says what cannot be understood: %q", line)
+				}
+				d = &dataset{name: string(name), keys: props, props: make([]property, len(props))}
+				t.by[d.name] = d
+				t.names = append(t.names, d.name)
+			}
 		}
-		if _, twice := d.props[f[1]]; twice {
-			return nil, fmt.Errorf("zfs get names %s of %s twice: %q", f[1], f[0], line)
+		p, before := &d.props[at], last.props[at]
+		if p.source != "" {
+			return nil, fmt.Errorf("zfs get names %s of %s twice: %q", key, d.name, line)
 		}
-		d.props[f[1]] = property{value: f[3], source: f[2]}
+		p.source, p.value = shared(source, before.source), shared(value, before.value)
+		last = d
 	}
 	for _, d := range t.by {
-		for _, p := range props {
-			if _, ok := d.props[p]; !ok {
-				return nil, fmt.Errorf("zfs get does not name %s of %s", p, d.name)
+		for i, p := range d.props {
+			if p.source == "" {
+				return nil, fmt.Errorf("zfs get does not name %s of %s", props[i], d.name)
 			}
 		}
 	}
 	sort.Strings(t.names)
 	return t, nil
+}
+
+var tab = []byte{'\t'}
+
+// shared is text as a string: before, if that is the same.
+func shared(text []byte, before string) string {
+	if string(text) == before {
+		return before
+	}
+	return string(text)
 }
 
 // ofTop says whether the name is top's, or that of a dataset or snapshot below.

@@ -8,7 +8,7 @@ import (
 func TestParseGet(t *testing.T) {
 	props := []string{"type", "a:text"}
 	good := "p/R\ttype\t-\tfilesystem\np/R\ta:text\tlocal\twith\ta tab\np/R/x@s\ttype\t-\tsnapshot\np/R/x@s\ta:text\tinherited from p/R\twith\ta tab\n"
-	tr, err := parseGet(good, props, "p/R")
+	tr, err := parseGet(strings.NewReader(good), props, "p/R")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,12 +28,14 @@ func TestParseGet(t *testing.T) {
 		"a value of lines":     good + "more of it\n",
 		"a second value":       good + "p/R\ttype\t-\tvolume\n",
 		"an empty line within": "\n" + good,
+		"no name":              "\ttype\t-\tfilesystem\n" + good,
+		"no source":            strings.Replace(good, "\t-\tfilesystem", "\t\tfilesystem", 1),
 	} {
-		if _, err := parseGet(text, props, "p/R"); err == nil {
+		if _, err := parseGet(strings.NewReader(text), props, "p/R"); err == nil {
 			t.Errorf("%s: understood", what)
 		}
 	}
-	if tr, err := parseGet("", props, "p/R"); err != nil || len(tr.names) != 0 {
+	if tr, err := parseGet(strings.NewReader(""), props, "p/R"); err != nil || len(tr.names) != 0 {
 		t.Errorf("no line: %v, %v", tr, err)
 	}
 }

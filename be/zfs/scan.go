@@ -61,11 +61,7 @@ func (s *Store) readTogether(ctx context.Context) {
 		tops = append(tops, ds)
 	}
 	argv := []string{"zfs", "get", "-Hp", "-o", "name,property,source,value", "-t", "filesystem,volume,snapshot", "-r", strings.Join(scanned, ",")}
-	out, err := s.output(ctx, append(argv, tops...)...)
-	if err != nil {
-		return
-	}
-	all, err := parseGet(out, scanned, tops...)
+	all, err := s.get(ctx, scanned, append(argv, tops...), tops...)
 	if err != nil {
 		return
 	}

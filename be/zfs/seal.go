@@ -19,7 +19,7 @@ func isReadOnly(d *dataset) bool { return isClosed(d) || isOpen(d) }
 // isClosed goes by the property: one that is mounted read-only shows that in its
 // place.
 func isClosed(d *dataset) bool {
-	return d.value("readonly") == "on" && d.props["readonly"].source != "temporary"
+	return d.value("readonly") == "on" && d.property("readonly").source != "temporary"
 }
 
 func isOpen(d *dataset) bool { return d.local(propSealed) == "on" }

@@ -32,7 +32,7 @@ func TestRemount(t *testing.T) {
 		{"none", "local", "", false},
 	} {
 		got := ""
-		d := &dataset{props: map[string]property{"mountpoint": {c.at, c.source}}}
+		d := withProps(map[string]property{"mountpoint": {c.at, c.source}})
 		for _, s := range remount(d, c.top, "/m/web1", "/m/.beadm/web1/root") {
 			got += s.value
 		}

@@ -60,7 +60,7 @@ type Config struct {
 	Logger Logger
 }
 
-// Logger is what logrus and others have.
+// Logger is what logrus and others have. Several goroutines may call it.
 type Logger interface {
 	Debugf(format string, args ...any)
 }

@@ -69,6 +69,18 @@ func best(n int, f func()) func() time.Duration {
 	}
 }
 
+// TestBenchStart: what every command takes before it does anything.
+func TestBenchStart(t *testing.T) {
+	file := benchFile(t)
+	beadm := program(t)
+	start := measured{
+		Name: "beadm version, the best of 9", Pairs: 15, BoundSeconds: 0.010,
+		Baseline: "true(1), the best of 9", BoundRatio: 20,
+	}
+	start.pairs(func() {}, best(9, func() { sh(t, "true") }), best(9, func() { sh(t, beadm, "version") }))
+	addTo(t, file, start)
+}
+
 // TestBench measures what users wait for, beside what a script would have to
 // do at least, and adds it to the file that BEADM_BENCH names, a line each.
 func TestBench(t *testing.T) {

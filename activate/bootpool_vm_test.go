@@ -29,6 +29,9 @@ WantedBy=zfs-import.target
 // environment has one, and mounts its own, though the line of fstab that it was
 // cloned with names another.
 func TestVMBootPool(t *testing.T) {
+	if os.Getenv("BEADM_LONG") == "" {
+		t.Skip("NOT RUN: BEADM_LONG=1 (make test-long) runs it; the store's contract with a boot pool is run, and the cycle on ZFS")
+	}
 	t.Parallel()
 	d := vmtest.NewDisk(t, vmtest.ZFS)
 	second := filepath.Join(t.TempDir(), "bpool.img")

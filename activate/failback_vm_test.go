@@ -54,7 +54,8 @@ func TestVMFailback(t *testing.T) {
 		{
 			name:  "sshd does not listen",
 			spoil: "rm /n/etc/systemd/system/multi-user.target.wants/ssh.service; " + writesInTrial,
-			wants: []string{"FAILED", "new", "check failed", "sshd does not listen"},
+			// On a slow machine it may be the deadline that ends it; either names the check.
+			wants: []string{"FAILED", "new", "sshd does not listen"},
 			keeps: []string{"alice L", "bob as before", "/etc/app.conf:of before"},
 		},
 		{

@@ -10,8 +10,10 @@
 //	org.beadm:description, org.opensolaris.libbe:policy
 //	org.beadm:incomplete   create or destroy: an operation that did not end
 //	org.beadm:sealed       read-only, but open: readonly=on comes back when it is closed
-//	org.beadm:auto         of a snapshot: made by Create, removed with its last clone
-//	org.beadm:boot         of a root: the dataset of another pool that its /boot is in
+//	org.beadm:auto         of a snapshot: made for Create (create), of several roots
+//	                       at once (joint); removed with its last clone
+//	org.beadm:boot         of a root: the dataset of another pool that its /boot is in;
+//	                       none, of a snapshot made while that was not there
 //	org.beadm:of           of a /boot there: the UUID of the root; of a snapshot of
 //	                       one: made as half of the root's
 //
